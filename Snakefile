@@ -1,0 +1,105 @@
+# The batch: which notebook makes which file, and what it depends on. Called by ./run_all.sh, which names the run:
+#
+#     snakemake --config run=quick --directory . --cores 2
+#
+# A file is made again when it is missing or older than the notebook, the modules or the results it comes from.
+# Weights are not removed before training is looked at again: training itself knows whether they are still right.
+
+import yaml
+from pathlib import Path
+
+HERE = Path(workflow.basedir)
+RUN = f"runs/{config['run']}"
+FIGURES = f"figures/{config['run']}"
+BLOCKS = yaml.safe_load(Path(RUN, "config.yaml").read_text())["blocks"]
+STAGES = ["reconstruction", "generation", "representation"]
+NUMBER = {"reconstruction": 20, "generation": 30, "representation": 40}
+JOB = f"python -m hvae_core.batch {config['run']}"
+
+
+def modules(*names):
+    return [str(HERE / "hvae_core" / f"{name}.py") for name in names]
+
+
+TRAINING = modules(
+    "terms", "objective", "population", "data",
+    "models/distributions", "models/hierarchy", "models/layers", "models/ghvae", "models/lvae",
+)
+
+
+rule all:
+    input:
+        f"{RUN}/results.parquet",
+        expand(f"{FIGURES}/fig{{n}}.{{kind}}", n=[1, 3, 4, 5, 6, 7, 8, 9], kind=["pdf", "png", "json"]),
+        expand(f"{FIGURES}/table{{n}}.{{kind}}", n=[1, 2, 3], kind=["csv", "md", "json"]),
+
+
+rule train:
+    input:
+        HERE / "notebooks/10_train.ipynb", TRAINING, f"{RUN}/config.yaml",
+    output:
+        update(RUN + "/checkpoints/block-{block}/weights.safetensors"),
+        RUN + "/checkpoints/block-{block}/training.parquet",
+        RUN + "/checkpoints/block-{block}/history.parquet",
+    resources:
+        gpu=1,
+    shell:
+        "{JOB} 10_train --block $((10#{wildcards.block})) --threads {threads}"
+
+
+rule collect:
+    input:
+        expand(RUN + "/checkpoints/block-{block:03d}/{kind}.parquet", block=range(BLOCKS), kind=["training", "history"]),
+    output:
+        f"{RUN}/tables/training.parquet",
+        f"{RUN}/history.parquet",
+    shell:
+        "{JOB} collect"
+
+
+for stage in STAGES:
+
+    rule:
+        name:
+            stage
+        input:
+            HERE / f"notebooks/{NUMBER[stage]}_{stage}.ipynb",
+            modules(f"evaluation/{stage}"),
+            f"{RUN}/tables/training.parquet",
+        output:
+            f"{RUN}/tables/{stage}.parquet",
+            [f"{RUN}/images/{stage}.npz"] if stage != "representation" else [],
+        params:
+            notebook=f"{NUMBER[stage]}_{stage}",
+        threads:
+            # The classifiers on the latents are the heaviest of the three, and run on all cores.
+            workflow.cores if stage == "representation" else 1
+        resources:
+            gpu=1,
+        shell:
+            "{JOB} {params.notebook} --threads {threads}"
+
+
+rule join:
+    input:
+        expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *STAGES]),
+    output:
+        f"{RUN}/results.parquet",
+        f"{RUN}/results.csv",
+    shell:
+        "{JOB} join"
+
+
+rule figures:
+    input:
+        HERE / "notebooks/50_figures.ipynb",
+        [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")], modules("frontier"),
+        f"{RUN}/results.parquet",
+        f"{RUN}/images/reconstruction.npz", f"{RUN}/images/generation.npz",
+    output:
+        expand(f"{FIGURES}/fig{{n}}.{{kind}}", n=[1, 3, 4, 5, 6, 7, 8, 9], kind=["pdf", "png", "json"]),
+        expand(f"{FIGURES}/table{{n}}.{{kind}}", n=[1, 2, 3], kind=["csv", "md", "json"]),
+    threads:
+        workflow.cores
+    shell:
+        "{JOB} 50_figures --threads {threads}"

@@ -1,0 +1,7 @@
+"""``python -m hvae_core`` is ``./run_all.sh`` without the set-up."""
+
+import sys
+
+from hvae_core.batch import main
+
+sys.exit(main())

@@ -1,0 +1,348 @@
+"""The command behind ``./run_all.sh``: a profile in, a run folder and figures out.
+
+Snakemake (`Snakefile`) decides what is missing or out of date; papermill executes the notebooks; this module checks
+what was asked for, shows progress and says in one line what went wrong.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hvae_core.config import ROOT, Config, load_profile, profiles, read_yaml
+from hvae_core.errors import InputError
+from hvae_core.progress import EVERY_S, STATUS_FILE, describe, duration
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        description="Train the models of a profile, evaluate them and draw every figure and table.",
+        epilog="What is there already is not computed again. Environment: HVAE_DATA (where data sets are, default "
+        "data/), HVAE_OUTPUT (where runs/ and figures/ go, default here). Exit status: 0 when every output exists, "
+        "2 for a mistake in what was asked, 1 for any other failure.",
+    )
+    parser.add_argument("profile", nargs="?", default="quick", metavar="PROFILE", help="default: quick; see --list")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", dest="changes",
+                        help="change keys of the profile")  # fmt: skip
+    parser.add_argument("--name", help="name of the run; default: the profile's")
+    parser.add_argument("--list", action="store_true", help="list the profiles and stop")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a profile; returns the exit status."""
+    args = arguments(argv)
+    try:
+        if args.list:
+            list_profiles()
+            return 0
+        if args.cores < 1:
+            raise InputError(f"--cores {args.cores}: at least 1")
+        return run(load_profile(args.profile, args.changes, args.name), args.cores, args.dry_run)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def list_profiles() -> None:
+    """Print the profiles with the first line of each."""
+    for name in profiles():
+        config = Config.make({"name": name, **read_yaml(ROOT / "profiles" / f"{name}.yaml")}, source=f"profile {name}")
+        text = (ROOT / "profiles" / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
+        count = len(config.members())
+        print(f"{name:16} {count:4} models, {config.epochs:3} epochs of {config.dataset}, {config.model}. {text}")
+
+
+def run(config: Config, cores: int, dry_run: bool = False) -> int:
+    """Make everything that a configuration asks for."""
+    from hvae_core import store
+    from hvae_core.stages import load_data
+
+    data = load_data(config)
+    print(f"{config.name}: {len(config.members())} models {config.model}, {config.epochs} epochs of {data.name} "
+          f"({len(data.x_train):,} training and {len(data.x_test):,} test images)", flush=True)  # fmt: skip
+    for note in data.notes:
+        print(f"  data: {note}", flush=True)
+    if dry_run and not (store.run_folder(config.name) / "config.yaml").exists():
+        print(f"would train {config.blocks} block(s), evaluate, and draw all figures; nothing is there yet")
+        return 0
+    folder = store.open_run(config)
+    with store.locked(folder / ".lock", wait=False) as free:
+        if not free:
+            raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
+        return _run(config, folder, cores, dry_run)
+
+
+def _run(config: Config, folder: Path, cores: int, dry_run: bool) -> int:
+    from hvae_core import store
+
+    status = folder / ".progress"
+    status.mkdir(exist_ok=True)
+    for old in status.iterdir():
+        old.unlink()
+    start, log = time.time(), folder / "log.txt"
+    command = snakemake_command(config, cores) + (["--dry-run", "--quiet", "rules"] if dry_run else [])
+    if dry_run:
+        return subprocess.run(command, env=environment(), check=False).returncode
+    with open(log, "a") as file:
+        file.write(f"\n=== {store.timestamp()} {shlex.join(sys.argv)}\n")
+        file.flush()
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), start_new_session=True)
+        try:
+            show_progress(process, status)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+    jobs = {path.stem: json.loads(path.read_text()) for path in sorted(status.glob("*.job"))}
+    if jobs:
+        write_provenance(folder, jobs, start)
+    if process.returncode:
+        return report_failure(jobs, log)
+    missing = [path for path in outputs(config) if not path.exists()]
+    if missing:
+        print(f"error: {missing[0]} was not made; see {log}", file=sys.stderr)
+        return 1
+    if not jobs:
+        print(f"{config.name}: nothing to do, everything is there and up to date")
+    else:
+        print(f"{config.name}: done in {duration(time.time() - start)}")
+    summarise(config)
+    return 0
+
+
+def snakemake_command(config: Config, cores: int) -> list[str]:
+    """How Snakemake is called. Its own lock is left out: the run's lock, which dies with its process, does that."""
+    from hvae_core import store
+
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+        "--directory", str(store.output_root().resolve()), "--config", f"run={config.name}",
+        "--cores", str(cores), "--resources", f"gpu={max(1, gpus(config))}",
+        "--nolock", "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input",
+        "--max-checksum-file-size", "0",  # a notebook that was touched is executed again, changed or not
+        "--latency-wait", "2",
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """What the processes of a batch see: this checkout, and its environment's programs first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def gpus(config: Config) -> int:
+    """How many GPUs the run may use."""
+    if config.device == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def outputs(config: Config) -> list[Path]:
+    """Every file that a finished run has (the contract of a run folder)."""
+    from hvae_core import store
+
+    run, figures = store.run_folder(config.name), store.figure_folder(config.name)
+    names = [f"fig{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 8, 9) for kind in ("pdf", "png", "json")]
+    names += [f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "json")]
+    tables = [run / "tables" / f"{stage}.parquet" for stage in store.STAGES]
+    return [run / "config.yaml", *tables, run / "results.parquet", run / "results.csv", run / "history.parquet",
+            *(figures / name for name in names)]  # fmt: skip
+
+
+def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:
+    """Show what the jobs say of themselves until the process ends: live in a terminal, as plain lines in a log."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    def lines() -> list[tuple[str, str]]:
+        found = []
+        for path in sorted(status.glob("*.json")):
+            with contextlib.suppress(OSError, json.JSONDecodeError):
+                found.append((path.stem, describe(json.loads(path.read_text()))))
+        return found
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            while process.poll() is None:
+                live.update(Group(*(Text(text) for _, text in lines())))
+                time.sleep(0.25)
+            live.update(Group(*(Text(text) for _, text in lines())))
+        return
+    said: dict[str, str] = {}
+    last = time.monotonic()
+    while True:
+        running = process.poll() is None
+        if time.monotonic() - last >= EVERY_S or not running:
+            last = time.monotonic()
+            for stem, text in lines():
+                if said.get(stem) != text:
+                    said[stem] = text
+                    print(text, file=sys.stderr, flush=True)
+        if not running:
+            return
+        time.sleep(0.25)
+
+
+def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
+    """Say in one line a job what failed; the status is 2 when all of it is the user's to mend."""
+    failed = {name: job for name, job in jobs.items() if job.get("error")}
+    for name, job in failed.items():
+        print(f"error: {name}: {job['error']}", file=sys.stderr)
+    if not failed:
+        print(f"error: the batch stopped; its log is {log}", file=sys.stderr)
+        return 1
+    if all(job["mendable"] for job in failed.values()):
+        return 2
+    print(f"what is done stays; the same command goes on from here; log: {log}", file=sys.stderr)
+    return 1
+
+
+def write_provenance(folder: Path, jobs: dict[str, dict[str, Any]], start: float) -> None:
+    """Keep what made the results: of the last command, and of each stage as it was last executed."""
+    from hvae_core import store
+
+    path = folder / "provenance.json"
+    before = json.loads(path.read_text()) if path.exists() else {"stages": {}}
+    made = store.provenance()
+    stages = {name: {key: job[key] for key in ("start", "wall_time_s")} | {"commit": made["commit"]}
+              for name, job in jobs.items() if not job.get("error")}  # fmt: skip
+    content = {
+        **made,
+        "command": shlex.join(["./run_all.sh", *sys.argv[1:]]),
+        "start": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start)),
+        "wall_time_s": round(time.time() - start, 1),
+        "stages": {**before["stages"], **stages},
+    }
+    store.write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def summarise(config: Config) -> None:
+    """Where the results are, and how many models are well."""
+    from hvae_core import store
+
+    results = store.load_results(config.name)
+    counts = ", ".join(f"{count} {status}" for status, count in results["status"].value_counts().items())
+    print(f"models: {counts}")
+    print(f"results: {store.run_folder(config.name) / 'results.csv'}")
+    print(f"figures: {store.figure_folder(config.name)}")
+
+
+# --- one job of the batch, called by the Snakefile --------------------------------------------------------------
+
+
+def job(argv: Sequence[str]) -> int:
+    """``python -m hvae_core.batch RUN JOB [--block N] [--threads N]``: one step, with its progress and its errors kept.
+
+    JOB is ``collect`` or ``join`` (see `hvae_core.store`) or the name of a notebook, which papermill executes.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("job")
+    parser.add_argument("--block", type=int)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(argv)
+    from hvae_core import store
+
+    folder = store.run_folder(args.run)
+    name = args.job if args.block is None else f"{args.job}-{args.block:03d}"
+    status = folder / ".progress"
+    status.mkdir(exist_ok=True)
+    started, record = time.time(), {"start": store.timestamp(), "error": None, "mendable": False}
+    try:
+        if args.job in ("collect", "join"):
+            getattr(store, args.job)(args.run)
+        else:
+            execute(args.run, args.job, name, args.block, args.threads, status / f"{name}.json")
+    except InputError as error:
+        record |= {"error": str(error), "mendable": True}
+    except Exception as error:  # whatever a notebook may raise: it is recorded here and named in the end
+        record |= {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    record["wall_time_s"] = round(time.time() - started, 1)
+    (status / f"{name}.job").write_text(json.dumps(record))
+    if record["error"]:
+        print(f"{name}: {record['error']}", file=sys.stderr)
+    return 1 if record["error"] else 0
+
+
+def execute(run: str, notebook: str, name: str, block: int | None, threads: int, status: Path) -> None:
+    """Execute a notebook with the run's configuration as its parameters.
+
+    Kernels talk over sockets of their own in a temporary folder: over TCP parallel kernels race for ports and can
+    hang. The GPUs present are shared out by locks, one kernel each.
+
+    Raises:
+        InputError: what the notebook raised as such.
+        RuntimeError: for any other error in a cell, or a kernel that died.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config as Traits
+
+    from hvae_core import store
+
+    config = store.load_config(run)
+    target = store.run_folder(run) / "notebooks" / f"{name}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp"))  # paths must be short
+        os.environ |= environment() | {
+            STATUS_FILE: str(status),
+            "OMP_NUM_THREADS": str(threads),
+            "HVAE_JOBS": str(threads),
+        }
+        if count := gpus(config):
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(_claim_gpu(stack, store.output_root(), count))
+        try:
+            papermill.execute_notebook(
+                NOTEBOOKS / f"{notebook}.ipynb", target, {**config.dump(), "block": block},
+                kernel_name="python3", progress_bar=False, cwd=str(ROOT),
+                config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            if error.ename == "InputError":
+                raise InputError(error.evalue) from None
+            raise RuntimeError(f"{error.ename}: {error.evalue} (see {target})") from None
+        except DeadKernelError:
+            raise RuntimeError(f"the notebook's process died, perhaps out of memory (see {target})") from None
+        written = nbformat.read(target, as_version=4)
+        written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(written, target)
+
+
+def _claim_gpu(stack: contextlib.ExitStack, root: Path, count: int) -> int:
+    from hvae_core import store
+
+    while True:
+        for index in range(count):
+            if stack.enter_context(store.locked(root / "runs" / f".gpu-{index}.lock", wait=False)):
+                return index
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(job(sys.argv[1:]))

@@ -1,0 +1,250 @@
+"""One strict configuration. The same keys stand in a profile, in a notebook's parameters cell and in a run folder."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hvae_core.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILES = ROOT / "profiles"
+
+Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Member(NamedTuple):
+    """One model of a population: its betas, top layer first, and its seed."""
+
+    betas: tuple[float, ...]
+    seed: int
+
+
+class BetaRange(BaseModel):
+    """Betas from ``low`` to ``high`` in equal steps of the logarithm; the point nearest to 1 is replaced by 1.
+
+    The paper's 21 points from 0.1 to 100 have no 1 among them (the nearest is 1.122), yet the VAE is one of the
+    models it marks; hence the replacement, for which 1 must lie within the range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: Beta = 0.1
+    high: Beta = 100.0
+    points: Annotated[int, Field(ge=1)] = 21
+
+    @model_validator(mode="after")
+    def ordered(self) -> "BetaRange":
+        if self.low > self.high or (self.points == 1) != (self.low == self.high):
+            raise ValueError(f"low {self.low:g}, high {self.high:g} and points {self.points} make no range")
+        return self
+
+    def values(self) -> list[float]:
+        """The betas of one layer, rising.
+
+        Example:
+            >>> [round(beta, 3) for beta in BetaRange(low=0.1, high=100, points=5).values()]
+            [0.1, 1.0, 3.162, 17.783, 100.0]
+        """
+        if self.points == 1:
+            return [self.low]
+        exponents = [math.log10(self.low) + k * math.log10(self.high / self.low) / (self.points - 1)
+                     for k in range(self.points)]  # fmt: skip
+        values = [float(f"{10**exponent:.12g}") for exponent in exponents]
+        if self.low <= 1 <= self.high:
+            values[min(range(self.points), key=lambda k: abs(exponents[k]))] = 1.0
+        return values
+
+
+class Config(BaseModel):
+    """What a run is. Two runs with equal configurations and seeds on one device have equal results."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "quick"
+    """The run: results go to runs/<name>, figures to figures/<name>."""
+    dataset: Annotated[str, Field(min_length=1)] = "digits"
+    """digits, mnist, omniglot, svhn, cifar10, or a path to an .npz file or a folder of images."""
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first so many training images; null: all."""
+    test_images: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first so many test images; null: all."""
+    model: str = "ghvae"
+    """ghvae or lvae."""
+    sigma_x: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.71
+    """Standard deviation of the Gaussian likelihood (32x32x3 images only)."""
+    betas: BetaRange | Annotated[list[Beta], Field(min_length=1)] | Annotated[
+        list[Annotated[list[Beta], Field(min_length=1)]], Field(min_length=1)
+    ] = BetaRange(points=5)  # fmt: skip
+    """{low, high, points}, or a list of values for every layer, or one list a layer, top layer first."""
+    seeds: Annotated[int, Field(ge=1)] = 1
+    """Models at each grid point, with seeds 0, 1, ..."""
+    epochs: Annotated[int, Field(ge=1)] = 200
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
+    warm_up: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The fraction of training over which all betas rise from 0; null: 0.2 for lvae, none for ghvae."""
+    generated_samples: Annotated[int, Field(ge=10)] = 10_000
+    """Images generated a model for the Inception Score."""
+    classifier_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Training of the classifier behind the Inception Score; null: as its architecture needs."""
+    blocks: Annotated[int, Field(ge=1)] = 1
+    """The grid is trained in so many notebook executions, in parallel as cores or GPUs allow; no result depends on it."""
+    block: Annotated[int, Field(ge=0)] | None = None
+    """Which block this execution trains; null: all."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("betas")
+    @classmethod
+    def distinct(cls, betas: Any) -> Any:
+        for values in [betas] if isinstance(betas, list) and not isinstance(betas[0], list) else betas:
+            if isinstance(values, list) and len(set(values)) < len(values):
+                raise ValueError("a beta stands there twice; use seeds for several models at one point")
+        return betas
+
+    @model_validator(mode="after")
+    def consistent(self) -> "Config":
+        from hvae_core.models import LAYERS
+
+        if self.model not in LAYERS:
+            raise ValueError(f"model: no model is called '{self.model}'; there are {', '.join(LAYERS)}")
+        if isinstance(self.betas, list) and isinstance(self.betas[0], list) and len(self.betas) != self.layers:
+            raise ValueError(f"betas: {len(self.betas)} lists for the {self.layers} layers of {self.model}")
+        if self.block is not None and self.block >= self.blocks:
+            raise ValueError(f"block: {self.block} of {self.blocks} blocks; they are counted from 0")
+        if self.warm_up is None:
+            object.__setattr__(self, "warm_up", 0.2 if self.model == "lvae" else 0.0)
+        return self
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        from hvae_core.models import LAYERS
+
+        return LAYERS[self.model]
+
+    def members(self) -> list[Member]:
+        """Every model of the run, in the order of all its tables: by seed, then by betas, top layer slowest."""
+        if isinstance(self.betas, BetaRange):
+            layers = [self.betas.values()] * self.layers
+        elif isinstance(self.betas[0], list):
+            layers = self.betas  # type: ignore[assignment]  # a list of lists, as just checked
+        else:
+            layers = [self.betas] * self.layers  # type: ignore[list-item]
+        return [
+            Member(tuple(betas), seed)
+            for seed in range(self.seeds)
+            for betas in itertools.product(*layers)
+        ]  # fmt: skip
+
+    def block_members(self) -> range:
+        """The indices into `members` that this execution trains."""
+        count = len(self.members())
+        if self.block is None:
+            return range(count)
+        return range(count * self.block // self.blocks, count * (self.block + 1) // self.blocks)
+
+    def dump(self) -> dict[str, Any]:
+        """As plain values, for YAML, JSON and papermill."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def make(cls, values: Mapping[str, Any], source: str = "configuration") -> "Config":
+        """A configuration from plain values.
+
+        Raises:
+            InputError: one line with the first key that is unknown or whose value is not allowed.
+
+        Example:
+            >>> Config.make({"epoch": 3})
+            Traceback (most recent call last):
+            hvae_core.errors.InputError: configuration: unknown key 'epoch'; did you mean 'epochs'?
+        """
+        for key in values:
+            if key not in cls.model_fields:
+                close = get_close_matches(str(key), cls.model_fields, 1)
+                hint = f"did you mean '{close[0]}'?" if close else f"allowed are {', '.join(cls.model_fields)}"
+                raise InputError(f"{source}: unknown key '{key}'; {hint}")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(f"{source}: {_first_line(error)}") from None
+
+    @classmethod
+    def from_parameters(cls, namespace: Mapping[str, Any]) -> "Config":
+        """The configuration in a notebook's parameters cell: ``Config.from_parameters(globals())``."""
+        return cls.make({key: namespace[key] for key in cls.model_fields}, source="parameters cell")
+
+
+def _first_line(error: ValidationError) -> str:
+    # A union (betas) reports one error a branch; the one about the value itself says the most.
+    details = error.errors()
+    detail = next((d for d in details if not d["type"].endswith("_type")), details[0])
+    key = ".".join(str(part) for part in detail["loc"][:1])
+    message = detail["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    value = str(detail["input"])
+    value = value if len(value) <= 60 else value[:57] + "..."
+    return f"{key} = {value}: {message[0].lower()}{message[1:]}"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: when the file cannot be read or holds no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a profile is a list of 'key: value' lines")
+    return values
+
+
+def profiles() -> list[str]:
+    """The names of the profiles."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def load_profile(profile: str, changes: list[str] | None = None, name: str | None = None) -> Config:
+    """The configuration of a profile, with ``key=value`` changes (dotted keys reach into ``betas``).
+
+    Raises:
+        InputError: for an unknown profile or key, or a value that is not allowed.
+
+    Example:
+        >>> load_profile("quick", ["epochs=5"], name="short").epochs
+        5
+    """
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        raise InputError(f"no profile '{profile}'; there are {', '.join(profiles())}, or give a path to a .yaml file")
+    values = {"name": path.stem, **read_yaml(path)}
+    for change in changes or []:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {change}: write key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {change}: '{text}' is not a value") from None
+        outer, dot, inner = key.partition(".")
+        if dot:
+            if not isinstance(values.get(outer), dict):
+                raise InputError(f"--set {change}: '{outer}' has no parts in this profile")
+            values[outer] = {**values[outer], inner: value}
+        else:
+            values[key] = value
+    if name is not None:
+        values["name"] = name
+    return Config.make(values, source=f"profile {path.stem}")

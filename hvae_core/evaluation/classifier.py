@@ -1,0 +1,147 @@
+"""The classifier behind the Inception Score: trained once on the data set's own training images, then kept.
+
+The paper takes ResNet-18 for SVHN and DenseNet-121 for CIFAR-10 (both here with a stem for 32x32 images: a 3x3
+first convolution and no max-pooling) and a small network for MNIST.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hvae_core.data import Dataset, pixels
+from hvae_core.population import Purpose, generator
+from hvae_core.progress import track
+from hvae_core.store import locked, output_root, save_weights
+
+BATCH = 128
+
+
+def small_cnn(image_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Two convolutions and two dense layers."""
+    channels, height, width = image_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64 * (height // 4) * (width // 4), 128), nn.ReLU(),
+        nn.Dropout(0.5), nn.Linear(128, classes),
+    )  # fmt: skip
+
+
+def resnet18(image_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """torchvision's ResNet-18 with a stem for small images."""
+    from torchvision.models import resnet18 as build
+
+    model = build(num_classes=classes)
+    model.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()  # type: ignore[assignment]  # torchvision declares the module it puts there
+    return model
+
+
+def densenet121(image_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """torchvision's DenseNet-121 with a stem for small images."""
+    from torchvision.models import densenet121 as build
+
+    model = build(num_classes=classes)
+    model.features.conv0 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
+    model.features.pool0 = nn.Identity()
+    return model
+
+
+ARCHITECTURES = {"small-cnn": small_cnn, "resnet-18": resnet18, "densenet-121": densenet121}
+
+
+def architecture_for(data: Dataset) -> str:
+    """The paper's choice for its data sets; for others a small network for 28x28, ResNet-18 for 32x32 images."""
+    if data.image_shape[0] == 1:
+        return "small-cnn"
+    return "densenet-121" if data.name == "cifar10" else "resnet-18"
+
+
+def default_epochs(architecture: str, images: int) -> int:
+    """Enough for the accuracy to settle: 30 epochs of the large networks; 5, or 40,000 images, of the small one."""
+    return max(5, math.ceil(40_000 / images)) if architecture == "small-cnn" else 30
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier and what it is worth."""
+
+    model: nn.Module
+    architecture: str
+    epochs: int
+    test_accuracy: float
+    device: torch.device
+
+    @torch.no_grad()
+    def probabilities(self, x: Tensor) -> Tensor:
+        """p(y | x) for images in [0, 1], ``(images, classes)``."""
+        return torch.cat([self.model(part).softmax(1) for part in x.split(500)])
+
+
+def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0) -> Classifier:
+    """The classifier for a data set that lies on a device: read from ``runs/.classifiers``, or trained and kept there.
+
+    Arguments:
+        data: with labels.
+        epochs: of training; None: `default_epochs`.
+    """
+    architecture = architecture_for(data)
+    epochs = epochs or default_epochs(architecture, len(data.x_train))
+    device = data.x_train.device
+    name = f"{data.name}-{architecture}-{data.fingerprint[:12]}-epochs{epochs}-seed{seed}.safetensors"
+    path = output_root() / "runs" / ".classifiers" / Path(name).name
+    with torch.random.fork_rng(devices=[]), locked(path.with_suffix(".lock")):
+        torch.set_rng_state(generator(seed, Purpose.WEIGHTS).get_state())
+        model = ARCHITECTURES[architecture](data.image_shape, data.num_classes).to(device)
+        try:
+            with safe_open(path, "pt") as file:
+                accuracy = float(file.metadata()["test_accuracy"])
+            model.load_state_dict(load_file(path))
+        except (OSError, SafetensorError):
+            _train(model, data, epochs, seed, architecture)
+            accuracy = _accuracy(model, data)
+            save_weights(path, model.state_dict(), {"test_accuracy": repr(accuracy), "architecture": architecture})
+    model.to(device).requires_grad_(False).eval()
+    return Classifier(model, architecture, epochs, accuracy, device)
+
+
+def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture: str) -> None:
+    x, y = data.x_train, data.y_train
+    assert y is not None
+    steps = epochs * math.ceil(len(x) / BATCH)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    model.train()
+    with track(f"classifier {architecture}", epochs, "epochs") as progress:
+        for epoch in range(epochs):
+            order = torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, epoch)).to(x.device)
+            shifts = torch.randint(0, 5, (len(order), 2), generator=generator(seed, Purpose.NOISE, epoch))
+            for step, batch in enumerate(order.split(BATCH)):
+                images = pixels(x[batch])
+                dy, dx = shifts[step].tolist()  # one random shift by up to 2 pixels a batch
+                images = F.pad(images, (2, 2, 2, 2))[:, :, dy : dy + x.shape[2], dx : dx + x.shape[3]]
+                loss = F.cross_entropy(model(images), y[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                value = loss.detach()
+                progress.update(epoch + (step + 1) * BATCH / len(x), lambda value=value: f"loss {value:.3f}")  # type: ignore[misc]
+            progress.update(epoch + 1)
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, data: Dataset) -> float:
+    assert data.y_test is not None
+    model.eval()
+    hits = sum(
+        int((model(pixels(x)).argmax(1) == y).sum())
+        for x, y in zip(data.x_test.split(500), data.y_test.split(500), strict=True)
+    )
+    return hits / len(data.x_test)

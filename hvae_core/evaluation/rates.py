@@ -1,0 +1,37 @@
+"""Distortion and layer-wise rates of a trained model, averaged over images (Paper A, Eqs. 6-8)."""
+
+import torch
+from torch import Tensor
+
+from hvae_core.data import pixels
+from hvae_core.models import HierarchicalVAE
+from hvae_core.population import Purpose, generator
+from hvae_core.terms import layer_numbers
+
+BATCH = 1000
+
+
+@torch.no_grad()
+def average_terms(model: HierarchicalVAE, x: Tensor, seed: int) -> dict[str, float]:
+    """Mean terms over images, in nats per image, with one posterior sample an image.
+
+    Arguments:
+        x: ``(images, C, H, W)`` uint8.
+        seed: of the member; the noise is a function of it, so that members are compared on equal noise.
+
+    Returns:
+        ``distortion``, ``rate_L`` ... ``rate_1``, their sum ``rate``, and ``elbo`` = -(distortion + rate).
+    """
+    source = generator(seed, Purpose.EVALUATION, device=x.device)
+    sums = torch.zeros(1 + model.layers, dtype=torch.float64, device=x.device)
+    for images in x.split(BATCH):
+        terms = model(pixels(images), model.noise(len(images), source))
+        sums[0] += terms.distortion.double().sum()
+        sums[1:] += terms.rates.double().sum(0)
+    distortion, *rates = (sums / len(x)).tolist()
+    return {
+        "distortion": distortion,
+        **{f"rate_{n}": value for n, value in zip(layer_numbers(model.layers), rates, strict=True)},
+        "rate": sum(rates),
+        "elbo": -(distortion + sum(rates)),
+    }

@@ -1,0 +1,46 @@
+"""Data reconstruction (Paper A, Section 5.3): x -> z_L -> ... -> z_1 -> x' by modes, and its PSNR."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvae_core.data import pixels
+from hvae_core.evaluation.rates import BATCH
+from hvae_core.models import HierarchicalVAE
+
+
+def to_uint8(x: Tensor) -> np.ndarray:
+    """Images in [0, 1] (what lies outside is clipped) as uint8 arrays."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+@torch.no_grad()
+def reconstructions(model: HierarchicalVAE, x: Tensor) -> np.ndarray:
+    """Reconstructions by modes of uint8 images, as uint8, ``(images, C, H, W)``."""
+    return to_uint8(model.reconstruct(pixels(x)))
+
+
+def psnr(mean_squared_error: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB for data of range 1.
+
+    Example:
+        >>> psnr(torch.tensor(0.01)).item()
+        20.0
+    """
+    return -10 * torch.log10(mean_squared_error)
+
+
+@torch.no_grad()
+def evaluate(model: HierarchicalVAE, x: Tensor) -> dict[str, float]:
+    """``psnr``, the mean of the images' PSNRs, and ``psnr_pooled``, the PSNR of the pooled error; both in dB.
+
+    The paper describes the first (E_x[log D] up to shift and scale); its authors' code computes the second.
+
+    Arguments:
+        x: ``(images, C, H, W)`` uint8.
+    """
+    errors = torch.cat([
+        (model.reconstruct(images) - images).square().flatten(1).mean(1)
+        for images in map(pixels, x.split(BATCH))
+    ])  # fmt: skip
+    return {"psnr": psnr(errors).mean().item(), "psnr_pooled": psnr(errors.mean()).item()}

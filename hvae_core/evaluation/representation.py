@@ -1,0 +1,125 @@
+"""Representation learning (Paper A, Sections 5.5 and 5.6): I_q(y; z) and classifiers on the latents."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from hvae_core.data import pixels
+from hvae_core.evaluation.bounds import accuracy_bound, label_probabilities
+from hvae_core.evaluation.rates import BATCH
+from hvae_core.models import Gaussian, HierarchicalVAE, kl
+from hvae_core.population import Purpose, generator
+from hvae_core.store import PROBES
+from hvae_core.terms import layer_numbers
+
+TRAIN_SHARE = 0.8  # of the labelled test set, as in the paper
+
+
+@torch.no_grad()
+def posteriors(model: HierarchicalVAE, x: Tensor, seed: int) -> tuple[list[Gaussian], Tensor]:
+    """The posteriors of all layers (top first), each given a sample of the layers above, and a sample of z_L.
+
+    The means are mu_L, ..., mu_1 of the paper, flattened to ``(images, dimensions)``.
+    """
+    source = generator(seed, Purpose.REPRESENTATION, device=x.device)
+    layers: list[list[Gaussian]] = [[] for _ in range(model.layers)]
+    top = []
+    for images in x.split(BATCH):
+        noise = model.noise(len(images), source)
+        for layer, q in zip(layers, model.infer(pixels(images), noise), strict=True):
+            layer.append(Gaussian(q.mean.flatten(1), q.std.flatten(1)))
+        top.append(layers[0][-1].sample(noise[0].flatten(1)))
+    joined = [Gaussian(torch.cat([q.mean for q in layer]), torch.cat([q.std for q in layer])) for layer in layers]
+    return joined, torch.cat(top)
+
+
+def mutual_information(q: Gaussian, z: Tensor, y: Tensor, rows: int = 500) -> float:
+    """I_q(y; z) in nats (Paper A, Eq. 10), by Monte Carlo over the images with exact mixtures.
+
+    The mean over images j of log [ mean_{i: y_i = y_j} q(z_j | x_i) / mean_i q(z_j | x_i) ].
+
+    Arguments:
+        q: the posteriors q(z | x_i), ``(images, dimensions)`` each.
+        z: one sample of each, ``(images, dimensions)``.
+        y: labels, ``(images,)``.
+        rows: samples computed at once; a block takes rows x images x 8 bytes.
+    """
+    mean, precision = q.mean.double(), q.std.double().pow(-2)
+    offset = (mean.square() * precision - precision.log()).sum(1)
+    classes, y = y.unique(return_inverse=True)
+    counts = torch.bincount(y).double()
+    order = y.argsort(stable=True)
+    ends = counts.cumsum(0).long().tolist()
+    total = 0.0
+    for part, labels in zip(z.double().split(rows), y.split(rows), strict=True):
+        # log q(z_j | x_i) up to a constant, as matrix products: (rows, images), images sorted by class.
+        log_q = part @ (mean * precision)[order].T - 0.5 * (part.square() @ precision[order].T + offset[order])
+        by_class = torch.stack(
+            [log_q[:, start:end].logsumexp(1) for start, end in zip([0, *ends], ends, strict=False)], 1
+        )
+        own = by_class.gather(1, labels[:, None]).squeeze(1) - counts[labels].log()
+        total += (own - (by_class.logsumexp(1) - counts.sum().log())).sum().item()
+    return total / len(z)
+
+
+def probes(classes: int) -> dict[str, ClassifierMixin]:
+    """The paper's four classifiers, with scikit-learn's settings, on unscaled features.
+
+    The linear SVM is liblinear's in the primal, the fastest setting for more images than dimensions.
+    """
+    return dict(zip(PROBES, (
+        LogisticRegression(max_iter=1000), LinearSVC(dual=False), SVC(kernel="rbf"), KNeighborsClassifier(5),
+    ), strict=True))  # fmt: skip
+
+
+def _score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
+    order = np.random.default_rng(0).permutation(len(y))
+    cut = int(TRAIN_SHARE * len(y))
+    train, test = order[:cut], order[cut:]
+    # Threads of the linear algebra spin against each other here: one is up to a hundred times faster than two.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # near-constant features of a collapsed layer
+        return float(probe.fit(features[train], y[train]).score(features[test], y[test]))
+
+
+def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, seed: int, jobs: int = 1) -> dict[str, float]:
+    """I_q(y; z_L), its accuracy bounds (Eq. 11), and the four probes on mu_L ... mu_1 and on a sample of z_L.
+
+    ``accuracy_bound_mi`` is f^{-1}(I_q(y; z_L)), ``accuracy_bound_rate`` is f^{-1}(R(z_L)); both bound the probes
+    on the sampled z_L only. Accuracies are fractions, information is in nats.
+
+    Arguments:
+        x: labelled test images, ``(images, C, H, W)`` uint8.
+        y: their labels.
+        jobs: processes for the probes.
+    """
+    layers, z = posteriors(model, x, seed)
+    top = model.layers
+    information = mutual_information(layers[0], z, y)
+    labels = y.cpu().numpy()
+    bounds = accuracy_bound(
+        [information, kl(layers[0], model.prior([])).mean().item()], label_probabilities(labels)
+    )
+    features = {f"mu{n}": q.mean for n, q in zip(layer_numbers(top), layers, strict=True)} | {f"z{top}": z}
+    tasks = {
+        f"acc_{latent}_{name}": (probe, values.cpu().numpy())
+        for latent, values in features.items()
+        for name, probe in probes(len(np.unique(labels))).items()
+    }
+    scores = Parallel(n_jobs=jobs)(delayed(_score)(probe, values, labels) for probe, values in tasks.values())
+    return {
+        f"mi_z{top}": information,
+        "accuracy_bound_mi": float(bounds[0]),
+        "accuracy_bound_rate": float(bounds[1]),
+        **dict(zip(tasks, scores, strict=True)),
+    }

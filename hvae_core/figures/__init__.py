@@ -1,0 +1,35 @@
+"""Stored results -> figures and tables of Paper A, one function each. Nothing is trained or evaluated here.
+
+::
+
+    points.py   what a figure is about: grid points, baselines, optima, the surface over the grid of betas
+    panels.py   how one panel is drawn
+    paper.py    fig1 ... fig9, table1
+    files.py    figures and tables -> files, with their provenance
+
+Every function takes ``results``, one row a model, as `hvae_core.store.load_results` returns it. With several seeds a
+grid point, the mean over seeds is drawn. What was not computed is said to be so; it is never drawn as 0 or filled in.
+"""
+
+from hvae_core.figures.files import save_figure, save_table
+from hvae_core.figures.grids import image_rows
+from hvae_core.figures.panels import PaperFigure
+from hvae_core.figures.paper import (
+    Images,
+    all_metrics,
+    fig1,
+    fig3,
+    fig4,
+    fig5,
+    fig6,
+    fig7,
+    fig8,
+    fig9,
+    table1,
+)
+from hvae_core.figures.points import grid_means
+
+__all__ = [
+    "Images", "PaperFigure", "all_metrics", "fig1", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9",
+    "grid_means", "image_rows", "save_figure", "save_table", "table1",
+]  # fmt: skip

@@ -1,0 +1,60 @@
+"""Figures and tables -> files, each written whole or not at all, with a note beside it of what it was made from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from hvae_core.figures.panels import DPI, STYLE
+from hvae_core.store import whole_file, write_text
+
+
+def save_figure(fig: Figure, folder: str | Path, name: str, *, provenance: dict[str, Any]) -> list[Path]:
+    """Write ``name.pdf``, ``name.png`` and ``name.json`` (provenance and caption); equal figures give equal bytes.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    paths = [Path(folder) / f"{name}.{kind}" for kind in ("pdf", "png")]
+    with rc_context(STYLE):
+        for path in paths:
+            kind = path.suffix[1:]
+            # A date would make every file new.
+            metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+            with whole_file(path) as part:
+                fig.savefig(part, format=kind, dpi=DPI, metadata=metadata)
+    return [*paths, _write_note(folder, name, getattr(fig, "caption", ""), provenance)]
+
+
+def save_table(frame: pd.DataFrame, folder: str | Path, name: str, *, provenance: dict[str, Any]) -> list[Path]:
+    """Write ``name.csv``, ``name.md`` and ``name.json``; the caption is ``frame.attrs["caption"]``, if there.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    csv, markdown = (Path(folder) / f"{name}.{kind}" for kind in ("csv", "md"))
+    named = any(label is not None for label in frame.index.names)
+    write_text(csv, frame.to_csv(index=named))
+    write_text(markdown, _markdown(frame.reset_index() if named else frame))
+    return [csv, markdown, _write_note(folder, name, frame.attrs.get("caption", ""), provenance)]
+
+
+def _write_note(folder: str | Path, name: str, caption: str, provenance: dict[str, Any]) -> Path:
+    path = Path(folder) / f"{name}.json"
+    text = json.dumps({"caption": caption, **provenance}, indent=2, sort_keys=True, default=str, ensure_ascii=False)
+    write_text(path, text + "\n")
+    return path
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    """A GitHub table; nulls are 'not computed', line breaks stay within their cell."""
+
+    def cell(value: object) -> str:
+        text = "not computed" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+        return text.replace("|", r"\|").replace("\n", "<br>")
+
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.itertuples(index=False)]
+    return "".join("| " + " | ".join(map(cell, row)) + " |\n" for row in rows)

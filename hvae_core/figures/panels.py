@@ -1,0 +1,409 @@
+"""How one panel is drawn: style, planes, colour plots, surfaces, markers."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection, PolyCollection
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import (
+    FixedLocator,
+    FormatStrFormatter,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
+from matplotlib.tri import Triangulation
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+
+from hvae_core.figures.points import (
+    Metric,
+    best,
+    betas,
+    chosen,
+    is_beta_vae,
+    is_vae,
+    layers,
+    optimal,
+    split_betas,
+    split_rates,
+    triangles,
+    values,
+)
+
+RateScale = Literal["sqrt", "linear"]
+
+WIDTH = 5.5  # inches: the text width of the paper, so that font sizes are those of the printed page
+DPI = 300
+STYLE: Any = {
+    "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "figure.titlesize": 7.5, "axes.linewidth": 0.6, "lines.linewidth": 0.8,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.minor.size": 1.5, "ytick.minor.size": 1.5,
+    "xtick.major.pad": 2, "ytick.major.pad": 2, "axes.labelpad": 2, "axes.titlepad": 4,
+    "pdf.fonttype": 42, "image.cmap": "viridis", "savefig.facecolor": "white",
+}  # fmt: skip
+BLACK, RED, PURPLE, GREY = "black", "#e3170a", "#a020c0", "0.55"
+HALO = [withStroke(linewidth=1.6, foreground="white")]
+# Areas of nested rings, in square points: a model may be VAE, beta-VAE and hull-optimal at once.
+RINGS = {"VAE": (BLACK, 9), "β-VAE": (RED, 22), "hull": (PURPLE, 42)}
+
+
+class PaperFigure(Figure):
+    """A figure that knows its caption and shows itself in a notebook, whatever the notebook's backend."""
+
+    caption: str = ""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=150)
+        return buffer.getvalue()
+
+
+def new_figure(height: float, title: str, width: float = WIDTH) -> PaperFigure:
+    fig = PaperFigure(figsize=(width, height), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)  # type: ignore[union-attr,call-arg]
+    fig.suptitle(title, color="0.3")
+    return fig
+
+
+# --- planes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Two axes that every model has a place on; x and y are ``(points,)``."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_label: str
+    y_label: str
+    scale: Literal["sqrt", "linear", "log"]
+    unit: str = ""
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        unit = f" ({self.unit})" if self.unit else ""
+        return self.x_label + unit, self.y_label + unit
+
+
+def rate_plane(points: pd.DataFrame, scale: RateScale = "sqrt") -> Plane:
+    """The rate of the top layer, and that of all others given the top layer; nats per image."""
+    top = layers(points)
+    return Plane(*split_rates(points), f"$R(z_{top})$", others_label(top), scale, "nats per image")
+
+
+def others_label(top: int) -> str:
+    others = {1: "no other rate", 2: "$R(z_1\\,|\\,z_2)$"}
+    return others.get(top, f"$R(z_{{<{top}}}\\,|\\,z_{top})$")
+
+
+def beta_plane(points: pd.DataFrame) -> Plane:
+    """The beta of the top layer, and that of the others (their geometric mean)."""
+    top = layers(points)
+    others = {1: "no other β", 2: r"$\beta_1$"}.get(top, rf"mean of $\beta_{{<{top}}}$")
+    return Plane(*split_betas(points), rf"$\beta_{top}$", others, "log")
+
+
+def signed_sqrt(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def signed_square(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.square(x)
+
+
+def round_levels(highest: float, scale: str, count: int = 4) -> np.ndarray:
+    """Round numbers up to `highest`, about evenly spaced on the scale."""
+    if scale == "linear":
+        levels = np.asarray(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(0, highest))
+    else:
+        even = highest * (np.arange(1, count + 1) / count) ** 2
+        magnitude = 10 ** np.floor(np.log10(even))
+        digits = np.array([1, 2, 3, 5])
+        levels = np.unique(magnitude * digits[[digits[digits <= d].argmax() for d in even / magnitude]])
+    return levels[(levels > 0) & (levels <= highest)]
+
+
+def set_rate_scale(ax: Axes, axis: Literal["x", "y"], highest: float, scale: str, floor: float = 0.05, ticks: int = 4) -> None:
+    """A rate axis from 0 to a little more than `highest`, with room for markers at 0."""
+    highest = highest if np.isfinite(highest) and highest > 0 else 1.0
+    forward, back = (signed_sqrt, signed_square) if scale == "sqrt" else (np.asarray, np.asarray)
+    if scale == "sqrt":
+        getattr(ax, f"set_{axis}scale")("function", functions=(forward, back))
+    limits = back(forward(np.array(highest)) * np.array([-floor, 1.07]))
+    getattr(ax, f"set_{axis}lim")(*limits)
+    side = getattr(ax, f"{axis}axis")
+    side.set_major_locator(FixedLocator([0, *round_levels(highest, scale, ticks)]))
+    side.set_minor_locator(NullLocator())
+    side.set_major_formatter(FormatStrFormatter("%g"))
+
+
+def set_plane(ax: Axes, plane: Plane, ticks: int = 4) -> None:
+    for axis, numbers in (("x", plane.x), ("y", plane.y)):
+        known = numbers[np.isfinite(numbers)]
+        if plane.scale != "log":
+            set_rate_scale(ax, axis, known.max(initial=0), plane.scale, ticks=ticks)  # type: ignore[arg-type]
+        elif known.size:
+            getattr(ax, f"set_{axis}scale")("log")
+            getattr(ax, f"set_{axis}lim")(known.min() / 1.5, known.max() * 1.5)
+            side = getattr(ax, f"{axis}axis")
+            side.set_major_locator(LogLocator(numticks=9))
+            side.set_major_formatter(LogFormatterMathtext())
+
+
+def diagonals(ax: Axes, plane: Plane) -> None:
+    """Lines of constant total rate, each labelled where it is farthest from any model."""
+    total = plane.x + plane.y
+    known = np.isfinite(total)
+    if not known.any() or total[known].max() <= 0:
+        return
+    to_axes = ax.transData + ax.transAxes.inverted()
+    models = to_axes.transform(np.column_stack([plane.x, plane.y])[known])
+    share = np.sin(np.linspace(0, np.pi / 2, 181)) ** 2
+    for level in round_levels(1.15 * total[known].max(), plane.scale):
+        line = level * np.column_stack([1 - share, share])
+        ax.plot(*line.T, "--", color=GREY, linewidth=0.6, zorder=2, gid="diagonal")
+        place = to_axes.transform(line)
+        inside = ((place > 0.07) & (place < 0.93)).all(1)
+        if inside.any():
+            distance = np.linalg.norm(place[inside][:, None] - models[None], axis=-1).min(1)
+            x, y = line[inside][distance.argmax()]
+            ax.text(x, y, f"{level:g}", color="0.35", ha="center", va="center", path_effects=HALO, zorder=6)
+
+
+# --- markers ----------------------------------------------------------------------------------------------------
+
+
+def rings(ax: Axes, points: pd.DataFrame, plane: Plane, metric: Metric | None, *z: np.ndarray) -> None:
+    """The baselines, and the models that are best for their total rate, as nested rings."""
+    drawn = np.isfinite(plane.x + plane.y) if metric is None else np.isfinite(values(points, metric))
+    line = np.flatnonzero(is_beta_vae(points) & drawn)
+    line = line[np.argsort(betas(points)[line, 0])]
+    where = {"VAE": np.flatnonzero(is_vae(points) & drawn), "β-VAE": line}
+    if metric is not None:
+        where["hull"] = optimal(points, metric)
+    coordinates: Any = [plane.x, plane.y, *z]
+    ax.plot(*(c[line] for c in coordinates), "--", color=RED, linewidth=0.8, zorder=4, gid="β-VAE line")
+    if plane.scale == "log":
+        del where["β-VAE"]  # over betas they are the diagonal
+    for name, rows in where.items():
+        colour, area = RINGS[name]
+        style: Any = {"depthshade": False} if z else {"path_effects": HALO}
+        ax.scatter(
+            *(c[rows] for c in coordinates), s=area, facecolors="none", edgecolors=colour, linewidths=0.9,
+            zorder=5, gid=name, clip_on=False, **style,
+        )  # fmt: skip
+
+
+def handles(*names: str) -> list[Line2D]:
+    """Legend entries by name, in the order asked for."""
+
+    def ring(name: str, label: str) -> Line2D:
+        colour, area = RINGS[name]
+        return Line2D([], [], ls="", marker="o", ms=area**0.5, mfc="none", mec=colour, mew=0.9, label=label)
+
+    entries = {
+        "VAE": ring("VAE", "VAE (all β = 1)"),
+        "β-VAE": Line2D([], [], ls="--", color=RED, marker="o", ms=4.7, mfc="none", mew=0.9, label="β-VAE (all β equal)"),
+        "hull": ring("hull", "best for its total rate (hull)"),
+        "β-VAE line": Line2D([], [], ls="--", color=RED, label="β-VAE (all β equal)"),
+        "best": Line2D([], [], ls="", marker="*", ms=7, mfc="white", mec=BLACK, mew=0.7, label="best of all"),
+        "diagonal": Line2D([], [], ls="--", color=GREY, lw=0.6, label="equal total rate (nats per image)"),
+        "chosen": Line2D([], [], ls="", marker="x", ms=4, mec=BLACK, mew=0.9, label="shown in Fig. 4"),
+        "bound": Line2D([], [], ls="--", color=BLACK, label="bound $f^{-1}(R)$, Eq. 11"),
+    }
+    return [entries[name] for name in names]
+
+
+def legend(fig: FigureBase, *names: str) -> None:
+    add_legend(fig, handles(*names))
+
+
+def add_legend(fig: FigureBase, entries: list[Line2D]) -> None:
+    """A legend below the panels; entries go down the columns."""
+    columns = 2 if len(entries) == 4 else 3
+    fig.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, handletextpad=0.5,
+               columnspacing=1.5, borderpad=0.1, borderaxespad=0.2)  # fmt: skip
+
+
+def star(ax: Axes, x: float, y: float, marker: str = "*", area: float = 60) -> None:
+    ax.scatter(x, y, s=area, marker=marker, c="white", edgecolors=BLACK, linewidths=0.7, zorder=6, gid="best",
+               clip_on=False)  # fmt: skip
+
+
+def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> None:
+    """The models of Fig. 4, numbered, the number on the side of the panel's middle; models at one place share it."""
+    places: dict[int, list[str]] = {}
+    for number, row in enumerate(chosen(points).values(), 1):
+        places.setdefault(row, []).append(str(number))
+    for row, numbers in places.items():
+        place = (plane.x[row], plane.y[row])
+        middle = (ax.transData + ax.transAxes.inverted()).transform(place)
+        ax.scatter(*place, marker="x", s=14, c=BLACK, linewidths=0.8, zorder=7, gid="chosen", clip_on=False)
+        ax.annotate(
+            ",".join(numbers), place, tuple(np.where(middle < 0.5, 9, -9)), textcoords="offset points", weight="bold",
+            ha="center", va="center", path_effects=HALO, zorder=8,
+        )  # fmt: skip
+
+
+# --- one metric over a plane ------------------------------------------------------------------------------------
+
+
+def not_computed(ax: Axes, title: str) -> None:
+    ax.set_title(title)
+    ax.text(0.5, 0.5, "not computed", transform=ax.transAxes, ha="center", va="center", color="0.4", style="italic")
+
+
+def setting(points: pd.DataFrame, row: int) -> str:
+    """The betas of a grid point as text, top layer's first."""
+    return "β = (" + ", ".join(f"{beta:.3g}" for beta in betas(points)[row]) + ")"
+
+
+def number(value: float) -> str:
+    """A value to three digits, with a minus sign as on the axes."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def best_of(points: pd.DataFrame, metric: Metric) -> str:
+    """The best value of a metric and where it is; and how many models have one, if not all do."""
+    value = values(points, metric)
+    row = best(points, metric)
+    if row is None:
+        return ""
+    known, possible = np.isfinite(value).sum(), np.isfinite(points["rate"]).sum()
+    unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
+    note = f" ({known} of {possible} known)" if known < possible else ""
+    return f"best {number(value[row])}{unit} at {setting(points, row)}{note}"
+
+
+def colour_plot(
+    ax: Axes, points: pd.DataFrame, metric: Metric, plane: Plane, *, numbered: bool = False, named: bool = True
+) -> None:
+    """A metric over a plane, in colours, with baselines and optima; `named` puts its name in the title.
+
+    Over rates: dots on the surface through them. Over betas: a cell a model, if the betas form a grid.
+    """
+    set_plane(ax, plane)
+    row, value = best(points, metric), values(points, metric)
+    if row is None:
+        return not_computed(ax, metric.label if named else "")
+    known = np.isfinite(value)
+    corners = triangles(points)
+    limits = {"vmin": value[known].min(), "vmax": value[known].max()}
+    shades: Collection
+    if plane.scale == "log" and len(corners):
+        shades = cells(ax, plane, known, array=value[known], clim=tuple(limits.values()))
+    else:
+        shades = ax.scatter(plane.x[known], plane.y[known], c=value[known], s=dot_area(points), zorder=3, linewidths=0.2,
+                            edgecolors="0.25", gid="models", **limits)  # fmt: skip
+    if plane.scale != "log":
+        corners = corners[known[corners].all(1)]
+        if len(corners):
+            # Shaded triangles know affine transforms only, so the scale of the axes is applied beforehand.
+            place = ax.transScale.transform(np.column_stack([plane.x, plane.y]))
+            x, y, colour = (np.where(known, c, 1.0) for c in (*place.T, value))
+            ax.tripcolor(Triangulation(x, y, corners), colour, shading="gouraud", alpha=0.8, zorder=1,
+                         transform=ax.transLimits + ax.transAxes, **limits)  # fmt: skip
+        diagonals(ax, plane)
+    rings(ax, points, plane, metric)
+    star(ax, plane.x[row], plane.y[row])
+    if numbered:
+        crosses(ax, points, plane)
+    ax.set_title(f"{metric.label}\n{best_of(points, metric)}" if named else best_of(points, metric))
+    bar = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=18, pad=0.02, fraction=0.08)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+
+
+def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
+    """A rectangle for every model of a grid of betas, up to halfway (in the logarithm) to its neighbours."""
+    sides = []
+    for axis in (plane.x, plane.y):
+        steps, index = np.unique(axis.round(12), return_inverse=True)
+        edges = np.sqrt(steps[1:] * steps[:-1])
+        first, last = (edges[0], edges[-1]) if len(edges) else (steps[0] / 1.5, steps[0] * 1.5)
+        edges = np.array([steps[0] ** 2 / first, *edges, steps[-1] ** 2 / last])
+        sides.append((edges[index][drawn], edges[index + 1][drawn]))
+        getattr(ax, f"set_{'xy'[len(sides) - 1]}lim")(edges[0], edges[-1])
+    (left, right), (low, high) = sides
+    corners = np.stack([[left, low], [right, low], [right, high], [left, high]]).transpose(2, 0, 1)
+    # An edge in the colour of its cell closes the hairlines that some viewers show between cells.
+    collection = PolyCollection(list(corners), edgecolors="face", linewidths=0.2, zorder=1, gid="models", **style)
+    ax.add_collection(collection, autolim=False)
+    return collection
+
+
+def dot_area(points: pd.DataFrame) -> float:
+    """Square points of a dot: less where there are many."""
+    return float(np.clip(1200 / len(points), 3, 14))
+
+
+def surface_plot(ax: Axes3D, points: pd.DataFrame, metric: Metric, plane: Plane) -> None:
+    """The same as a surface in three dimensions."""
+    row, value = best(points, metric), values(points, metric)
+    set_box(ax, zoom=1.12)
+    set_plane(ax, plane, ticks=3)
+    ax.set_title(metric.label)
+    if row is None:
+        ax.set_axis_off()
+        ax.text2D(0.5, 0.5, "not computed", transform=ax.transAxes, ha="center", va="center", color="0.4", style="italic")
+        return
+    known = np.isfinite(value)
+    mesh(ax, points, (plane.x, plane.y, value), value, known)
+    rings(ax, points, plane, metric, value)
+    ax.zaxis.set_major_locator(MaxNLocator(4))
+    ax.set_xlabel(plane.x_label + " (nats)")
+    ax.set_ylabel(plane.y_label + " (nats)")
+
+
+def set_box(ax: Axes3D, zoom: float) -> None:
+    """A quiet box, seen so that zero rates are at the back."""
+    ax.computed_zorder = False
+    ax.view_init(elev=24, azim=-128)
+    ax.set_box_aspect(None, zoom=zoom)
+    for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+        axis.set_pane_color((1, 1, 1, 0))
+        axis._axinfo["grid"].update(linewidth=0.3, color="0.85")  # the only way to style a 3-d grid
+        axis.labelpad = -9
+    ax.tick_params(pad=-4)
+
+
+def mesh(
+    ax: Axes3D, points: pd.DataFrame, place: tuple[np.ndarray, ...], colour: np.ndarray, known: np.ndarray
+) -> None:
+    """The surface over the grid of betas, coloured by values ``(points,)`` or by RGB ``(points, 3)``."""
+    corners = triangles(points)
+    corners = corners[known[corners].all(1)]
+    if len(corners):
+        filled = [np.where(known, c, 1.0) for c in place]
+        surface = ax.plot_trisurf(*filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4), shade=False,
+                                  alpha=0.9, zorder=1)  # fmt: skip
+        if colour.ndim == 1:
+            surface.set_array(colour[corners].mean(1))
+            surface.set_clim(colour[known].min(), colour[known].max())
+        else:
+            surface.set_facecolor(colour[corners].mean(1))
+    ax.scatter(*(c[known] for c in place), c=colour[known], s=dot_area(points) / 2, depthshade=False, zorder=2,
+               linewidths=0, gid="models")  # fmt: skip
+
+
+# --- the two-dimensional colour code ----------------------------------------------------------------------------
+
+# One direction from dark to light, the other from blue to yellow: both remain to readers who see two of three primaries.
+CORNERS = np.array([[[0.03, 0.19, 0.42], [0.62, 0.84, 1.00]], [[0.50, 0.22, 0.00], [1.00, 0.86, 0.35]]])
+
+
+def colour_code(points: pd.DataFrame) -> np.ndarray:
+    """RGB of every model, ``(points, 3)``, bilinear in the logarithms of its two betas (Paper A, Fig. 1)."""
+    weights = []
+    for axis in split_betas(points):
+        share = (np.log(axis) - np.log(axis.min())) / max(np.ptp(np.log(axis)), 1e-9)
+        weights.append(np.stack([1 - share, share]))
+    return np.einsum("an,bn,abc->nc", *weights, CORNERS)

@@ -1,0 +1,182 @@
+"""What a figure is about: one point a setting of the betas, the baselines and the optima among them."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from hvae_core.frontier import upper_hull
+from hvae_core.store import PROBES
+from hvae_core.terms import layer_numbers
+
+CLASSIFIERS = dict(zip(PROBES, ("LR", "linear SVM", "RBF SVM", "kNN"), strict=True))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the results as it is shown: its name, its unit and the factor from stored to shown values."""
+
+    column: str
+    name: str
+    unit: str = ""
+    factor: float = 1.0
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+PSNR = Metric("psnr", "PSNR", "dB")
+ELBO = Metric("elbo", "ELBO", "nats per image")
+INCEPTION = Metric("inception_score", "Inception Score")
+DIVERSITY = Metric("diversity", "diversity")
+SHARPNESS = Metric("sharpness", "sharpness")
+
+
+def latent_name(latent: str) -> str:
+    r"""A latent as in the paper: ``mu2`` is :math:`\mu_2` (the mode), ``z2`` a sample of z_2."""
+    return rf"$\mu_{latent[2:]}$" if latent.startswith("mu") else f"sampled $z_{latent[1:]}$"
+
+
+def accuracy(latent: str, probe: str) -> Metric:
+    return Metric(f"acc_{latent}_{probe}", f"{CLASSIFIERS[probe]} on {latent_name(latent)}", "%", 100)
+
+
+def information(top: int) -> Metric:
+    return Metric(f"mi_z{top}", f"$I_q(y; z_{top})$", "nats")
+
+
+def layers(frame: pd.DataFrame) -> int:
+    """The number L of latent layers, from the columns ``rate_L`` ... ``rate_1`` and ``beta_L`` ... ``beta_1``.
+
+    Raises:
+        ValueError: a layer's column is missing.
+    """
+    found = [int(match[1]) for match in map(re.compile(r"rate_(\d+)").fullmatch, frame.columns) if match]
+    wanted = [f"{kind}_{n}" for kind in ("rate", "beta") for n in layer_numbers(max(found, default=1))]
+    missing = [column for column in wanted if column not in frame.columns]
+    if missing:
+        raise ValueError(f"results lack the columns {', '.join(missing)}")
+    return max(found)
+
+
+def betas(frame: pd.DataFrame) -> np.ndarray:
+    """The betas, ``(points, L)``, the top layer's first."""
+    return frame[[f"beta_{n}" for n in layer_numbers(layers(frame))]].to_numpy(float)
+
+
+def grid_means(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a setting of the betas: the mean over its seeds, and the spread.
+
+    Models that diverged or are missing are left out of the mean; a setting without any model left keeps its row,
+    with nulls. Values that are not finite count as not computed.
+
+    Returns:
+        A frame sorted by betas, with ``seeds`` (models that the means are over), every number of ``results``,
+        and ``<column>_sd``, its standard deviation over seeds (null for a single seed).
+
+    Raises:
+        ValueError: no rows, a layer's column is missing, or rows of more than one data set or model.
+    """
+    numbers = layer_numbers(layers(results))
+    if results.empty:
+        raise ValueError("results have no rows")
+    for name in ("dataset", "model"):
+        if name in results and results[name].nunique() > 1:
+            raise ValueError(f"a figure is about one {name}, not {', '.join(map(str, results[name].unique()))}")
+    keys = [f"beta_{n}" for n in numbers]
+    words = {"dataset", "model", "seed", "status", *keys}
+    values = results[[column for column in results.columns if column not in words]]
+    values = values.apply(pd.to_numeric, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+    if "rate" not in values:
+        values["rate"] = values[[f"rate_{n}" for n in numbers]].sum(axis=1, skipna=False)
+    ok = drawable(results)
+    groups = values.where(ok).groupby([results[key] for key in keys])
+    seeds = ok.groupby([results[key] for key in keys]).sum().rename("seeds")
+    points = pd.concat([seeds, groups.mean(), groups.std().add_suffix("_sd")], axis=1).reset_index()
+    return points.assign(**{name: results[name].iloc[0] for name in ("dataset", "model") if name in results})
+
+
+def drawable(results: pd.DataFrame) -> pd.Series:
+    """Whether a model neither diverged nor is missing, ``(models,)``."""
+    return results["status"].eq("ok") if "status" in results else pd.Series(True, index=results.index)
+
+
+def described(results: pd.DataFrame) -> str:
+    """What is drawn and what is left out, in one line."""
+    names = [str(results[name].iloc[0]) for name in ("dataset", "model") if name in results]
+    left_out = results.loc[~drawable(results), "status"].value_counts() if "status" in results else pd.Series(dtype=int)
+    settings = len(results.groupby([f"beta_{n}" for n in layer_numbers(layers(results))]))
+    models = f"{len(results)} models" + (f" at {settings} settings of the betas" if settings < len(results) else "")
+    parts = ", ".join(f"{count} {status}" for status, count in left_out.items())
+    return ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
+
+
+def values(points: pd.DataFrame, metric: Metric) -> np.ndarray:
+    """The metric in the unit shown, ``(points,)``; null where it was not computed or the model's rate is unknown."""
+    stored = points.get(metric.column, pd.Series(np.nan, index=points.index)).to_numpy(float)
+    return np.where(np.isfinite(points["rate"]), metric.factor * stored, np.nan)
+
+
+def split_rates(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The two rate axes: R(z_L), and the sum of the other layers' rates given z_L; ``(points,)``, nats per image."""
+    number, *rest = layer_numbers(layers(points))
+    others = points[[f"rate_{n}" for n in rest]].sum(axis=1, skipna=False)
+    return points[f"rate_{number}"].to_numpy(float), others.to_numpy(float)
+
+
+def split_betas(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The two beta axes: beta_L, and the geometric mean of the other layers' betas (1 without other layers)."""
+    top, *others = betas(points).T
+    return top, np.exp(np.mean(np.log(others), axis=0)) if others else np.ones_like(top)
+
+
+def is_vae(points: pd.DataFrame) -> np.ndarray:
+    """Whether all betas are 1, ``(points,)``."""
+    return np.isclose(betas(points), 1).all(1)
+
+
+def is_beta_vae(points: pd.DataFrame) -> np.ndarray:
+    """Whether all betas are equal, ``(points,)`` (Paper A, Eq. 2)."""
+    return np.isclose(betas(points), betas(points)[:, :1]).all(1)
+
+
+def optimal(points: pd.DataFrame, metric: Metric) -> np.ndarray:
+    """Rows of the models that are best for their total rate, by rate (Paper A, Section 5.3)."""
+    return upper_hull(points["rate"], values(points, metric))
+
+
+def best(points: pd.DataFrame, metric: Metric) -> int | None:
+    """Row of the highest value of a metric; None if it was not computed."""
+    value = values(points, metric)
+    return int(np.nanargmax(value)) if np.isfinite(value).any() else None
+
+
+def chosen(points: pd.DataFrame) -> dict[str, int]:
+    """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer, the lowest rate."""
+    top, others = split_rates(points)
+    scores = {"highest rate": top + others, "most rate in top layer": top - others, "lowest rate": -(top + others)}
+    return {name: int(np.nanargmax(score)) for name, score in scores.items() if np.isfinite(score).any()}
+
+
+def triangles(points: pd.DataFrame) -> np.ndarray:
+    """The surface over a two-way grid of betas, as rows of its triangles' corners, ``(triangles, 3)``.
+
+    Neighbours in the grid are joined, also where their rates fold over; next to a model that was not drawn the
+    surface has a hole. Empty if the betas do not form a two-way grid (layers that share a beta count once).
+    """
+    distinct = np.unique(betas(points).round(12), axis=1).T
+    axes = [np.unique(axis, return_inverse=True)[1] for axis in distinct if np.ptp(axis) > 0]
+    if len(axes) != 2:
+        return np.empty((0, 3), int)
+    row_of = np.full([axis.max() + 1 for axis in axes], -1)
+    drawn = np.flatnonzero(np.isfinite(points["rate"]))
+    row_of[axes[0][drawn], axes[1][drawn]] = drawn
+    found = []
+    for i, j in np.ndindex(row_of.shape[0] - 1, row_of.shape[1] - 1):
+        corners = [row_of[i, j], row_of[i + 1, j], row_of[i + 1, j + 1], row_of[i, j + 1]]
+        there = [corner for corner in corners if corner >= 0]
+        found += [there[:3]] if len(there) > 2 else []
+        found += [[there[2], there[3], there[0]]] if len(there) > 3 else []
+    return np.array(found, int).reshape(-1, 3)

@@ -1,0 +1,287 @@
+"""Train many copies of one model, each with its own parameters, betas and seed, as one population.
+
+Members with equal seeds share initial weights, batch order and noise (common random numbers), so neighbours in a
+grid of betas differ by their betas alone. A member's result depends on (data, model, betas, seed) and not on who its
+neighbours are: every random number is drawn from a generator that is seeded by (seed, purpose, epoch), outside the
+models.
+
+Members are computed in chunks. A chunk of one calls the model as it is, the fastest way on a CPU; a larger chunk is
+`torch.func.vmap` over stacked parameters, which fills a GPU. Model code never knows.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from hvae_core.config import Member
+from hvae_core.data import pixels
+from hvae_core.models import HierarchicalVAE
+from hvae_core.objective import Objective, lagrangian, warm_up
+from hvae_core.progress import track
+from hvae_core.store import Checkpoints
+from hvae_core.terms import Terms
+
+Maker = Callable[[], HierarchicalVAE]
+CHECKPOINT_EVERY_S = 60.0
+
+
+class Purpose(IntEnum):
+    """What random numbers are for. Each purpose has a stream of its own."""
+
+    WEIGHTS, ORDER, NOISE, EVALUATION, GENERATION, REPRESENTATION = range(6)
+
+
+def generator(seed: int, purpose: Purpose, index: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator that is a function of its arguments alone: no state has to be kept to resume."""
+    state = np.random.SeedSequence([seed, purpose, index]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def initial_weights(make: Maker, seed: int) -> dict[str, Tensor]:
+    """The parameters of a fresh model with this seed, on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator(seed, Purpose.WEIGHTS).get_state())
+        return {name: value.detach() for name, value in make().named_parameters()}
+
+
+class Population:
+    """Members and their stacked parameters.
+
+    Attributes:
+        model: the architecture; its own parameters are not used.
+        members: betas and seed of each.
+        parameters: by name, ``(members, *shape)``.
+        history: ``(members, epochs, 1 + L)``: distortion and rates of each epoch, averaged over the training
+            images as they were seen, nats per image. NaN where a member was not trained.
+        diverged_epoch: for each member the epoch (from 1) in which its terms ceased to be finite, or None.
+    """
+
+    def __init__(self, make: Maker, members: Sequence[Member], device: str | torch.device = "cpu") -> None:
+        self.members = list(members)
+        self.device = torch.device(device)
+        self.make = make
+        self.model = make().to(self.device)
+        seeds = {member.seed: initial_weights(make, member.seed) for member in self.members}
+        self.parameters = {
+            name: torch.stack([seeds[member.seed][name] for member in self.members]).to(self.device)
+            for name, _ in self.model.named_parameters()
+        }
+        self.history = torch.zeros(len(self.members), 0, 1 + self.model.layers)
+        self.diverged_epoch: list[int | None] = [None] * len(self.members)
+
+    def member(self, index: int) -> HierarchicalVAE:
+        """One member as a model of its own."""
+        model = self.make().to(self.device)
+        weights = {name: value[index] for name, value in self.parameters.items()}
+        model.load_state_dict(weights, strict=False)
+        return model.requires_grad_(False).eval()
+
+
+class _Chunk:
+    """Members with one seed that are computed together, and their optimiser."""
+
+    def __init__(self, population: Population, indices: list[int], moments: dict[str, Tensor], step: int,
+                 learning_rate: float) -> None:  # fmt: skip
+        self.model = population.model
+        self.indices = indices
+        self.seed = population.members[indices[0]].seed
+        device = population.device
+        self.betas = torch.tensor([population.members[i].betas for i in indices], device=device)
+        self.parameters = {
+            name: value[indices].clone().requires_grad_() for name, value in population.parameters.items()
+        }
+        self.optimiser = torch.optim.Adam(self.parameters.values(), learning_rate, fused=True)
+        for name, parameter in self.parameters.items():
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(step), device=device),
+                "exp_avg": moments[f"exp_avg.{name}"][indices].clone(),
+                "exp_avg_sq": moments[f"exp_avg_sq.{name}"][indices].clone(),
+            }
+
+    def step(self, x: Tensor, noise: list[Tensor], factor: float, objective: Objective) -> Tensor:
+        """One update of every member of the chunk; returns the batch sums of their terms, ``(members, 1 + L)``."""
+
+        def loss(parameters: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
+            terms: Terms = functional_call(self.model, parameters, (x, noise))
+            sums = torch.cat([terms.distortion.sum(0, keepdim=True), terms.rates.sum(0)])
+            return objective(terms, betas), sums.detach()
+
+        betas = self.betas * factor
+        self.optimiser.zero_grad()
+        if len(self.indices) == 1:
+            total, sums = loss({name: value.squeeze(0) for name, value in self.parameters.items()}, betas[0])
+            sums = sums.unsqueeze(0)
+        else:
+            losses, sums = vmap(loss)(self.parameters, betas)
+            total = losses.sum()
+        total.backward()
+        self.optimiser.step()
+        return sums
+
+    def moments(self) -> dict[str, Tensor]:
+        """Adam's moments, named as in a checkpoint."""
+        return {
+            f"{moment}.{name}": self.optimiser.state[parameter][moment]
+            for name, parameter in self.parameters.items()
+            for moment in ("exp_avg", "exp_avg_sq")
+        }
+
+
+def train(
+    make: Maker,
+    members: Sequence[Member],
+    x: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 256,
+    learning_rate: float = 3e-4,
+    warm_up_fraction: float = 0.0,
+    objective: Objective = lagrangian,
+    checkpoints: Checkpoints | None = None,
+    chunk: int | None = None,
+    label: str = "training",
+) -> Population:
+    """Train a population with Adam on images that lie on the device (Paper A, Section 5.1).
+
+    Arguments:
+        make: makes a fresh model, such as ``lambda: build("ghvae", (1, 28, 28))``.
+        members: betas and seed of each model.
+        x: ``(images, C, H, W)`` uint8, on the device to train on.
+        warm_up_fraction: over this fraction of the steps all betas rise from 0.
+        objective: any ``f(terms, betas) -> scalar``; see `hvae_core.objective`.
+        checkpoints: where to keep the state; training continues from what is there.
+        chunk: members computed together; None chooses by the device. Out of memory halves it.
+
+    Returns:
+        The trained population. A member whose terms cease to be finite is frozen and keeps its place; the others
+        are what they would be without it.
+
+    Example:
+        >>> from hvae_core.models import build
+        >>> x = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
+        >>> population = train(lambda: build("ghvae", (1, 28, 28)), [Member((1.0, 1.0), seed=0)], x, epochs=2)
+        >>> population.history.shape
+        torch.Size([1, 2, 3])
+    """
+    population = Population(make, members, x.device)
+    count, layers = len(population.members), population.model.layers
+    moments = {
+        f"{moment}.{name}": torch.zeros_like(value)
+        for name, value in population.parameters.items()
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+    history = torch.full((count, epochs, 1 + layers), math.nan)
+    diverged = torch.zeros(count, dtype=torch.int64)  # the epoch, 0 for none
+    done = 0
+    if checkpoints is not None and (state := checkpoints.load(x.device)) is not None:
+        done, tensors = state
+        population.parameters = {name: tensors[f"parameters.{name}"] for name in population.parameters}
+        moments = {name: tensors[name] for name in moments}
+        history[:, :done], diverged = tensors["history"].cpu(), tensors["diverged"].cpu()
+
+    batches = math.ceil(len(x) / batch_size)
+    if chunk is None:
+        chunk = 1 if x.device.type == "cpu" else count
+    chunks = [
+        _Chunk(population, part, moments, done * batches, learning_rate)
+        for part in _split(population.members, chunk)
+    ]
+    seeds = sorted({member.seed for member in population.members})
+
+    def collect() -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {"history": history[:, :done], "diverged": diverged}
+        for part in chunks:
+            for name, value in {**{f"parameters.{n}": p.detach() for n, p in part.parameters.items()},
+                                **part.moments()}.items():  # fmt: skip
+                tensors.setdefault(name, value.new_empty(count, *value.shape[1:]))[part.indices] = value
+        return tensors
+
+    saved = time.monotonic()
+    with track(label, epochs, f"epochs of {_plural(count, 'model')}", done) as progress:
+        while done < epochs:
+            sums = torch.zeros(count, 1 + layers, dtype=torch.float64, device=x.device)
+            orders = {seed: torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done)) for seed in seeds}
+            noises = {seed: generator(seed, Purpose.NOISE, done, x.device) for seed in seeds}
+            for batch in range(batches):
+                factor = warm_up(done * batches + batch, epochs * batches, warm_up_fraction)
+                for seed in seeds:
+                    order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
+                    images, noise = pixels(x[order]), population.model.noise(len(order), noises[seed])
+                    for part in [part for part in chunks if part.seed == seed]:
+                        if all(diverged[part.indices] > 0):
+                            continue
+                        for piece, result in _step(part, chunks, population, learning_rate,
+                                                   images, noise, factor, objective):  # fmt: skip
+                            sums[piece.indices] += result
+                seen = min((batch + 1) * batch_size, len(x))
+                progress.update(done + (batch + 1) / batches, lambda: _note(sums, seen, diverged))
+            done += 1
+            means = (sums / len(x)).float().cpu()
+            frozen = diverged > 0
+            diverged[~frozen & ~means.isfinite().all(1)] = done
+            history[:, done - 1] = torch.where(frozen[:, None], torch.nan, means)
+            if checkpoints is not None and (done == epochs or time.monotonic() - saved > CHECKPOINT_EVERY_S):
+                checkpoints.save(done, collect())
+                saved = time.monotonic()
+
+    tensors = collect()
+    population.parameters = {name: tensors[f"parameters.{name}"] for name in population.parameters}
+    for value in population.parameters.values():
+        diverged[(diverged == 0) & ~value.flatten(1).isfinite().all(1).cpu()] = epochs
+    population.history = history
+    population.diverged_epoch = [int(epoch) or None for epoch in diverged]
+    return population
+
+
+def _split(members: Sequence[Member], size: int) -> list[list[int]]:
+    """Indices of members in chunks of at most ``size``, each with one seed."""
+    chunks = []
+    for seed in sorted({member.seed for member in members}):
+        indices = [i for i, member in enumerate(members) if member.seed == seed]
+        chunks += [indices[start : start + size] for start in range(0, len(indices), size)]
+    return chunks
+
+
+def _step(part: _Chunk, chunks: list[_Chunk], population: Population, learning_rate: float, x: Tensor,
+          noise: list[Tensor], factor: float, objective: Objective) -> Iterator[tuple[_Chunk, Tensor]]:  # fmt: skip
+    """One update of a chunk. Out of memory splits it in two, in ``chunks`` too, and goes on."""
+    try:
+        yield part, part.step(x, noise, factor, objective)
+        return
+    except torch.OutOfMemoryError:
+        if len(part.indices) == 1:
+            raise
+    # Outside the except clause, whose traceback would keep the failed pass's memory alive.
+    half = math.ceil(len(part.indices) / 2)
+    print(f"out of memory with {len(part.indices)} models at once; going on with {half}", file=sys.stderr)
+    part.optimiser.zero_grad()
+    torch.cuda.empty_cache()
+    for name, parameter in part.parameters.items():
+        population.parameters[name][part.indices] = parameter.detach()
+    moments = {name: value.new_empty(len(population.members), *value.shape[1:]).index_copy_(
+        0, torch.tensor(part.indices, device=value.device), value) for name, value in part.moments().items()}  # fmt: skip
+    step = int(next(iter(part.optimiser.state.values()))["step"])
+    halves = [_Chunk(population, indices, moments, step, learning_rate)
+              for indices in (part.indices[:half], part.indices[half:])]  # fmt: skip
+    chunks[chunks.index(part) : chunks.index(part) + 1] = halves
+    for piece in halves:
+        yield from _step(piece, chunks, population, learning_rate, x, noise, factor, objective)
+
+
+def _note(sums: Tensor, images: int, diverged: Tensor) -> str:
+    """Mean terms of the members that are well."""
+    means = sums[(diverged == 0).to(sums.device)] / images
+    note = f"mean D {means[:, 0].mean():.1f}, R {means[:, 1:].sum(1).mean():.1f}" if len(means) else "no model left"
+    lost = int((diverged > 0).sum())
+    return note + (f", {_plural(lost, 'model')} diverged" if lost else "")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,246 @@
+"""The stages of a run, each one call of a notebook: data and checkpoints in, tables and images out.
+
+Here configuration, data, population, evaluation and store meet; they do not know each other.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hvae_core import store
+from hvae_core.config import Config
+from hvae_core.data import Dataset, load
+from hvae_core.errors import InputError
+from hvae_core.evaluation import generation, reconstruction, representation
+from hvae_core.evaluation.bounds import label_probabilities
+from hvae_core.evaluation.classifier import Classifier, classifier_for
+from hvae_core.evaluation.rates import average_terms
+from hvae_core.models import HierarchicalVAE, build
+from hvae_core.objective import Objective, lagrangian
+from hvae_core.population import train
+from hvae_core.progress import track
+from hvae_core.terms import layer_numbers
+
+if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
+    from matplotlib.figure import Figure
+
+    from hvae_core.figures import Images
+
+SHOWN = 16  # images of each model that are kept to look at
+
+
+def device(config: Config) -> torch.device:
+    """The device of a run: the GPU if there is one and the configuration allows it.
+
+    Raises:
+        InputError: when ``device: cuda`` is asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = cuda: PyTorch finds no CUDA device here; use auto or cpu")
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_data(config: Config) -> Dataset:
+    """The data set of a run, on its device."""
+    return load(config.dataset).first(config.train_images, config.test_images).to(device(config))
+
+
+def train_block(config: Config, data: Dataset, objective: Objective = lagrangian) -> pd.DataFrame:
+    """Train the members of ``config.block`` (None: all), from where an earlier execution stopped.
+
+    Writes weights, the training table (terms on training and test images) and the history into the block's folder.
+    A finished block is trained anew only if data, configuration, objective or training code changed.
+
+    Returns:
+        The training table, one row a member.
+    """
+    folder, members = store.block_folder(config), config.block_members()
+    every = config.members()
+    identity = store.identity(config, data.fingerprint, objective)
+    tables = [folder / "training.parquet", folder / "history.parquet"]
+    finished = store.saved_identity(folder / "weights.safetensors") == identity
+    if finished and all(path.exists() for path in tables):
+        print("These models are trained already, with this data, configuration, objective and code.")
+        return pd.read_parquet(tables[0])
+
+    checkpoints = store.Checkpoints(folder / "resume", identity)
+    population = train(
+        lambda: build(config.model, data.image_shape, sigma_x=config.sigma_x),
+        [every[i] for i in members],
+        data.x_train,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warm_up_fraction=config.warm_up or 0.0,
+        objective=objective,
+        checkpoints=checkpoints,
+        label="training" if config.block is None else f"training block {config.block + 1} of {config.blocks}",
+    )
+    rows = []
+    with track("rates on training and test images", len(members), "models") as progress:
+        for i, index in enumerate(members):
+            epoch = population.diverged_epoch[i]
+            row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
+            if not epoch:
+                model, seed = population.member(i), every[index].seed
+                seen = average_terms(model, data.x_train, seed)
+                row |= average_terms(model, data.x_test, seed)
+                row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
+            rows.append(row)
+            progress.update(i + 1)
+    table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
+    names = ["train_distortion", *(f"train_rate_{n}" for n in layer_numbers(config.layers))]
+    history = pd.concat([
+        pd.DataFrame(population.history[i].double().numpy(), columns=names)
+        .assign(member=index, epoch=range(1, config.epochs + 1))
+        for i, index in enumerate(members)
+    ])  # fmt: skip
+    store.save_weights(
+        folder / "weights.safetensors",
+        population.parameters,
+        {"identity": identity, "members": json.dumps([members.start, members.stop]), "model": config.model,
+         "image_shape": json.dumps(data.image_shape), "sigma_x": repr(config.sigma_x)},
+    )  # fmt: skip
+    store.write_table(tables[0], table)
+    store.write_table(tables[1], history.dropna(subset=names))
+    checkpoints.clear()
+    return table
+
+
+def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
+    """The reconstruction table, and the reconstructions of the first test images."""
+    table = evaluate(config, "reconstruction", lambda model, seed: reconstruction.evaluate(model, data.x_test),
+                     key=data.fingerprint)  # fmt: skip
+    shown = data.x_test[:SHOWN]
+    images = _images(config, lambda model, seed: reconstruction.reconstructions(model, shown), shown)
+    store.save_images(config.name, "reconstruction", originals=shown.cpu().numpy(), images=images)
+    return table
+
+
+def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
+    """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
+    classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
+
+    def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
+        return generation.evaluate(model, classifier, config.generated_samples, seed) if classifier else {}
+
+    described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
+    table = evaluate(config, "generation", score, key=f"{data.fingerprint} {described}")
+    place = device(config)
+    images = _images(config, lambda model, seed: generation.sample_images(model, SHOWN, seed, place), data.x_test[:SHOWN])
+    store.save_images(config.name, "generation", images=images)
+    if classifier:
+        about = {"architecture": classifier.architecture, "epochs": classifier.epochs,
+                 "test_accuracy": classifier.test_accuracy}  # fmt: skip
+        store.write_text(store.run_folder(config.name) / "tables" / "classifier.json", json.dumps(about, indent=2) + "\n")
+    return table, classifier
+
+
+def represent(config: Config, data: Dataset) -> pd.DataFrame:
+    """The representation table; without labels it is empty."""
+    y = data.y_test
+
+    def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
+        return representation.evaluate(model, data.x_test, y, seed, jobs()) if y is not None else {}
+
+    return evaluate(config, "representation", score, key=data.fingerprint)
+
+
+def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
+             key: str = "") -> pd.DataFrame:  # fmt: skip
+    """The table of a stage: ``function(model, seed)`` for every trained model, one row each, columns as returned.
+
+    Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
+    else they depend on; rows made under another key, by other code or with other weights are not used.
+    """
+    folder = store.run_folder(config.name)
+    status = pd.read_parquet(folder / "tables" / "training.parquet")["status"]
+    code = store.code_fingerprint([f"evaluation.{stage}"])
+    full_key = hashlib.sha256(json.dumps([key, code, _weights(folder)]).encode()).hexdigest()[:16]
+    log = folder / "tables" / f".{stage}.jsonl"
+    rows: dict[int, dict[str, Any]] = {}
+    if log.exists():
+        for line in log.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # the last line of a process that was killed
+                entry = json.loads(line)
+                if entry["key"] == full_key:
+                    rows[entry["member"]] = entry["row"]
+    members = config.members()
+    todo = [i for i in range(len(members)) if status[i] == "ok"]
+    with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
+        for index in [i for i in todo if i not in rows]:
+            model = store.load_model(config.name, index, device(config))
+            rows[index] = function(model, members[index].seed)
+            with open(log, "a") as file:
+                file.write(json.dumps({"key": full_key, "member": index, "row": rows[index]}) + "\n")
+            progress.update(len(rows))
+    table = pd.DataFrame([rows.get(i, {}) for i in range(len(members))], index=range(len(members)))
+    store.write_table(folder / "tables" / f"{stage}.parquet", table)
+    log.unlink(missing_ok=True)
+    return table
+
+
+def _weights(folder: Path) -> list[str | None]:
+    return [store.saved_identity(path) for path in sorted(folder.glob("checkpoints/block-*/weights.safetensors"))]
+
+
+def _images(config: Config, draw: Callable[[HierarchicalVAE, int], Any], like: Tensor) -> Any:
+    """uint8 images of every model, ``(models, images, C, H, W)``; black where a model diverged."""
+    status = pd.read_parquet(store.run_folder(config.name) / "tables" / "training.parquet")["status"]
+    blank = np.zeros(tuple(like.shape), np.uint8)
+    return np.stack([
+        draw(store.load_model(config.name, i, device(config)), member.seed) if status[i] == "ok" else blank
+        for i, member in enumerate(config.members())
+    ])  # fmt: skip
+
+
+def jobs() -> int:
+    """How many processes a stage may use: ``HVAE_JOBS``, or all cores."""
+    return int(os.environ.get("HVAE_JOBS") or os.cpu_count() or 1)
+
+
+def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[str, Any]]:
+    """What the figures need beside the results: images, label probabilities (None without labels), provenance."""
+    from hvae_core.figures import Images
+
+    folder = store.run_folder(config.name)
+    reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
+    images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
+    labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy())
+    inputs = [folder / "results.parquet", folder / "images" / "reconstruction.npz", folder / "images" / "generation.npz"]
+    provenance = {
+        "run": config.name,
+        "inputs": {str(path.relative_to(folder.parents[1])): hashlib.sha256(path.read_bytes()).hexdigest()
+                   for path in inputs},
+        **store.commit(),
+    }  # fmt: skip
+    return images, labels, provenance
+
+
+def save_all(config: Config, figures: dict[str, "Figure"], tables: dict[str, pd.DataFrame],
+             provenance: dict[str, Any]) -> None:  # fmt: skip
+    """Write every figure and table to the run's figure folder, each with what made it."""
+    from hvae_core.figures import save_figure, save_table
+
+    folder = store.figure_folder(config.name)
+    with track("figures and tables", len(figures) + len(tables), "files") as progress:
+        for name, figure in figures.items():
+            save_figure(figure, folder, name, provenance=provenance | _script(name))
+            progress.update(progress.done + 1)
+        for name, table in tables.items():
+            save_table(table, folder, name, provenance=provenance | _script(name))
+            progress.update(progress.done + 1)
+
+
+def _script(name: str) -> dict[str, str]:
+    drawn = "hvae_core.models.architecture_table" if name in ("table2", "table3") else f"hvae_core.figures.{name}"
+    return {"script": "notebooks/50_figures.ipynb", "function": drawn}

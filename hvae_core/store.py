@@ -1,0 +1,388 @@
+"""Run folders: the only thing that passes between training, evaluation and figures.
+
+::
+
+    runs/<name>/config.yaml  provenance.json  results.parquet  results.csv  history.parquet
+                tables/      one Parquet table a stage, one row a model
+                images/      reconstructions and samples to look at
+                checkpoints/ weights as safetensors, and the state to resume training from
+                notebooks/   executed notebooks
+    figures/<name>/
+
+Every file is written whole or not at all: to a temporary name, then moved.
+"""
+
+import ast
+import contextlib
+import fcntl
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hvae_core.config import ROOT, Config, read_yaml
+from hvae_core.errors import InputError
+from hvae_core.models import HierarchicalVAE, build
+from hvae_core.progress import track
+from hvae_core.terms import layer_numbers
+
+STAGES = ("training", "reconstruction", "generation", "representation")
+TRAINING_CODE = ("terms", "objective", "population", "data", "models.distributions", "models.hierarchy",
+                 "models.layers", "models.ghvae", "models.lvae")  # fmt: skip
+PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
+
+
+def output_root() -> Path:
+    """Where ``runs/`` and ``figures/`` lie: ``HVAE_OUTPUT``, or the repository."""
+    return Path(os.environ.get("HVAE_OUTPUT") or ROOT)
+
+
+def run_folder(run: str | Path) -> Path:
+    """The folder of a run, given its name or a path."""
+    path = Path(run)
+    return path if path.is_dir() and (path / "config.yaml").exists() else output_root() / "runs" / path.name
+
+
+def figure_folder(run: str | Path) -> Path:
+    """The folder of a run's figures."""
+    return run_folder(run).parents[1] / "figures" / run_folder(run).name
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes ``path`` when the block ends well, durably and at once.
+
+    Raises:
+        InputError: when the disk is full or may not be written to.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    with whole_file(path) as part:
+        table.to_parquet(part, index=False)
+
+
+# --- configuration and provenance -------------------------------------------------------------------------------
+
+
+def open_run(config: Config) -> Path:
+    """The run's folder, made if need be, with the configuration in it.
+
+    Raises:
+        InputError: when the name belongs to a run with another configuration.
+    """
+    folder = run_folder(config.name)
+    path = folder / "config.yaml"
+    wanted = {key: value for key, value in config.dump().items() if key != "block"}
+    if path.exists():
+        there = {key: value for key, value in load_config(config.name).dump().items() if key != "block"}
+        differences = [f"{key} is {there[key]} there and {wanted[key]} here"
+                       for key in wanted if there[key] != wanted[key]]  # fmt: skip
+        if differences:
+            raise InputError(
+                f"run '{config.name}' exists with another configuration: {'; '.join(differences)}; "
+                f"choose another --name or remove {folder}"
+            )
+    else:
+        header = f"# Run {config.name}: the resolved configuration.\n"
+        write_text(path, header + yaml.safe_dump({**wanted, "block": None}, sort_keys=False))
+    return folder
+
+
+def load_config(run: str | Path) -> Config:
+    """The configuration of a run."""
+    path = run_folder(run) / "config.yaml"
+    if not path.exists():
+        there = sorted(p.parent.name for p in (output_root() / "runs").glob("*/config.yaml"))
+        raise InputError(f"no run '{run}'; there {'are ' + ', '.join(there) if there else 'is none yet'}")
+    return Config.make(read_yaml(path), source=str(path))
+
+
+@cache
+def commit() -> dict[str, Any]:
+    """The commit that the code comes from, and whether files differ from it; nulls outside a repository."""
+    try:
+        head, status = (
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": head, "dirty": bool(status)}
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions and device: what a result needs to be made again."""
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "pandas", "matplotlib")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        **commit(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "device": device,
+        "cores": os.cpu_count(),
+    }
+
+
+def _code(node: ast.AST) -> str:
+    for part in ast.walk(node):
+        body = getattr(part, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
+            body[0].value, ast.Constant
+        ):  # fmt: skip
+            body.pop(0)  # a docstring
+    return ast.dump(node)
+
+
+def code_fingerprint(modules: Sequence[str] = TRAINING_CODE) -> str:
+    """A hash of what the modules of `hvae_core` do: comments, docstrings and layout do not change it."""
+    digest = hashlib.sha256()
+    for name in modules:
+        source = inspect.getsource(importlib.import_module(f"hvae_core.{name}"))
+        digest.update(_code(ast.parse(source)).encode())
+    return digest.hexdigest()[:16]
+
+
+def identity(config: Config, fingerprint: str, objective: Callable[..., Any]) -> str:
+    """What the weights of a block are a function of, as a hash: data, configuration, objective and code."""
+    try:
+        source = inspect.getsource(objective)
+    except (OSError, TypeError):
+        source = getattr(objective, "__code__", objective).__repr__()
+    unrelated = {"name", "dataset", "generated_samples", "classifier_epochs", "device", "blocks", "test_images"}
+    values = {key: value for key, value in config.dump().items() if key not in unrelated}
+    members = config.block_members()
+    described = json.dumps([values, [members.start, members.stop], fingerprint, source, code_fingerprint()])
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+# --- checkpoints and weights ------------------------------------------------------------------------------------
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """The states to resume a training from: the last two, each one file with a checksum.
+
+    Arguments:
+        folder: theirs alone.
+        identity: of the training; a checkpoint of another training is not continued.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("epoch-*.safetensors"))
+
+    def save(self, epoch: int, tensors: dict[str, Tensor]) -> None:
+        """Keep the state after ``epoch`` epochs, then drop all but the last two."""
+        tensors = {name: value.contiguous() for name, value in tensors.items()}
+        metadata = {"identity": self.identity, "epoch": str(epoch), "sha256": _digest(tensors)}
+        with whole_file(self.folder / f"epoch-{epoch:06d}.safetensors") as part:
+            save_file(tensors, part, metadata)
+        for old in self._files()[:-2]:
+            old.unlink()
+
+    def load(self, device: torch.device) -> tuple[int, dict[str, Tensor]] | None:
+        """The newest readable state of this training, as (epochs done, tensors), or None."""
+        for path in reversed(self._files()):
+            try:
+                with safe_open(path, "pt") as file:
+                    metadata = file.metadata() or {}
+                tensors = load_file(path)
+            except (OSError, SafetensorError) as error:
+                print(f"{path} cannot be read ({error}); trying the one before", file=sys.stderr)
+                continue
+            if metadata.get("identity") != self.identity:
+                print(f"{path} is of another training (settings, data or code changed); training anew", file=sys.stderr)
+                path.unlink()
+                continue
+            if metadata.get("sha256") != _digest(tensors):
+                print(f"{path} is damaged (wrong checksum); trying the one before", file=sys.stderr)
+                continue
+            return int(metadata["epoch"]), {name: value.to(device) for name, value in tensors.items()}
+        return None
+
+    def clear(self) -> None:
+        """Drop the states of a training that is over and saved."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def block_folder(config: Config) -> Path:
+    """Where the weights and tables of a block lie."""
+    return run_folder(config.name) / "checkpoints" / f"block-{config.block or 0:03d}"
+
+
+def save_weights(path: Path, parameters: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Stacked weights, ``(members, *shape)`` each, as safetensors."""
+    tensors = {name: value.contiguous().cpu() for name, value in parameters.items()}
+    with whole_file(path) as part:
+        save_file(tensors, part, {**metadata, "sha256": _digest(tensors)})
+
+
+def saved_identity(path: Path) -> str | None:
+    """The identity of the training whose weights these are; None without readable weights."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("identity")
+    except (OSError, SafetensorError):
+        return None
+
+
+def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") -> HierarchicalVAE:
+    """The trained model ``index`` (the row in ``results``) of a run, with its own sigma_x.
+
+    Raises:
+        InputError: when it was not trained yet.
+    """
+    config = load_config(run)
+    for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            start, stop = json.loads(metadata["members"])
+            if start <= index < stop:
+                weights = {name: file.get_slice(name)[index - start] for name in file.keys()}  # noqa: SIM118
+                model = build(config.model, tuple(json.loads(metadata["image_shape"])), sigma_x=config.sigma_x)
+                model.load_state_dict(weights, strict=False)
+                return model.requires_grad_(False).eval().to(device)
+    raise InputError(f"run '{config.name}' has no trained model {index}")
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def columns(layers: int) -> list[str]:
+    """The columns of ``results``, for a hierarchy of so many layers."""
+    numbers = layer_numbers(layers)
+    probed = [f"mu{number}" for number in numbers] + [f"z{layers}"]
+    return [
+        "dataset", "model", "seed", *(f"beta_{n}" for n in numbers), "epochs", "status",
+        "distortion", *(f"rate_{n}" for n in numbers), "rate", "elbo",
+        "train_distortion", *(f"train_rate_{n}" for n in numbers),
+        "psnr", "psnr_pooled",
+        "inception_score", "inception_score_std", "diversity", "sharpness",
+        f"mi_z{layers}", "accuracy_bound_mi", "accuracy_bound_rate",
+        *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
+    ]  # fmt: skip
+
+
+def collect(run: str | Path) -> None:
+    """Join the blocks' training tables to ``tables/training.parquet`` and ``history.parquet``."""
+    config, folder = load_config(run), run_folder(run)
+    members = config.members()
+    parts = {"training": [], "history": []}  # type: dict[str, list[pd.DataFrame]]
+    for path in sorted((folder / "checkpoints").glob("block-*")):
+        for kind, tables in parts.items():
+            if (path / f"{kind}.parquet").exists():
+                tables.append(pd.read_parquet(path / f"{kind}.parquet"))
+    if not parts["training"]:
+        raise InputError(f"run '{config.name}' has no trained model yet")
+    numbers = layer_numbers(config.layers)
+    described = pd.DataFrame(
+        [{"member": i, "seed": m.seed, **dict(zip([f"beta_{n}" for n in numbers], m.betas, strict=True))}
+         for i, m in enumerate(members)]
+    )  # fmt: skip
+    training = described.merge(pd.concat(parts["training"]), on="member", how="left")
+    training["status"] = training["status"].fillna("missing")
+    write_table(folder / "tables" / "training.parquet", training)
+    write_table(folder / "history.parquet", described.merge(pd.concat(parts["history"]), on="member"))
+
+
+def join(run: str | Path) -> pd.DataFrame:
+    """Join the stages' tables to ``results.parquet`` and ``results.csv``: one row a model, nulls where not computed."""
+    config, folder = load_config(run), run_folder(run)
+    tables = [pd.read_parquet(folder / "tables" / f"{stage}.parquet") for stage in STAGES]
+    results = pd.concat([tables[0].drop(columns="member"), *tables[1:]], axis=1)
+    name = config.dataset if "/" not in config.dataset else Path(config.dataset).stem
+    results = results.assign(dataset=name, model=config.model, epochs=config.epochs)
+    results = results.reindex(columns=columns(config.layers))
+    write_table(folder / "results.parquet", results)
+    with whole_file(folder / "results.csv") as part:
+        results.to_csv(part, index=False)
+    return results
+
+
+def load_results(run: str | Path) -> pd.DataFrame:
+    """The results of a run: one row a model, columns as in `columns`.
+
+    Raises:
+        InputError: when the run does not exist or was not evaluated yet.
+    """
+    path = run_folder(run) / "results.parquet"
+    load_config(run)
+    if not path.exists():
+        raise InputError(f"run '{run}' has no results yet; ./run_all.sh makes them")
+    return pd.read_parquet(path)
+
+
+def save_images(run: str | Path, stage: str, **arrays: np.ndarray) -> None:
+    """Images to look at, uint8, as ``images/<stage>.npz``."""
+    with whole_file(run_folder(run) / "images" / f"{stage}.npz") as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
+    """What `save_images` wrote."""
+    with np.load(run_folder(run) / "images" / f"{stage}.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock ``path`` (released by the system if the process dies); yields whether it was had."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def timestamp() -> str:
+    """Now, in UTC, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
