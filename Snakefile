@@ -44,7 +44,7 @@ rule train:
     resources:
         gpu=1,
     shell:
-        "{JOB} 10_train --block $((10#{wildcards.block})) --threads {threads}"
+        "{JOB} 10_train --block $((10#{wildcards.block}))"
 
 
 rule collect:
@@ -71,13 +71,12 @@ for stage in STAGES:
             [f"{RUN}/images/{stage}.npz"] if stage != "representation" else [],
         params:
             notebook=f"{NUMBER[stage]}_{stage}",
-        threads:
-            # The classifiers on the latents are the heaviest of the three, and run on all cores.
-            workflow.cores if stage == "representation" else 1
+            # The classifiers on the latents are the heaviest part: they may use what cores the others leave.
+            jobs=workflow.cores if stage == "representation" else 1,
         resources:
             gpu=1,
         shell:
-            "{JOB} {params.notebook} --threads {threads}"
+            "{JOB} {params.notebook} --jobs {params.jobs}"
 
 
 rule join:
@@ -99,7 +98,5 @@ rule figures:
     output:
         expand(f"{FIGURES}/fig{{n}}.{{kind}}", n=[1, 3, 4, 5, 6, 7, 8, 9], kind=["pdf", "png", "json"]),
         expand(f"{FIGURES}/table{{n}}.{{kind}}", n=[1, 2, 3], kind=["csv", "md", "json"]),
-    threads:
-        workflow.cores
     shell:
-        "{JOB} 50_figures --threads {threads}"
+        "{JOB} 50_figures"

@@ -136,7 +136,7 @@ def snakemake_command(config: Config, cores: int) -> list[str]:
     return [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
         "--directory", str(store.output_root().resolve()), "--config", f"run={config.name}",
-        "--cores", str(cores), "--resources", f"gpu={max(1, gpus(config))}",
+        "--cores", str(cores), "--resources", f"gpu={gpus(config) or cores}",
         "--nolock", "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input",
         "--max-checksum-file-size", "0",  # a notebook that was touched is executed again, changed or not
         "--latency-wait", "2",
@@ -254,7 +254,7 @@ def summarise(config: Config) -> None:
 
 
 def job(argv: Sequence[str]) -> int:
-    """``python -m hvae_core.batch RUN JOB [--block N] [--threads N]``: one step, with its progress and its errors kept.
+    """``python -m hvae_core.batch RUN JOB [--block N] [--jobs N]``: one step, with its progress and its errors kept.
 
     JOB is ``collect`` or ``join`` (see `hvae_core.store`) or the name of a notebook, which papermill executes.
     """
@@ -262,7 +262,7 @@ def job(argv: Sequence[str]) -> int:
     parser.add_argument("run")
     parser.add_argument("job")
     parser.add_argument("--block", type=int)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that the notebook may use")
     args = parser.parse_args(argv)
     from hvae_core import store
 
@@ -275,7 +275,7 @@ def job(argv: Sequence[str]) -> int:
         if args.job in ("collect", "join"):
             getattr(store, args.job)(args.run)
         else:
-            execute(args.run, args.job, name, args.block, args.threads, status / f"{name}.json")
+            execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
     except InputError as error:
         record |= {"error": str(error), "mendable": True}
     except Exception as error:  # whatever a notebook may raise: it is recorded here and named in the end
@@ -287,7 +287,7 @@ def job(argv: Sequence[str]) -> int:
     return 1 if record["error"] else 0
 
 
-def execute(run: str, notebook: str, name: str, block: int | None, threads: int, status: Path) -> None:
+def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, status: Path) -> None:
     """Execute a notebook with the run's configuration as its parameters.
 
     Kernels talk over sockets of their own in a temporary folder: over TCP parallel kernels race for ports and can
@@ -312,8 +312,8 @@ def execute(run: str, notebook: str, name: str, block: int | None, threads: int,
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp"))  # paths must be short
         os.environ |= environment() | {
             STATUS_FILE: str(status),
-            "OMP_NUM_THREADS": str(threads),
-            "HVAE_JOBS": str(threads),
+            "OMP_NUM_THREADS": "1",  # the batch runs as many notebooks at once as there are cores
+            "HVAE_JOBS": str(jobs),
         }
         if count := gpus(config):
             os.environ["CUDA_VISIBLE_DEVICES"] = str(_claim_gpu(stack, store.output_root(), count))

@@ -26,7 +26,9 @@ def upper_hull(rate: ArrayLike, value: ArrayLike) -> np.ndarray:
     """
     r, v = np.asarray(rate, float), np.asarray(value, float)
     if r.ndim != 1 or r.shape != v.shape:
-        raise ValueError(f"rate and value must be one-dimensional and equally long, not {r.shape} and {v.shape}")
+        raise ValueError(
+            f"rate and value must be one-dimensional and equally long, not {r.shape} and {v.shape}"
+        )
     finite = np.flatnonzero(np.isfinite(r) & np.isfinite(v))
     hull: list[int] = []
     for i in finite[np.lexsort((finite, -v[finite], r[finite]))]:  # by rate, then highest value, then first

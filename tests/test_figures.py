@@ -34,7 +34,10 @@ def synthetic(size=5, seeds=1, L=2, *, tied=False, diverged=0, labels=True, samp
         rate, top = rates.sum(), rates[0]
         noise = 0.01 * rng.normal(size=20)
         distortion = 60 + 145 * np.exp(-rate / 45)
-        diversity, sharpness = 9 - 3 * np.exp(-rate / 10) + noise[0], 0.3 + 0.5 * np.exp(-((np.log1p(rate) - 3) ** 2)) + noise[1]
+        diversity, sharpness = (
+            9 - 3 * np.exp(-rate / 10) + noise[0],
+            0.3 + 0.5 * np.exp(-((np.log1p(rate) - 3) ** 2)) + noise[1],
+        )
         information = 2.3 * (1 - np.exp(-top / 4))
         known = 1 - np.exp(-(top + 0.05) / 3)
         row = {
@@ -48,16 +51,18 @@ def synthetic(size=5, seeds=1, L=2, *, tied=False, diverged=0, labels=True, samp
         }  # fmt: skip
         for latent, k in itertools.product([*(f"mu{n}" for n in numbers), f"z{L}"], range(4)):
             floor = 0.1 if latent.startswith("z") else 0.6
-            row[f"acc_{latent}_{PROBES[k]}"] = min(floor + (0.85 + 0.03 * k - floor) * known + noise[3 + k], 0.99)
+            row[f"acc_{latent}_{PROBES[k]}"] = min(
+                floor + (0.85 + 0.03 * k - floor) * known + noise[3 + k], 0.99
+            )
         rows.append(row)
     results = pd.DataFrame(rows).reindex(columns=columns(L))
     if not labels:
-        results.loc[:, [c for c in results if c.startswith(("acc", "mi", "accuracy", "inception", "div", "sharp"))]] = None
+        results[[c for c in results if c.startswith(("acc", "mi_", "inception", "div", "sharp"))]] = None
     if not samples:
         results[["inception_score", "diversity", "sharpness"]] = None
     lost = np.linspace(0, len(results) - 1, diverged + 2).astype(int)[1:-1]
     results.loc[lost, "status"] = ["diverged", "missing"] * (diverged // 2) + ["diverged"] * (diverged % 2)
-    results.loc[lost, [c for c in results.columns[6:]]] = np.nan
+    results.loc[lost, [c for c in results.columns[7:]]] = np.nan
     return results
 
 

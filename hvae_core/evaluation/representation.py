@@ -23,6 +23,7 @@ from hvae_core.store import PROBES
 from hvae_core.terms import layer_numbers
 
 TRAIN_SHARE = 0.8  # of the labelled test set, as in the paper
+NEIGHBOURS = 5
 
 
 @torch.no_grad()
@@ -78,7 +79,7 @@ def probes(classes: int) -> dict[str, ClassifierMixin]:
     The linear SVM is liblinear's in the primal, the fastest setting for more images than dimensions.
     """
     return dict(zip(PROBES, (
-        LogisticRegression(max_iter=1000), LinearSVC(dual=False), SVC(kernel="rbf"), KNeighborsClassifier(5),
+        LogisticRegression(max_iter=1000), LinearSVC(dual=False), SVC(kernel="rbf"), KNeighborsClassifier(NEIGHBOURS),
     ), strict=True))  # fmt: skip
 
 
@@ -86,6 +87,8 @@ def _score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
     order = np.random.default_rng(0).permutation(len(y))
     cut = int(TRAIN_SHARE * len(y))
     train, test = order[:cut], order[cut:]
+    if len(np.unique(y[train])) < 2 or len(train) < NEIGHBOURS or not len(test):
+        return float("nan")  # too few labelled images to train on
     # Threads of the linear algebra spin against each other here: one is up to a hundred times faster than two.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near-constant features of a collapsed layer

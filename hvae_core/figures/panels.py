@@ -1,7 +1,9 @@
 """How one panel is drawn: style, planes, colour plots, surfaces, markers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -49,6 +51,8 @@ STYLE: Any = {
     "xtick.major.pad": 2, "ytick.major.pad": 2, "axes.labelpad": 2, "axes.titlepad": 4,
     "pdf.fonttype": 42, "image.cmap": "viridis", "savefig.facecolor": "white",
 }  # fmt: skip
+TITLE_LETTERS = 32  # that fit above a panel a third of the width wide
+NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, RED, PURPLE, GREY = "black", "#e3170a", "#a020c0", "0.55"
 HALO = [withStroke(linewidth=1.6, foreground="white")]
 # Areas of nested rings, in square points: a model may be VAE, beta-VAE and hull-optimal at once.
@@ -66,10 +70,11 @@ class PaperFigure(Figure):
         return buffer.getvalue()
 
 
-def new_figure(height: float, title: str, width: float = WIDTH) -> PaperFigure:
+def new_figure(height: float, title: str, width: float = WIDTH, hspace: float = 0.02) -> PaperFigure:
+    """An empty figure, sizes in inches; `hspace` is the extra space between rows as a share of a panel's height."""
     fig = PaperFigure(figsize=(width, height), layout="constrained")
-    fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)  # type: ignore[union-attr,call-arg]
-    fig.suptitle(title, color="0.3")
+    fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace)  # type: ignore[union-attr,call-arg]
+    fig.suptitle(fill(title, int(17 * width)), color="0.3")
     return fig
 
 
@@ -82,33 +87,27 @@ class Plane:
 
     x: np.ndarray
     y: np.ndarray
-    x_label: str
-    y_label: str
+    names: tuple[str, str]
     scale: Literal["sqrt", "linear", "log"]
-    unit: str = ""
 
-    @property
-    def labels(self) -> tuple[str, str]:
-        unit = f" ({self.unit})" if self.unit else ""
-        return self.x_label + unit, self.y_label + unit
+    def label(self, ax: Axes, unit: str = "nats per image") -> None:
+        """Name both axes, with the unit of rates."""
+        for axis, name in zip("xy", self.names, strict=True):
+            getattr(ax, f"set_{axis}label")(f"{name} ({unit})" if name.startswith("$R") else name)
 
 
 def rate_plane(points: pd.DataFrame, scale: RateScale = "sqrt") -> Plane:
     """The rate of the top layer, and that of all others given the top layer; nats per image."""
     top = layers(points)
-    return Plane(*split_rates(points), f"$R(z_{top})$", others_label(top), scale, "nats per image")
-
-
-def others_label(top: int) -> str:
-    others = {1: "no other rate", 2: "$R(z_1\\,|\\,z_2)$"}
-    return others.get(top, f"$R(z_{{<{top}}}\\,|\\,z_{top})$")
+    others = {1: "no other layer", 2: r"$R(z_1\,|\,z_2)$"}.get(top, rf"$R(z_{{<{top}}}\,|\,z_{top})$")
+    return Plane(*split_rates(points), (f"$R(z_{top})$", others), scale)
 
 
 def beta_plane(points: pd.DataFrame) -> Plane:
     """The beta of the top layer, and that of the others (their geometric mean)."""
     top = layers(points)
-    others = {1: "no other β", 2: r"$\beta_1$"}.get(top, rf"mean of $\beta_{{<{top}}}$")
-    return Plane(*split_betas(points), rf"$\beta_{top}$", others, "log")
+    others = {1: "no other layer", 2: r"$\beta_1$"}.get(top, rf"mean of $\beta_{{<{top}}}$")
+    return Plane(*split_betas(points), (rf"$\beta_{top}$", others), "log")
 
 
 def signed_sqrt(x: np.ndarray) -> np.ndarray:
@@ -131,7 +130,9 @@ def round_levels(highest: float, scale: str, count: int = 4) -> np.ndarray:
     return levels[(levels > 0) & (levels <= highest)]
 
 
-def set_rate_scale(ax: Axes, axis: Literal["x", "y"], highest: float, scale: str, floor: float = 0.05, ticks: int = 4) -> None:
+def set_rate_scale(
+    ax: Axes, axis: Literal["x", "y"], highest: float, scale: str, floor: float = 0.05, ticks: int = 4
+) -> None:
     """A rate axis from 0 to a little more than `highest`, with room for markers at 0."""
     highest = highest if np.isfinite(highest) and highest > 0 else 1.0
     forward, back = (signed_sqrt, signed_square) if scale == "sqrt" else (np.asarray, np.asarray)
@@ -148,24 +149,27 @@ def set_rate_scale(ax: Axes, axis: Literal["x", "y"], highest: float, scale: str
 def set_plane(ax: Axes, plane: Plane, ticks: int = 4) -> None:
     for axis, numbers in (("x", plane.x), ("y", plane.y)):
         known = numbers[np.isfinite(numbers)]
+        side = getattr(ax, f"{axis}axis")
         if plane.scale != "log":
             set_rate_scale(ax, axis, known.max(initial=0), plane.scale, ticks=ticks)  # type: ignore[arg-type]
-        elif known.size:
+        else:
             getattr(ax, f"set_{axis}scale")("log")
-            getattr(ax, f"set_{axis}lim")(known.min() / 1.5, known.max() * 1.5)
-            side = getattr(ax, f"{axis}axis")
+            getattr(ax, f"set_{axis}lim")(*cell_edges(known)[[0, -1]])
             side.set_major_locator(LogLocator(numticks=9))
             side.set_major_formatter(LogFormatterMathtext())
+        if not known.size or np.ptp(known) == 0:  # a layer that is not there needs no scale
+            getattr(ax, f"set_{axis}ticks")([])
+            side.set_minor_locator(NullLocator())
 
 
-def diagonals(ax: Axes, plane: Plane) -> None:
-    """Lines of constant total rate, each labelled where it is farthest from any model."""
+def diagonals(ax: Axes, plane: Plane, avoid: Sequence[np.ndarray] = ()) -> None:
+    """Lines of constant total rate, each labelled where it is farthest from models and from places to `avoid`."""
     total = plane.x + plane.y
     known = np.isfinite(total)
     if not known.any() or total[known].max() <= 0:
         return
     to_axes = ax.transData + ax.transAxes.inverted()
-    models = to_axes.transform(np.column_stack([plane.x, plane.y])[known])
+    taken = np.vstack([to_axes.transform(np.column_stack([plane.x, plane.y])[known]), *avoid])
     share = np.sin(np.linspace(0, np.pi / 2, 181)) ** 2
     for level in round_levels(1.15 * total[known].max(), plane.scale):
         line = level * np.column_stack([1 - share, share])
@@ -173,7 +177,7 @@ def diagonals(ax: Axes, plane: Plane) -> None:
         place = to_axes.transform(line)
         inside = ((place > 0.07) & (place < 0.93)).all(1)
         if inside.any():
-            distance = np.linalg.norm(place[inside][:, None] - models[None], axis=-1).min(1)
+            distance = np.linalg.norm(place[inside][:, None] - taken[None], axis=-1).min(1)
             x, y = line[inside][distance.argmax()]
             ax.text(x, y, f"{level:g}", color="0.35", ha="center", va="center", path_effects=HALO, zorder=6)
 
@@ -181,38 +185,40 @@ def diagonals(ax: Axes, plane: Plane) -> None:
 # --- markers ----------------------------------------------------------------------------------------------------
 
 
-def rings(ax: Axes, points: pd.DataFrame, plane: Plane, metric: Metric | None, *z: np.ndarray) -> None:
-    """The baselines, and the models that are best for their total rate, as nested rings."""
-    drawn = np.isfinite(plane.x + plane.y) if metric is None else np.isfinite(values(points, metric))
+def ring(ax: Axes, name: str, rows: np.ndarray, place: tuple[np.ndarray, ...]) -> None:
+    """Circles of one kind around models; `place` has two or three coordinates, ``(points,)`` each."""
+    colour, area = RINGS[name]
+    style: Any = {"path_effects": HALO} if len(place) == 2 else {"depthshade": False}
+    style |= {"s": area if len(place) == 2 else 0.7 * area, "facecolors": "none", "edgecolors": colour}
+    ax.scatter(*(c[rows] for c in place), linewidths=0.9, zorder=5, gid=name, clip_on=False, **style)
+
+
+def baselines(
+    ax: Axes, points: pd.DataFrame, drawn: np.ndarray, place: tuple[np.ndarray, ...], circles: bool = True
+) -> None:
+    """The VAE as a black circle, the beta-VAEs as a dashed red line, with or without circles."""
     line = np.flatnonzero(is_beta_vae(points) & drawn)
     line = line[np.argsort(betas(points)[line, 0])]
-    where = {"VAE": np.flatnonzero(is_vae(points) & drawn), "β-VAE": line}
-    if metric is not None:
-        where["hull"] = optimal(points, metric)
-    coordinates: Any = [plane.x, plane.y, *z]
-    ax.plot(*(c[line] for c in coordinates), "--", color=RED, linewidth=0.8, zorder=4, gid="β-VAE line")
-    if plane.scale == "log":
-        del where["β-VAE"]  # over betas they are the diagonal
-    for name, rows in where.items():
-        colour, area = RINGS[name]
-        style: Any = {"depthshade": False} if z else {"path_effects": HALO}
-        ax.scatter(
-            *(c[rows] for c in coordinates), s=area, facecolors="none", edgecolors=colour, linewidths=0.9,
-            zorder=5, gid=name, clip_on=False, **style,
-        )  # fmt: skip
+    path: Any = (c[line] for c in place)
+    ax.plot(*path, "--", color=RED, linewidth=0.9, zorder=4, gid="β-VAE line")
+    ring(ax, "VAE", np.flatnonzero(is_vae(points) & drawn), place)
+    if circles:
+        ring(ax, "β-VAE", line, place)
 
 
 def handles(*names: str) -> list[Line2D]:
     """Legend entries by name, in the order asked for."""
 
-    def ring(name: str, label: str) -> Line2D:
+    def circle(name: str, label: str) -> Line2D:
         colour, area = RINGS[name]
         return Line2D([], [], ls="", marker="o", ms=area**0.5, mfc="none", mec=colour, mew=0.9, label=label)
 
     entries = {
-        "VAE": ring("VAE", "VAE (all β = 1)"),
-        "β-VAE": Line2D([], [], ls="--", color=RED, marker="o", ms=4.7, mfc="none", mew=0.9, label="β-VAE (all β equal)"),
-        "hull": ring("hull", "best for its total rate (hull)"),
+        "VAE": circle("VAE", "VAE (all β = 1)"),
+        "β-VAE": Line2D(
+            [], [], ls="--", color=RED, marker="o", ms=4.7, mfc="none", mew=0.9, label="β-VAE (all β equal)"
+        ),
+        "hull": circle("hull", "best for its total rate (hull)"),
         "β-VAE line": Line2D([], [], ls="--", color=RED, label="β-VAE (all β equal)"),
         "best": Line2D([], [], ls="", marker="*", ms=7, mfc="white", mec=BLACK, mew=0.7, label="best of all"),
         "diagonal": Line2D([], [], ls="--", color=GREY, lw=0.6, label="equal total rate (nats per image)"),
@@ -238,8 +244,9 @@ def star(ax: Axes, x: float, y: float, marker: str = "*", area: float = 60) -> N
                clip_on=False)  # fmt: skip
 
 
-def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> None:
-    """The models of Fig. 4, numbered, the number on the side of the panel's middle; models at one place share it."""
+def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
+    """The models of Fig. 4, numbered towards the panel's middle; returns about where the numbers are in the axes."""
+    labels = []
     places: dict[int, list[str]] = {}
     for number, row in enumerate(chosen(points).values(), 1):
         places.setdefault(row, []).append(str(number))
@@ -251,6 +258,8 @@ def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> None:
             ",".join(numbers), place, tuple(np.where(middle < 0.5, 9, -9)), textcoords="offset points", weight="bold",
             ha="center", va="center", path_effects=HALO, zorder=8,
         )  # fmt: skip
+        labels.append(middle + np.where(middle < 0.5, 0.1, -0.1))
+    return labels
 
 
 # --- one metric over a plane ------------------------------------------------------------------------------------
@@ -258,15 +267,25 @@ def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> None:
 
 def not_computed(ax: Axes, title: str) -> None:
     ax.set_title(title)
-    ax.text(0.5, 0.5, "not computed", transform=ax.transAxes, ha="center", va="center", color="0.4", style="italic")
+    ax.text(
+        0.5,
+        0.5,
+        "not computed",
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color="0.4",
+        style="italic",
+    )
 
 
 def setting(points: pd.DataFrame, row: int) -> str:
-    """The betas of a grid point as text, top layer's first."""
-    return "β = (" + ", ".join(f"{beta:.3g}" for beta in betas(points)[row]) + ")"
+    """The betas of a grid point as text that is not broken, top layer's first, to two digits."""
+    numbers = ", ".join(f"{float(f'{beta:.2g}'):g}" for beta in betas(points)[row])
+    return f"β = ({numbers})".replace(" ", NO_BREAK)
 
 
-def number(value: float) -> str:
+def shown(value: float) -> str:
     """A value to three digits, with a minus sign as on the axes."""
     return f"{value:.3g}".replace("-", "−")
 
@@ -279,12 +298,18 @@ def best_of(points: pd.DataFrame, metric: Metric) -> str:
         return ""
     known, possible = np.isfinite(value).sum(), np.isfinite(points["rate"]).sum()
     unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
-    note = f" ({known} of {possible} known)" if known < possible else ""
-    return f"best {number(value[row])}{unit} at {setting(points, row)}{note}"
+    note = f" ({known} of {possible} known)".replace(" ", NO_BREAK) if known < possible else ""
+    return fill(f"best {shown(value[row])}{unit} at {setting(points, row)} {note}", TITLE_LETTERS)
 
 
 def colour_plot(
-    ax: Axes, points: pd.DataFrame, metric: Metric, plane: Plane, *, numbered: bool = False, named: bool = True
+    ax: Axes,
+    points: pd.DataFrame,
+    metric: Metric,
+    plane: Plane,
+    *,
+    numbered: bool = False,
+    named: bool = True,
 ) -> None:
     """A metric over a plane, in colours, with baselines and optima; `named` puts its name in the title.
 
@@ -311,11 +336,10 @@ def colour_plot(
             x, y, colour = (np.where(known, c, 1.0) for c in (*place.T, value))
             ax.tripcolor(Triangulation(x, y, corners), colour, shading="gouraud", alpha=0.8, zorder=1,
                          transform=ax.transLimits + ax.transAxes, **limits)  # fmt: skip
-        diagonals(ax, plane)
-    rings(ax, points, plane, metric)
+        diagonals(ax, plane, crosses(ax, points, plane) if numbered else ())
+    baselines(ax, points, known, (plane.x, plane.y), circles=plane.scale != "log")  # over betas, a diagonal
+    ring(ax, "hull", optimal(points, metric), (plane.x, plane.y))
     star(ax, plane.x[row], plane.y[row])
-    if numbered:
-        crosses(ax, points, plane)
     ax.set_title(f"{metric.label}\n{best_of(points, metric)}" if named else best_of(points, metric))
     bar = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=18, pad=0.02, fraction=0.08)
     bar.ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -326,18 +350,25 @@ def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollec
     """A rectangle for every model of a grid of betas, up to halfway (in the logarithm) to its neighbours."""
     sides = []
     for axis in (plane.x, plane.y):
-        steps, index = np.unique(axis.round(12), return_inverse=True)
-        edges = np.sqrt(steps[1:] * steps[:-1])
-        first, last = (edges[0], edges[-1]) if len(edges) else (steps[0] / 1.5, steps[0] * 1.5)
-        edges = np.array([steps[0] ** 2 / first, *edges, steps[-1] ** 2 / last])
-        sides.append((edges[index][drawn], edges[index + 1][drawn]))
-        getattr(ax, f"set_{'xy'[len(sides) - 1]}lim")(edges[0], edges[-1])
-    (left, right), (low, high) = sides
+        edges = cell_edges(axis)
+        index = np.searchsorted(edges, axis[drawn])
+        sides += [edges[index - 1], edges[index]]
+    left, right, low, high = sides
     corners = np.stack([[left, low], [right, low], [right, high], [left, high]]).transpose(2, 0, 1)
     # An edge in the colour of its cell closes the hairlines that some viewers show between cells.
-    collection = PolyCollection(list(corners), edgecolors="face", linewidths=0.2, zorder=1, gid="models", **style)
+    collection = PolyCollection(
+        list(corners), edgecolors="face", linewidths=0.2, zorder=1, gid="models", **style
+    )
     ax.add_collection(collection, autolim=False)
     return collection
+
+
+def cell_edges(axis: np.ndarray) -> np.ndarray:
+    """Where cells around the different values of an axis end, ``(values + 1,)``, evenly in the logarithm."""
+    steps = np.unique(axis.round(12))
+    edges = np.sqrt(steps[1:] * steps[:-1])
+    first, last = (edges[0], edges[-1]) if len(edges) else (steps[0] * 1.5, steps[0] / 1.5)
+    return np.array([steps[0] ** 2 / first, *edges, steps[-1] ** 2 / last])
 
 
 def dot_area(points: pd.DataFrame) -> float:
@@ -345,22 +376,32 @@ def dot_area(points: pd.DataFrame) -> float:
     return float(np.clip(1200 / len(points), 3, 14))
 
 
-def surface_plot(ax: Axes3D, points: pd.DataFrame, metric: Metric, plane: Plane) -> None:
+def surface_plot(ax: Axes3D, points: pd.DataFrame, metric: Metric, plane: Plane, ticks: int = 3) -> None:
     """The same as a surface in three dimensions."""
     row, value = best(points, metric), values(points, metric)
-    set_box(ax, zoom=1.12)
-    set_plane(ax, plane, ticks=3)
-    ax.set_title(metric.label)
+    set_box(ax, zoom=1.08)
+    set_plane(ax, plane, ticks)
+    ax.set_title(metric.label, y=1, pad=-3)
     if row is None:
         ax.set_axis_off()
-        ax.text2D(0.5, 0.5, "not computed", transform=ax.transAxes, ha="center", va="center", color="0.4", style="italic")
+        ax.text2D(
+            0.5,
+            0.5,
+            "not computed",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            color="0.4",
+            style="italic",
+        )
         return
     known = np.isfinite(value)
-    mesh(ax, points, (plane.x, plane.y, value), value, known)
-    rings(ax, points, plane, metric, value)
+    place = (plane.x, plane.y, value)
+    mesh(ax, points, place, value, known)
+    baselines(ax, points, known, place)
+    ring(ax, "hull", optimal(points, metric), place)
     ax.zaxis.set_major_locator(MaxNLocator(4))
-    ax.set_xlabel(plane.x_label + " (nats)")
-    ax.set_ylabel(plane.y_label + " (nats)")
+    plane.label(ax, "nats")
 
 
 def set_box(ax: Axes3D, zoom: float) -> None:
@@ -371,7 +412,7 @@ def set_box(ax: Axes3D, zoom: float) -> None:
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis._axinfo["grid"].update(linewidth=0.3, color="0.85")  # the only way to style a 3-d grid
-        axis.labelpad = -9
+        axis.labelpad = -8.5
     ax.tick_params(pad=-4)
 
 
@@ -382,7 +423,7 @@ def mesh(
     corners = triangles(points)
     corners = corners[known[corners].all(1)]
     if len(corners):
-        filled = [np.where(known, c, 1.0) for c in place]
+        filled = [np.where(known, c, c[known][0]) for c in place]
         surface = ax.plot_trisurf(*filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4), shade=False,
                                   alpha=0.9, zorder=1)  # fmt: skip
         if colour.ndim == 1:

@@ -16,16 +16,14 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from hvae_core.figures.panels import (
     BLACK,
     GREY,
-    HALO,
     PURPLE,
-    RED,
-    RINGS,
     STYLE,
     WIDTH,
     PaperFigure,
     Plane,
     RateScale,
     add_legend,
+    baselines,
     best_of,
     beta_plane,
     cells,
@@ -39,7 +37,7 @@ from hvae_core.figures.panels import (
     new_figure,
     not_computed,
     rate_plane,
-    rings,
+    ring,
     set_box,
     set_plane,
     set_rate_scale,
@@ -63,8 +61,6 @@ from hvae_core.figures.points import (
     drawable,
     grid_means,
     information,
-    is_beta_vae,
-    is_vae,
     latent_name,
     layers,
     optimal,
@@ -93,20 +89,22 @@ def styled(function: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
 def caption(results: pd.DataFrame, text: str, scale: RateScale | None = None) -> str:
     seeds = grid_means(results)["seeds"].max()
     mean = f" Means over up to {seeds} seeds a setting." if seeds > 1 else ""
-    axes = " Rate axes are square roots, so that models near zero can be told apart." if scale == "sqrt" else ""
+    axes = (
+        " Rate axes are square roots, so that models near zero can be told apart." if scale == "sqrt" else ""
+    )
     return f"{text.strip()}{axes}{mean} Drawn: {described(results)}."
 
 
 def label_outer(panels: np.ndarray, plane: Plane) -> None:
     """Axis labels on the left and on the lowest panel of each column only."""
+    for ax in panels.flat:
+        plane.label(ax, "nats")
     for column in panels.T:
-        lowest = [ax for ax in column if ax.get_visible()][-1]
-        lowest.set_xlabel(plane.labels[0])
-        for ax in column:
-            ax.tick_params(labelbottom=ax is lowest)
-    for ax in panels[:, 0]:
-        ax.set_ylabel(plane.labels[1])
+        for ax in [ax for ax in column if ax.get_visible()][:-1]:
+            ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
     for ax in panels[:, 1:].flat:
+        ax.set_ylabel("")
         ax.tick_params(labelleft=False)
 
 
@@ -141,10 +139,11 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     panels = bottom.subplots(1, 3)
     for ax, (application, metric) in zip(panels, metrics.items(), strict=True):
         _landscape(ax, points, application, metric, plane)
-        ax.set_xlabel(plane.labels[0])
-    panels[0].set_ylabel(plane.labels[1])
+    label_outer(panels[None], plane)
     marks = [
-        Line2D([], [], ls="", marker=marker, ms=5, mfc="white", mec=BLACK, mew=0.7, label=f"best {application}")
+        Line2D(
+            [], [], ls="", marker=marker, ms=5, mfc="white", mec=BLACK, mew=0.7, label=f"best {application}"
+        )
         for application, marker in APPLICATIONS.items()
     ]
     baseline_marks = handles("VAE", "β-VAE line", "diagonal")
@@ -176,7 +175,9 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
     walls = [high[0], high[1], low[2]]
     for k, wall in enumerate(walls):
         shadow = [np.full(known.sum(), wall) if i == k else c[known] for i, c in enumerate(coordinates)]
-        ax.scatter(*shadow, s=dot_area(points) / 3, c="0.75", linewidths=0, depthshade=False, zorder=0, gid="shadow")
+        ax.scatter(
+            *shadow, s=dot_area(points) / 3, c="0.75", linewidths=0, depthshade=False, zorder=0, gid="shadow"
+        )
     mesh(ax, points, tuple(coordinates), colour_code(points), known)
     for application, metric in metrics.items():
         row = best(points.where(pd.Series(known)), metric)
@@ -189,26 +190,37 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
         getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(4))
 
 
-def _colour_code_panels(panels: Sequence[Axes], points: pd.DataFrame, metrics: dict[str, Metric], scale: RateScale) -> None:
+def _colour_code_panels(
+    panels: Sequence[Axes], points: pd.DataFrame, metrics: dict[str, Metric], scale: RateScale
+) -> None:
     colour = colour_code(points)
     for ax, plane, title in zip(
-        panels, (beta_plane(points), rate_plane(points, scale)), ("colour code", "… over the rates"), strict=True
+        panels,
+        (beta_plane(points), rate_plane(points, scale)),
+        ("colour code", "… over the rates"),
+        strict=True,
     ):
         set_plane(ax, plane)
-        drawn = np.flatnonzero(np.isfinite(points["rate"]) & np.isfinite(plane.x + plane.y))
+        drawn = np.isfinite(points["rate"].to_numpy())
         if plane.scale == "log" and len(triangles(points)):
             cells(ax, plane, drawn, facecolors=colour[drawn])
         else:
-            ax.scatter(plane.x[drawn], plane.y[drawn], c=colour[drawn], s=dot_area(points), linewidths=0, gid="models")
+            ax.scatter(
+                plane.x[drawn],
+                plane.y[drawn],
+                c=colour[drawn],
+                s=dot_area(points),
+                linewidths=0,
+                gid="models",
+            )
         if plane.scale != "log":
             diagonals(ax, plane)
-        baselines(ax, points, plane)
+        baselines(ax, points, drawn, (plane.x, plane.y), circles=False)
         for application, metric in metrics.items():
             row = best(points, metric)
             if row is not None:
                 star(ax, plane.x[row], plane.y[row], APPLICATIONS[application], 22)
-        ax.set_xlabel(plane.x_label + (" (nats)" if plane.unit else ""))
-        ax.set_ylabel(plane.y_label + (" (nats)" if plane.unit else ""))
+        plane.label(ax, "nats")
         ax.set_title(title)
 
 
@@ -216,17 +228,6 @@ def cell_area(points: pd.DataFrame, inches: float = 0.85) -> float:
     """Square points of a mark that fills its cell of the grid of betas, in a panel of so many inches."""
     cells = max(points[f"beta_{n}"].nunique() for n in range(1, layers(points) + 1))
     return (inches * 72 / (cells + 1)) ** 2
-
-
-def baselines(ax: Axes, points: pd.DataFrame, plane: Plane) -> None:
-    """The VAE as a black circle and the beta-VAEs as a dashed red line."""
-    drawn = np.isfinite(points["rate"].to_numpy())
-    line = np.flatnonzero(is_beta_vae(points) & drawn)
-    line = line[np.argsort(betas(points)[line, 0])]
-    vae = np.flatnonzero(is_vae(points) & drawn)
-    ax.plot(plane.x[line], plane.y[line], "--", color=RED, linewidth=0.9, zorder=4, gid="β-VAE line")
-    ax.scatter(plane.x[vae], plane.y[vae], s=RINGS["VAE"][1], facecolors="none", edgecolors=BLACK, linewidths=0.9,
-               zorder=5, gid="VAE", path_effects=HALO)  # fmt: skip
 
 
 def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric, plane: Plane) -> None:
@@ -239,7 +240,7 @@ def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric,
     share = (value[known] - value[known].min()) / (np.ptp(value[known]) or 1)
     ax.scatter(plane.x[known], plane.y[known], s=cell_area(points) * (0.03 + 0.97 * share), c=colour_code(points)[known],
                linewidths=0, gid="models")  # fmt: skip
-    baselines(ax, points, plane)
+    baselines(ax, points, known, (plane.x, plane.y), circles=False)
     star(ax, plane.x[row], plane.y[row], APPLICATIONS[application], 26)
     ax.set_title(f"{application}\n{best_of(points, metric)}")
 
@@ -256,8 +257,7 @@ def fig3(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     surface_plot(cast(Axes3D, fig.add_subplot(1, 2, 1, projection="3d")), points, PSNR, plane)
     ax = fig.add_subplot(1, 2, 2)
     colour_plot(ax, points, PSNR, plane, numbered=True, named=False)
-    ax.set_xlabel(plane.labels[0])
-    ax.set_ylabel(plane.labels[1])
+    plane.label(ax)
     legend(fig, "VAE", "β-VAE", "hull", "best", "chosen", "diagonal")
     fig.caption = caption(
         results,
@@ -274,17 +274,17 @@ def _surfaces_and_plots(
     points = grid_means(results)
     plane = rate_plane(points, rate_scale)
     rows = -(-len(metrics) // 3)
-    fig = new_figure(3.4 * rows + 0.5, described(results))
+    fig = new_figure(3.3 * rows + 0.5, described(results), hspace=0.06)
     names = ["VAE", "β-VAE", "hull", "best", "diagonal", *(["chosen"] if numbered else [])]
     for number, metric in enumerate(metrics):
         row, column = divmod(number, 3)
         place = (2 * rows, 3, 6 * row + column + 1)
-        surface_plot(cast(Axes3D, fig.add_subplot(*place, projection="3d")), points, metric, plane)
+        surface_plot(cast(Axes3D, fig.add_subplot(*place, projection="3d")), points, metric, plane, ticks=2)
         ax = fig.add_subplot(2 * rows, 3, place[2] + 3)
         colour_plot(ax, points, metric, plane, numbered=numbered and column == 0, named=False)
-        ax.set_xlabel(plane.labels[0])
-        if column == 0:
-            ax.set_ylabel(plane.labels[1])
+        plane.label(ax)
+        if column:
+            ax.set_ylabel("")
     legend(fig, *names)
     fig.caption = caption(results, text + MARKS + DRAWN + SURFACE, rate_scale)
     return fig
@@ -323,9 +323,12 @@ def all_metrics(
     columns = max(3, len(latents))
     general: list[Metric | None] = [PSNR, ELBO, information(top), INCEPTION, DIVERSITY, SHARPNESS]
     rows = [general[i : i + 3] + [None] * (columns - 3) for i in (0, 3)]
-    rows += [[accuracy(latent, probe) for latent in latents] + [None] * (columns - len(latents)) for probe in CLASSIFIERS]
+    rows += [
+        [accuracy(latent, probe) for latent in latents] + [None] * (columns - len(latents))
+        for probe in CLASSIFIERS
+    ]
     where = rate_plane(points, rate_scale) if plane == "rates" else beta_plane(points)
-    fig = new_figure(1.42 * len(rows) + 0.7, described(results), WIDTH * columns / 3)
+    fig = new_figure(1.38 * len(rows) + 0.7, described(results), WIDTH * columns / 3)
     panels = fig.subplots(len(rows), columns)
     for ax, metric in zip(panels.flat, [metric for row in rows for metric in row], strict=True):
         if metric is None:
@@ -335,8 +338,12 @@ def all_metrics(
     label_outer(panels, where)
     line, *rest = ("β-VAE", "diagonal") if plane == "rates" else ("β-VAE line",)
     legend(fig, "VAE", line, "hull", "best", *rest)
-    over = "the rates of the layers" if plane == "rates" else "the betas, which are set, where Fig. 8 has the rates, which result"
-    marks = MARKS + (DRAWN if plane == "rates" else "")
+    over = (
+        "the rates of the layers"
+        if plane == "rates"
+        else "the betas (set), where Fig. 8 has the rates (which result)"
+    )
+    marks = f"mu: mode; z ~ q: a sample of q(z_{top}|x). " + MARKS + (DRAWN if plane == "rates" else "")
     fig.caption = caption(
         results, f"All metrics over {over}. " + marks + SURFACE, rate_scale if plane == "rates" else None
     )
@@ -389,11 +396,13 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
     """
     if images is not None and not len(results) == len(images.reconstructions) == len(images.samples):
         counts = len(images.reconstructions), len(images.samples)
-        raise ValueError(f"results have {len(results)} models, reconstructions and samples {counts[0]} and {counts[1]}")
+        raise ValueError(
+            f"results have {len(results)} models, reconstructions and samples {counts[0]} and {counts[1]}"
+        )
     points = grid_means(results)
     models = chosen(points)
     height, width = montage(images.originals).shape[:2] if images is not None else (1, 2)
-    fig = new_figure(1.1 + 3 * (1.72 * height / width + 0.08), described(results))
+    fig = new_figure(0.8 + 3 * (1.72 * height / width + 0.06), described(results))
     panels = fig.subplots(3, 3)
     for ax in panels.flat:
         ax.set(xticks=[], yticks=[])
@@ -404,7 +413,9 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
         column[0].set_title(f"{number}: {name}\n{setting(points, point)}\n{_rates(results, member)}")
         if images is not None:
             for ax, array in zip(
-                column, (images.originals, images.reconstructions[member], images.samples[member]), strict=True
+                column,
+                (images.originals, images.reconstructions[member], images.samples[member]),
+                strict=True,
             ):
                 ax.imshow(montage(array), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     for ax, kind in zip(panels[:, 0], ("originals", "reconstructions", "samples"), strict=True):
@@ -429,7 +440,7 @@ def _member(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
 
 def _rates(results: pd.DataFrame, member: int) -> str:
     plane = rate_plane(results)
-    axes = [(plane.x_label, plane.x[member]), (plane.y_label, plane.y[member])][: layers(results)]
+    axes = zip(plane.names[: layers(results)], (plane.x[member], plane.y[member]), strict=False)
     return "\n".join(f"{name} {'< 0.001' if rate < 0.001 else f'= {rate:.3g}'} nats" for name, rate in axes)
 
 
@@ -469,21 +480,24 @@ def fig6(
     for ax, latent, note in zip(
         panels,
         (f"mu{top}", f"z{top}"),
-        (f"the bound does not apply to the mode $\\mu_{top}$", f"the bound is about this: a sample of $z_{top}$"),
+        ("mode: the bound does not apply", "sample: the bound applies"),
         strict=True,
     ):
         _accuracy_against_rate(ax, points, accuracy(latent, "rbf_svm"), rate_scale, label_probabilities)
         ax.set_title(f"{CLASSIFIERS['rbf_svm']} on {latent_name(latent)}\n{note}")
         ax.set_xlabel("total rate R (nats per image)")
+    drawn = "Dashed: the bound f^-1(R) of Eq. 11."
+    if label_probabilities is None:
+        drawn = "The bound of Eq. 11 is not drawn, as the labels' frequencies are not known."
     panels[0].set_ylabel("accuracy (%)")
     panels[0].set_ylim(0, 103)
     legend(fig, "VAE", "β-VAE", "hull", *(["bound"] if label_probabilities is not None else []))
     fig.caption = caption(
         results,
         f"Accuracy of an RBF SVM on the mode mu_{top} (the paper's) and on one sample of z_{top}, against the total rate. "
-        "Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. Dashed: the bound f^-1(R) of "
-        f"Eq. 11. It holds for a classifier that sees a sample of z_{top}; the mode mu_{top} is a noiseless function of "
-        "the image, to which it does not apply.",
+        f"Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. {drawn} It holds for a "
+        f"classifier that sees a sample of z_{top}; the mode mu_{top} is a noiseless function of the image, to which it "
+        "does not apply.",
         rate_scale,
     )
     return fig
@@ -499,7 +513,14 @@ def _accuracy_against_rate(
         from hvae_core.evaluation.bounds import accuracy_bound
 
         grid = (highest or 1) * np.linspace(0, 1.03, 800) ** 2
-        ax.plot(grid, 100 * np.asarray(accuracy_bound(grid, label_probabilities)), "--", color=BLACK, gid="bound", zorder=3)
+        ax.plot(
+            grid,
+            100 * np.asarray(accuracy_bound(grid, label_probabilities)),
+            "--",
+            color=BLACK,
+            gid="bound",
+            zorder=3,
+        )
     known = np.isfinite(value)
     if not known.any():
         return not_computed(ax, "")
@@ -509,7 +530,8 @@ def _accuracy_against_rate(
         ax.errorbar(rate, value, spread, fmt="none", ecolor="0.8", elinewidth=0.6, zorder=1)
     hull = optimal(points, metric)
     ax.plot(rate[hull], value[hull], color=PURPLE, linewidth=0.6, zorder=3)
-    rings(ax, points, Plane(rate, value, "", "", scale), metric)
+    baselines(ax, points, known, (rate, value))
+    ring(ax, "hull", hull, (rate, value))
 
 
 def table1(results: pd.DataFrame) -> pd.DataFrame:

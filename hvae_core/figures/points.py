@@ -35,8 +35,8 @@ SHARPNESS = Metric("sharpness", "sharpness")
 
 
 def latent_name(latent: str) -> str:
-    r"""A latent as in the paper: ``mu2`` is :math:`\mu_2` (the mode), ``z2`` a sample of z_2."""
-    return rf"$\mu_{latent[2:]}$" if latent.startswith("mu") else f"sampled $z_{latent[1:]}$"
+    """A latent in the paper's symbols: ``mu2`` is the mode of q(z_2|x), ``z2`` a sample of it."""
+    return rf"$\mu_{latent[2:]}$" if latent.startswith("mu") else rf"$z_{latent[1:]}\sim q$"
 
 
 def accuracy(latent: str, probe: str) -> Metric:
@@ -84,7 +84,9 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("results have no rows")
     for name in ("dataset", "model"):
         if name in results and results[name].nunique() > 1:
-            raise ValueError(f"a figure is about one {name}, not {', '.join(map(str, results[name].unique()))}")
+            raise ValueError(
+                f"a figure is about one {name}, not {', '.join(map(str, results[name].unique()))}"
+            )
     keys = [f"beta_{n}" for n in numbers]
     words = {"dataset", "model", "seed", "status", *keys}
     values = results[[column for column in results.columns if column not in words]]
@@ -98,18 +100,27 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
     return points.assign(**{name: results[name].iloc[0] for name in ("dataset", "model") if name in results})
 
 
+def status(results: pd.DataFrame) -> pd.Series:
+    """ "ok", "diverged" or "missing", ``(models,)``; nothing known counts as missing."""
+    return (
+        results["status"].fillna("missing") if "status" in results else pd.Series("ok", index=results.index)
+    )
+
+
 def drawable(results: pd.DataFrame) -> pd.Series:
     """Whether a model neither diverged nor is missing, ``(models,)``."""
-    return results["status"].eq("ok") if "status" in results else pd.Series(True, index=results.index)
+    return status(results).eq("ok")
 
 
 def described(results: pd.DataFrame) -> str:
     """What is drawn and what is left out, in one line."""
     names = [str(results[name].iloc[0]) for name in ("dataset", "model") if name in results]
-    left_out = results.loc[~drawable(results), "status"].value_counts() if "status" in results else pd.Series(dtype=int)
+    left_out = status(results)[~drawable(results)].value_counts()
     settings = len(results.groupby([f"beta_{n}" for n in layer_numbers(layers(results))]))
-    models = f"{len(results)} models" + (f" at {settings} settings of the betas" if settings < len(results) else "")
-    parts = ", ".join(f"{count} {status}" for status, count in left_out.items())
+    models = f"{len(results)} models" + (
+        f" at {settings} settings of the betas" if settings < len(results) else ""
+    )
+    parts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
     return ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
 
 
@@ -156,7 +167,11 @@ def best(points: pd.DataFrame, metric: Metric) -> int | None:
 def chosen(points: pd.DataFrame) -> dict[str, int]:
     """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer, the lowest rate."""
     top, others = split_rates(points)
-    scores = {"highest rate": top + others, "most rate in top layer": top - others, "lowest rate": -(top + others)}
+    scores = {
+        "highest rate": top + others,
+        "most rate in top layer": top - others,
+        "lowest rate": -(top + others),
+    }
     return {name: int(np.nanargmax(score)) for name, score in scores.items() if np.isfinite(score).any()}
 
 

@@ -1,0 +1,135 @@
+"""The architectures and what every hierarchical VAE must fulfil."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import distributions as D
+
+from hvae_core.errors import InputError
+from hvae_core.models import MODELS, architecture_table, build, kl
+from hvae_core.models.distributions import Bernoulli, Gaussian, product
+from hvae_core.terms import elbo, rate
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "count"),
+    [("ghvae", COLOUR, 475_811), ("ghvae", GREY, 122_713), ("lvae", COLOUR, 408_131), ("lvae", GREY, 104_745)],
+)
+def test_parameter_counts_of_tables_2_and_3(model, shape, count):
+    module = build(model, shape)
+    assert sum(p.numel() for p in module.parameters()) == count
+    assert architecture_table(module)["parameters"].iloc[-1] == count
+
+
+def test_architecture_table_reads_like_the_paper():
+    table = architecture_table(build("ghvae", COLOUR)).set_index(["distribution", "step"])["layers"]
+    assert table["q(z_2|x)", "on x"] == "Conv(3, 32, 4, 2, 1), Conv(32, 32, 4, 2, 1), Conv(32, 32, 4, 2, 1)"
+    assert table["q(z_2|x)", "mean"] == "FC(512, 32)"
+    assert table["q(z_1|z_2,x)", "on both"] == "Conv(64, 32, 4, 2, 1)"
+    assert table["p(x|z_1)", "on z_1"].endswith("ConvTransp(32, 3, 4, 2, 1)")
+    small = architecture_table(build("ghvae", GREY)).set_index(["distribution", "step"])["layers"]
+    assert small["q(z_1|z_2,x)", "on both"] == "Conv(32, 16, 4, 1, 0)"
+
+
+def check_hierarchy(model, x):
+    """What holds for every architecture: run it on each new one."""
+    source = torch.Generator().manual_seed(1)
+    noise = model.noise(len(x), source)
+    terms = model(x, noise)
+    assert terms.distortion.shape == (len(x),)
+    assert terms.rates.shape == (len(x), model.layers)
+    assert (terms.rates >= 0).all()
+    torch.testing.assert_close(rate(terms), terms.rates.sum(1))
+    again = model(x, noise)
+    assert torch.equal(terms.distortion, again.distortion), "the forward pass is a function of its arguments"
+
+    # ELBO = -(D + R) against a direct computation with torch.distributions, the KL by its definition.
+    direct, z = torch.zeros(len(x), dtype=x.dtype), []
+    for epsilon in noise:
+        q, p = model.posterior(x, z), model.prior(z)
+        direct -= D.kl_divergence(D.Normal(*q), D.Normal(p.mean.expand_as(q.mean), p.std.expand_as(q.std))).flatten(1).sum(1)
+        z.append(q.mean + q.std * epsilon)
+    likelihood = model.likelihood(z)
+    if isinstance(likelihood, Bernoulli):
+        direct += D.Bernoulli(logits=likelihood.logits).log_prob(x).flatten(1).sum(1)
+    else:
+        direct += D.Normal(*likelihood).log_prob(x).flatten(1).sum(1)
+    torch.testing.assert_close(elbo(terms), direct)
+
+    (terms.distortion + terms.rates.sum(1)).sum().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent, f"no gradient reaches {silent}"
+    assert model.reconstruct(x).shape == x.shape
+    assert model.generate(noise).shape == x.shape
+    by_zero_noise = model.reconstruct(x, [torch.zeros_like(n) for n in noise])
+    torch.testing.assert_close(model.reconstruct(x), by_zero_noise)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_hierarchy(model, shape, double):
+    torch.manual_seed(0)
+    check_hierarchy(build(model, shape), torch.rand(3, *shape).round())
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_hierarchy_of_any_depth(chain, layers, double):
+    torch.manual_seed(0)
+    check_hierarchy(chain(layers), torch.rand(3, 1, 4, 4).round())
+
+
+numbers = st.floats(-3, 3), st.floats(0.1, 3), st.floats(-3, 3), st.floats(0.1, 3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(*numbers)
+def test_closed_form_kl_equals_monte_carlo(m1, s1, m2, s2):
+    q, p = (Gaussian(torch.full((1, 1), m).double(), torch.full((1, 1), s).double()) for m, s in ((m1, s1), (m2, s2)))
+    exact = kl(q, p).item()
+    z = q.sample(torch.randn(100_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    difference = (q.log_prob(z) - p.log_prob(z)).numpy()
+    error = difference.std() / math.sqrt(len(difference))
+    assert exact >= 0
+    assert abs(difference.mean() - exact) < 5 * error + 1e-9
+
+
+@settings(max_examples=50, deadline=None)
+@given(*numbers)
+def test_product_of_gaussians_is_proportional_to_the_product_of_densities(m1, s1, m2, s2):
+    a, b = (Gaussian(torch.full((1, 1), m).double(), torch.full((1, 1), s).double()) for m, s in ((m1, s1), (m2, s2)))
+    x = torch.linspace(-2, 2, 5).double()[:, None]
+    ratio = a.log_prob(x) + b.log_prob(x) - product(a, b).log_prob(x)
+    torch.testing.assert_close(ratio, ratio[:1].expand(5), atol=1e-6, rtol=1e-6)
+
+
+def test_bernoulli_probabilities_sum_to_one(double):
+    logits = torch.randn(1, 3)
+    every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    assert Bernoulli(logits.expand(8, 3)).log_prob(every).exp().sum().item() == pytest.approx(1)
+    samples = Bernoulli(logits.expand(100_000, 3)).sample(torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(samples.mean(0), logits[0].sigmoid(), atol=0.01, rtol=0)
+
+
+def test_sigma_x_is_kept_with_the_model():
+    model = build("ghvae", COLOUR, sigma_x=0.3)
+    assert model.state_dict()["sigma_x"].item() == pytest.approx(0.3)
+    x = torch.zeros(1, *COLOUR)
+    z = [torch.zeros(1, *shape) for shape in model.latent_shapes]
+    mean = model.likelihood(z).mode
+    expected = D.Normal(mean, 0.3).log_prob(x).sum()
+    torch.testing.assert_close(model.likelihood(z).log_prob(x)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("gvae", GREY, {}), "gvae"), (("ghvae", (1, 29, 29), {}), "1x29x29"), (("lvae", GREY, {"sigma": 1}), "sigma")],
+)
+def test_what_is_not_there_is_refused_by_name(arguments, named):
+    model, shape, options = arguments
+    with pytest.raises(InputError, match=named):
+        build(model, shape, **options)

@@ -1,0 +1,195 @@
+"""A member's training is a function of (data, model, betas, seed): not of its neighbours, nor of interruptions."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+from conftest import Chain, grid
+
+from hvae_core import population as engine
+from hvae_core.config import Member
+from hvae_core.data import pixels
+from hvae_core.models import build
+from hvae_core.objective import lagrangian
+from hvae_core.population import Purpose, generator, initial_weights, train
+from hvae_core.store import Checkpoints
+
+MAKE = lambda: build("ghvae", (1, 28, 28))  # noqa: E731
+GRID = grid(0.1, 1.0, 10.0)
+SETTINGS = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
+
+
+def weights(population, index):
+    return {name: value[index] for name, value in population.parameters.items()}
+
+
+def assert_same(a, b, **tolerance):
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def test_agrees_with_a_loop_that_anyone_would_write(images):
+    """One model, torch.optim.Adam on its own parameters, the same order and noise: the same weights."""
+    member = Member((0.5, 2.0), seed=3)
+    ours = train(MAKE, [member], images, **SETTINGS)
+    model = MAKE()
+    model.load_state_dict(initial_weights(MAKE, 3), strict=False)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    for epoch in range(2):
+        order = torch.randperm(32, generator=generator(3, Purpose.ORDER, epoch))
+        source = generator(3, Purpose.NOISE, epoch)
+        for batch in order.split(8):
+            terms = model(pixels(images[batch]), model.noise(8, source))
+            loss = (terms.distortion + 0.5 * terms.rates[:, 0] + 2 * terms.rates[:, 1]).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    assert_same(weights(ours, 0), {n: p.detach() for n, p in model.named_parameters()}, rtol=1e-4, atol=1e-6)
+
+
+def test_neighbours_do_not_matter(images):
+    """Alone, in a population of 2 and of 18 with two seeds: bit for bit the same on the CPU."""
+    members = grid(0.1, 1.0, 10.0, seeds=2)
+    everyone = train(MAKE, members, images, **SETTINGS)
+    two = train(MAKE, [members[13], members[4]], images, **SETTINGS)
+    for index in (4, 13):
+        alone = train(MAKE, [members[index]], images, **SETTINGS)
+        assert_same(weights(everyone, index), weights(alone, 0))
+        assert_same(weights(two, [13, 4].index(index)), weights(alone, 0))
+        assert torch.equal(everyone.history[index], alone.history[0])
+
+
+@pytest.mark.parametrize("make", [MAKE, lambda: build("lvae", (1, 28, 28))], ids=["ghvae", "lvae"])
+def test_stacked_and_one_at_a_time_agree(images, make):
+    """vmap over stacked parameters is another order of the same arithmetic: 1e-5 relative after 50 steps."""
+    settings = SETTINGS | {"epochs": 13, "learning_rate": 3e-4, "warm_up_fraction": 0.2}
+    loop = train(make, GRID[:4], images, **settings, chunk=1)
+    stacked = train(make, GRID[:4], images, **settings, chunk=3)
+    for name, value in loop.parameters.items():
+        distance = (value - stacked.parameters[name]).norm() / value.norm()
+        assert distance < 1e-5, name
+    torch.testing.assert_close(loop.history, stacked.history, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_any_number_of_layers(layers):
+    x = (torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
+    members = [Member((beta,) * layers, 0) for beta in (0.1, 10.0)]
+    result = train(lambda: Chain(layers), members, x, epochs=200, batch_size=8, learning_rate=3e-3)
+    assert result.history.shape == (2, 200, 1 + layers)
+    cheap, dear = result.history[:, -1, 1:].sum(1)
+    assert cheap > dear, "a higher beta buys less rate"
+
+
+def test_members_with_one_seed_start_alike_and_those_with_another_do_not():
+    population = engine.Population(MAKE, [Member((1.0, 1.0), 0), Member((2.0, 3.0), 0), Member((1.0, 1.0), 1)])
+    assert_same(weights(population, 0), weights(population, 1))
+    assert not torch.equal(population.parameters["q2_conv1.weight"][0], population.parameters["q2_conv1.weight"][2])
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_a_member_that_becomes_nan_changes_nothing_for_the_others(images, chunk):
+    poisoned = GRID[:3]
+
+    def poison(terms, betas):
+        return lagrangian(terms, betas) * torch.where(betas[1] == 1.0, torch.nan, 1.0)
+
+    ill = train(MAKE, poisoned, images, **SETTINGS, chunk=chunk, objective=poison)
+    assert ill.diverged_epoch == [None, 1, None]
+    assert ill.history[1, 1].isnan().all()
+    well = train(MAKE, poisoned, images, **SETTINGS, chunk=chunk)
+    for index in (0, 2):
+        assert_same(weights(ill, index), weights(well, index))
+
+
+def test_out_of_memory_halves_the_chunk_and_changes_nothing(images, monkeypatch, capsys):
+    step, sizes = engine._Chunk.step, []
+
+    def small_device(chunk, *args):
+        sizes.append(len(chunk.indices))
+        if len(chunk.indices) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(chunk, *args)
+
+    expected = train(MAKE, GRID[:5], images, **SETTINGS, chunk=1)
+    monkeypatch.setattr(engine._Chunk, "step", small_device)
+    halved = train(MAKE, GRID[:5], images, **SETTINGS, chunk=5)
+    assert sizes[:4] == [5, 3, 2, 1]
+    assert 5 not in sizes[1:]
+    assert "out of memory with 5 models at once; going on with 3" in capsys.readouterr().err
+    for index in range(5):
+        assert_same(weights(halved, index), weights(expected, index), rtol=1e-4, atol=1e-5)
+
+
+def test_out_of_memory_of_a_single_model_is_an_error(images, monkeypatch):
+    def tiny_device(chunk, *args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(engine._Chunk, "step", tiny_device)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(MAKE, GRID[:2], images, **SETTINGS, chunk=2)
+
+
+def test_the_objective_is_the_readers_to_change(images):
+    def five_nats(terms, betas):
+        return terms.distortion.mean() + 100 * (terms.rates[:, 0].mean() - 5).abs() + terms.rates[:, 1].mean()
+
+    result = train(MAKE, [Member((1.0, 1.0), 0)], images, epochs=60, batch_size=32, learning_rate=3e-3, objective=five_nats)
+    assert result.history[0, -1, 1].item() == pytest.approx(5, abs=1)
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------
+
+
+def _train_small(folder, checkpoint_every=0.0):
+    torch.set_num_threads(1)
+    engine.CHECKPOINT_EVERY_S = checkpoint_every
+    x = (torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
+    checkpoints = Checkpoints(folder, "small") if folder else None
+    members = [Member((b2, b1), seed) for b2 in (0.1, 10.0) for b1 in (0.1, 10.0) for seed in (0, 1)]
+    return train(lambda: Chain(2), members, x, epochs=40, batch_size=16, checkpoints=checkpoints)
+
+
+def test_killed_at_twenty_random_moments_and_resumed_is_as_if_uninterrupted(tmp_path):
+    """SIGKILL, also in the middle of writing a checkpoint; after each, every checkpoint left behind is whole."""
+    expected = _train_small(None)
+    context, moments = multiprocessing.get_context("fork"), random.Random(0)
+    for _ in range(20):
+        process = context.Process(target=_train_small, args=(tmp_path,))
+        process.start()
+        time.sleep(moments.uniform(0.02, 0.35))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        files = sorted(tmp_path.glob("epoch-*.safetensors"))
+        assert len(files) <= 3, "two are kept, and one more for a moment"
+        if files:
+            epoch, _ = Checkpoints(tmp_path, "small").load(torch.device("cpu"))
+            assert epoch == int(files[-1].stem.split("-")[1]), "the newest is readable"
+    resumed = _train_small(tmp_path)
+    for name, value in expected.parameters.items():
+        assert torch.equal(value, resumed.parameters[name]), name
+    assert torch.equal(expected.history, resumed.history)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys):
+    expected = _train_small(tmp_path)
+    last = sorted(tmp_path.glob("epoch-*.safetensors"))[-1]
+    raw = bytearray(last.read_bytes())
+    raw[-1] ^= 1
+    last.write_bytes(raw)
+    resumed = _train_small(tmp_path)
+    assert "damaged" in capsys.readouterr().err
+    assert all(torch.equal(expected.parameters[n], resumed.parameters[n]) for n in expected.parameters)
+    last.write_bytes(raw[: len(raw) // 2])
+    _train_small(tmp_path)
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_training_is_not_continued(tmp_path, capsys):
+    _train_small(tmp_path)
+    assert Checkpoints(tmp_path, "other").load(torch.device("cpu")) is None
+    assert "another training" in capsys.readouterr().err
