@@ -22,7 +22,7 @@ def modules(*names):
 
 
 TRAINING = modules(
-    "terms", "objective", "population", "data",
+    "terms", "objective", "population",
     "models/distributions", "models/hierarchy", "models/layers", "models/ghvae", "models/lvae",
 )
 

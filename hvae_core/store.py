@@ -46,7 +46,7 @@ from hvae_core.progress import track
 from hvae_core.terms import layer_numbers
 
 STAGES = ("training", "reconstruction", "generation", "representation")
-TRAINING_CODE = ("terms", "objective", "population", "data", "models.distributions", "models.hierarchy",
+TRAINING_CODE = ("terms", "objective", "population", "models.distributions", "models.hierarchy",
                  "models.layers", "models.ghvae", "models.lvae")  # fmt: skip
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
 

@@ -9,64 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from hvae_core.figures.panels import (
-    BLACK,
-    GREY,
-    PURPLE,
-    STYLE,
-    WIDTH,
-    PaperFigure,
-    Plane,
-    RateScale,
-    add_legend,
-    baselines,
-    best_of,
-    beta_plane,
-    cells,
-    colour_code,
-    colour_plot,
-    diagonals,
-    dot_area,
-    handles,
-    legend,
-    mesh,
-    new_figure,
-    not_computed,
-    rate_plane,
-    ring,
-    set_box,
-    set_plane,
-    set_rate_scale,
-    setting,
-    star,
-    surface_plot,
-)
+from hvae_core.figures import panels as draw
+from hvae_core.figures.panels import PaperFigure, Plane, RateScale
 from hvae_core.figures.points import (
-    CLASSIFIERS,
-    DIVERSITY,
-    ELBO,
-    INCEPTION,
-    PSNR,
-    SHARPNESS,
-    Metric,
-    accuracy,
-    best,
-    betas,
-    chosen,
-    described,
-    drawable,
-    grid_means,
-    information,
-    latent_name,
-    layers,
-    optimal,
-    triangles,
-    values,
-)
+    CLASSIFIERS, DIVERSITY, ELBO, INCEPTION, PSNR, SHARPNESS, Metric,
+    accuracy, best, betas, chosen, described, drawable, grid_means, information, latent_name, layers, optimal,
+    triangles, values,
+)  # fmt: skip
 
 P = ParamSpec("P")
 MARKS = (
@@ -80,7 +32,7 @@ SURFACE = "Colours between models are interpolated between neighbours in the gri
 def styled(function: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> PaperFigure:
-        with rc_context(STYLE):
+        with rc_context(draw.STYLE):
             return function(*args, **kwargs)
 
     return wrapped
@@ -130,12 +82,12 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """
     points = grid_means(results)
     metrics = application_metrics(layers(points))
-    fig = new_figure(4.5, described(results))
+    fig = draw.new_figure(4.5, described(results))
     top, bottom = cast(np.ndarray, fig.subfigures(2, 1, height_ratios=(1.15, 1)))
     left, right = cast(np.ndarray, top.subfigures(1, 2, width_ratios=(1, 1.15)))
     _trade_off(left.add_subplot(projection="3d"), points, metrics)
     _colour_code_panels(right.subplots(1, 2), points, metrics, rate_scale)
-    plane = beta_plane(points)
+    plane = draw.beta_plane(points)
     panels = bottom.subplots(1, 3)
     for ax, (application, metric) in zip(panels, metrics.items(), strict=True):
         _landscape(ax, points, application, metric, plane)
@@ -146,8 +98,8 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
         )
         for application, marker in APPLICATIONS.items()
     ]
-    baseline_marks = handles("VAE", "β-VAE line", "diagonal")
-    add_legend(bottom, [mark for pair in zip(baseline_marks, marks, strict=True) for mark in pair])
+    baseline_marks = draw.handles("VAE", "β-VAE line", "diagonal")
+    draw.add_legend(bottom, [mark for pair in zip(baseline_marks, marks, strict=True) for mark in pair])
     fig.caption = caption(
         results,
         "Left: reconstruction (PSNR), generation (Inception Score) and representation (accuracy of an RBF SVM on the "
@@ -163,7 +115,7 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
     shown = [metrics[name] for name in ("reconstruction", "generation", "representation")]
     coordinates = [values(points, metric) for metric in shown]
     known = np.isfinite(np.array(coordinates)).all(axis=0)
-    set_box(ax, zoom=0.92)
+    draw.set_box(ax, zoom=0.92)
     if not known.any():
         ax.set_axis_off()
         lacking = [m.name for m, c in zip(shown, coordinates, strict=True) if not np.isfinite(c).any()]
@@ -176,9 +128,9 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
     for k, wall in enumerate(walls):
         shadow = [np.full(known.sum(), wall) if i == k else c[known] for i, c in enumerate(coordinates)]
         ax.scatter(
-            *shadow, s=dot_area(points) / 3, c="0.75", linewidths=0, depthshade=False, zorder=0, gid="shadow"
+            *shadow, s=draw.dot_area(points) / 3, c="0.75", linewidths=0, depthshade=False, zorder=0, gid="shadow"
         )
-    mesh(ax, points, tuple(coordinates), colour_code(points), known)
+    draw.mesh(ax, points, tuple(coordinates), draw.colour_code(points), known)
     for application, metric in metrics.items():
         row = best(points.where(pd.Series(known)), metric)
         if row is not None:
@@ -193,33 +145,33 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
 def _colour_code_panels(
     panels: Sequence[Axes], points: pd.DataFrame, metrics: dict[str, Metric], scale: RateScale
 ) -> None:
-    colour = colour_code(points)
+    colour = draw.colour_code(points)
     for ax, plane, title in zip(
         panels,
-        (beta_plane(points), rate_plane(points, scale)),
+        (draw.beta_plane(points), draw.rate_plane(points, scale)),
         ("colour code", "… over the rates"),
         strict=True,
     ):
-        set_plane(ax, plane)
+        draw.set_plane(ax, plane)
         drawn = np.isfinite(points["rate"].to_numpy())
         if plane.scale == "log" and len(triangles(points)):
-            cells(ax, plane, drawn, facecolors=colour[drawn])
+            draw.cells(ax, plane, drawn, facecolors=colour[drawn])
         else:
             ax.scatter(
                 plane.x[drawn],
                 plane.y[drawn],
                 c=colour[drawn],
-                s=dot_area(points),
+                s=draw.dot_area(points),
                 linewidths=0,
                 gid="models",
             )
         if plane.scale != "log":
-            diagonals(ax, plane)
-        baselines(ax, points, drawn, (plane.x, plane.y), circles=False)
+            draw.diagonals(ax, plane)
+        draw.baselines(ax, points, drawn, (plane.x, plane.y), circles=False)
         for application, metric in metrics.items():
             row = best(points, metric)
             if row is not None:
-                star(ax, plane.x[row], plane.y[row], APPLICATIONS[application], 22)
+                draw.star(ax, plane.x[row], plane.y[row], APPLICATIONS[application], 22)
         plane.label(ax, "nats")
         ax.set_title(title)
 
@@ -232,17 +184,17 @@ def cell_area(points: pd.DataFrame, inches: float = 0.85) -> float:
 
 def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric, plane: Plane) -> None:
     """A performance landscape: size of dot = performance, from the lowest value to the highest."""
-    set_plane(ax, plane)
+    draw.set_plane(ax, plane)
     row, value = best(points, metric), values(points, metric)
     if row is None:
-        return not_computed(ax, f"{application}\n{metric.label}")
+        return draw.not_computed(ax, f"{application}\n{metric.label}")
     known = np.isfinite(value)
     share = (value[known] - value[known].min()) / (np.ptp(value[known]) or 1)
-    ax.scatter(plane.x[known], plane.y[known], s=cell_area(points) * (0.03 + 0.97 * share), c=colour_code(points)[known],
+    ax.scatter(plane.x[known], plane.y[known], s=cell_area(points) * (0.03 + 0.97 * share), c=draw.colour_code(points)[known],
                linewidths=0, gid="models")  # fmt: skip
-    baselines(ax, points, known, (plane.x, plane.y), circles=False)
-    star(ax, plane.x[row], plane.y[row], APPLICATIONS[application], 26)
-    ax.set_title(f"{application}\n{best_of(points, metric)}")
+    draw.baselines(ax, points, known, (plane.x, plane.y), circles=False)
+    draw.star(ax, plane.x[row], plane.y[row], APPLICATIONS[application], 26)
+    ax.set_title(f"{application}\n{draw.best_of(points, metric)}")
 
 
 # --- Figs. 3, 5, 7, 8, 9: metrics over the rates -----------------------------------------------------------------
@@ -252,13 +204,13 @@ def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric,
 def fig3(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """PSNR over the layer-wise rates, as a surface and as a colour plot. Source: Paper A, Fig. 3."""
     points = grid_means(results)
-    plane = rate_plane(points, rate_scale)
-    fig = new_figure(2.7, described(results))
-    surface_plot(cast(Axes3D, fig.add_subplot(1, 2, 1, projection="3d")), points, PSNR, plane)
+    plane = draw.rate_plane(points, rate_scale)
+    fig = draw.new_figure(2.7, described(results))
+    draw.surface_plot(cast(Axes3D, fig.add_subplot(1, 2, 1, projection="3d")), points, PSNR, plane)
     ax = fig.add_subplot(1, 2, 2)
-    colour_plot(ax, points, PSNR, plane, numbered=True, named=False)
+    draw.colour_plot(ax, points, PSNR, plane, numbered=True, named=False)
     plane.label(ax)
-    legend(fig, "VAE", "β-VAE", "hull", "best", "chosen", "diagonal")
+    draw.legend(fig, "VAE", "β-VAE", "hull", "best", "chosen", "diagonal")
     fig.caption = caption(
         results,
         "PSNR of reconstructions by modes over the rates of the layers, as a surface and as a colour plot. "
@@ -272,20 +224,20 @@ def _surfaces_and_plots(
 ) -> PaperFigure:
     """Every metric as a surface above a colour plot, three a row."""
     points = grid_means(results)
-    plane = rate_plane(points, rate_scale)
+    plane = draw.rate_plane(points, rate_scale)
     rows = -(-len(metrics) // 3)
-    fig = new_figure(3.3 * rows + 0.5, described(results), hspace=0.06)
+    fig = draw.new_figure(3.3 * rows + 0.5, described(results), hspace=0.06)
     names = ["VAE", "β-VAE", "hull", "best", "diagonal", *(["chosen"] if numbered else [])]
     for number, metric in enumerate(metrics):
         row, column = divmod(number, 3)
         place = (2 * rows, 3, 6 * row + column + 1)
-        surface_plot(cast(Axes3D, fig.add_subplot(*place, projection="3d")), points, metric, plane, ticks=2)
+        draw.surface_plot(cast(Axes3D, fig.add_subplot(*place, projection="3d")), points, metric, plane, ticks=2)
         ax = fig.add_subplot(2 * rows, 3, place[2] + 3)
-        colour_plot(ax, points, metric, plane, numbered=numbered and column == 0, named=False)
+        draw.colour_plot(ax, points, metric, plane, numbered=numbered and column == 0, named=False)
         plane.label(ax)
         if column:
             ax.set_ylabel("")
-    legend(fig, *names)
+    draw.legend(fig, *names)
     fig.caption = caption(results, text + MARKS + DRAWN + SURFACE, rate_scale)
     return fig
 
@@ -327,17 +279,17 @@ def all_metrics(
         [accuracy(latent, probe) for latent in latents] + [None] * (columns - len(latents))
         for probe in CLASSIFIERS
     ]
-    where = rate_plane(points, rate_scale) if plane == "rates" else beta_plane(points)
-    fig = new_figure(1.38 * len(rows) + 0.7, described(results), WIDTH * columns / 3)
+    where = draw.rate_plane(points, rate_scale) if plane == "rates" else draw.beta_plane(points)
+    fig = draw.new_figure(1.38 * len(rows) + 0.7, described(results), draw.WIDTH * columns / 3)
     panels = fig.subplots(len(rows), columns)
     for ax, metric in zip(panels.flat, [metric for row in rows for metric in row], strict=True):
         if metric is None:
             ax.set_visible(False)
         else:
-            colour_plot(ax, points, metric, where)
+            draw.colour_plot(ax, points, metric, where)
     label_outer(panels, where)
     line, *rest = ("β-VAE", "diagonal") if plane == "rates" else ("β-VAE line",)
-    legend(fig, "VAE", line, "hull", "best", *rest)
+    draw.legend(fig, "VAE", line, "hull", "best", *rest)
     over = (
         "the rates of the layers"
         if plane == "rates"
@@ -402,7 +354,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
     points = grid_means(results)
     models = chosen(points)
     height, width = montage(images.originals).shape[:2] if images is not None else (1, 2)
-    fig = new_figure(0.8 + 3 * (1.72 * height / width + 0.06), described(results))
+    fig = draw.new_figure(0.8 + 3 * (1.72 * height / width + 0.06), described(results))
     panels = fig.subplots(3, 3)
     for ax in panels.flat:
         ax.set(xticks=[], yticks=[])
@@ -410,7 +362,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
     for number, (name, point) in enumerate(models.items(), 1):
         column = panels[:, number - 1]
         member = _member(results, points, point)
-        column[0].set_title(f"{number}: {name}\n{setting(points, point)}\n{_rates(results, member)}")
+        column[0].set_title(f"{number}: {name}\n{draw.setting(points, point)}\n{_rates(results, member)}")
         if images is not None:
             for ax, array in zip(
                 column,
@@ -422,7 +374,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
         ax.set_ylabel(kind)
     if images is None or not models:
         for ax in panels[1]:
-            not_computed(ax, "")
+            draw.not_computed(ax, "")
     fig.caption = caption(
         results,
         "Test images, their reconstructions and samples from the prior, for three models: the highest total rate, the "
@@ -439,7 +391,7 @@ def _member(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
 
 
 def _rates(results: pd.DataFrame, member: int) -> str:
-    plane = rate_plane(results)
+    plane = draw.rate_plane(results)
     axes = zip(plane.names[: layers(results)], (plane.x[member], plane.y[member]), strict=False)
     return "\n".join(f"{name} {'< 0.001' if rate < 0.001 else f'= {rate:.3g}'} nats" for name, rate in axes)
 
@@ -475,7 +427,7 @@ def fig6(
     """
     points = grid_means(results)
     top = layers(points)
-    fig = new_figure(2.8, described(results))
+    fig = draw.new_figure(2.8, described(results))
     panels = fig.subplots(1, 2, sharex=True, sharey=True)
     for ax, latent, note in zip(
         panels,
@@ -491,7 +443,7 @@ def fig6(
         drawn = "The bound of Eq. 11 is not drawn, as the labels' frequencies are not known."
     panels[0].set_ylabel("accuracy (%)")
     panels[0].set_ylim(0, 103)
-    legend(fig, "VAE", "β-VAE", "hull", *(["bound"] if label_probabilities is not None else []))
+    draw.legend(fig, "VAE", "β-VAE", "hull", *(["bound"] if label_probabilities is not None else []))
     fig.caption = caption(
         results,
         f"Accuracy of an RBF SVM on the mode mu_{top} (the paper's) and on one sample of z_{top}, against the total rate. "
@@ -508,7 +460,7 @@ def _accuracy_against_rate(
 ) -> None:
     rate, value = points["rate"].to_numpy(), values(points, metric)
     highest = rate[np.isfinite(rate)].max(initial=0)
-    set_rate_scale(ax, "x", highest, scale, floor=0.02)
+    draw.set_rate_scale(ax, "x", highest, scale, floor=0.02)
     if label_probabilities is not None:
         from hvae_core.evaluation.bounds import accuracy_bound
 
@@ -517,21 +469,21 @@ def _accuracy_against_rate(
             grid,
             100 * np.asarray(accuracy_bound(grid, label_probabilities)),
             "--",
-            color=BLACK,
+            color=draw.BLACK,
             gid="bound",
             zorder=3,
         )
     known = np.isfinite(value)
     if not known.any():
-        return not_computed(ax, "")
-    ax.scatter(rate[known], value[known], s=dot_area(points), c=GREY, linewidths=0, gid="models", zorder=2)
+        return draw.not_computed(ax, "")
+    ax.scatter(rate[known], value[known], s=draw.dot_area(points), c=draw.GREY, linewidths=0, gid="models", zorder=2)
     spread = metric.factor * points[f"{metric.column}_sd"].to_numpy(float)
     if np.isfinite(spread).any():
         ax.errorbar(rate, value, spread, fmt="none", ecolor="0.8", elinewidth=0.6, zorder=1)
     hull = optimal(points, metric)
-    ax.plot(rate[hull], value[hull], color=PURPLE, linewidth=0.6, zorder=3)
-    baselines(ax, points, known, (rate, value))
-    ring(ax, "hull", hull, (rate, value))
+    ax.plot(rate[hull], value[hull], color=draw.PURPLE, linewidth=0.6, zorder=3)
+    draw.baselines(ax, points, known, (rate, value))
+    draw.ring(ax, "hull", hull, (rate, value))
 
 
 def table1(results: pd.DataFrame) -> pd.DataFrame:
@@ -551,7 +503,7 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
             metric = accuracy(latent.split()[0].replace("_", ""), probe)
             place = best(points, metric)
             row[f"{name} (%)"] = None if place is None else round(float(values(points, metric)[place]), 2)
-            row[f"{name}: betas"] = None if place is None else setting(points, place).removeprefix("β = ")
+            row[f"{name}: betas"] = None if place is None else draw.setting(points, place).removeprefix("β = ")
         rows[latent] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "latent"

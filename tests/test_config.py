@@ -1,0 +1,132 @@
+"""One strict configuration, wherever it stands."""
+
+import math
+
+import pytest
+import yaml
+
+from hvae_core.config import BetaRange, Config, load_profile, profiles
+from hvae_core.errors import InputError
+
+PAPER = ["mnist-ghvae", "svhn-ghvae", "svhn-lvae", "cifar10-ghvae"]
+
+
+def test_the_papers_grid():
+    values = BetaRange(low=0.1, high=100, points=21).values()
+    expected = [10 ** (-1 + 0.15 * k) for k in range(21)]
+    expected[7] = 1.0  # 1.122, the nearest
+    assert values == pytest.approx(expected)
+    assert values[0] == 0.1
+    assert values[-1] == 100
+    assert values.count(1.0) == 1
+
+
+@pytest.mark.parametrize("profile", PAPER)
+def test_profiles_of_the_paper_follow_its_protocol(profile):
+    config = load_profile(profile)
+    assert len(config.members()) == 441
+    assert (config.learning_rate, config.batch_size, config.epochs) == (3e-4, 256, 200)
+    assert (config.model, config.warm_up) == (("lvae", 0.2) if profile == "svhn-lvae" else ("ghvae", 0.0))
+    assert config.generated_samples == 10_000
+    assert config.dataset in profile
+
+
+def test_quick_is_a_5_by_5_grid_with_the_vae_in_it():
+    config = load_profile("quick")
+    betas = {member.betas for member in config.members()}
+    assert len(betas) == 25
+    assert {(1.0, 1.0), (0.1, 100.0), (100.0, 0.1)} <= betas
+
+
+def test_every_profile_is_valid_and_has_a_description():
+    assert {"quick", "mnist-small", *PAPER} <= set(profiles())
+    for name in profiles():
+        load_profile(name)
+
+
+def test_blocks_share_the_members_out():
+    config = load_profile("quick", ["seeds=3", "blocks=4"])
+    parts = [Config.make({**config.dump(), "block": b}).block_members() for b in range(4)]
+    assert [i for part in parts for i in part] == list(range(75)) == list(config.block_members())
+
+
+def test_a_configuration_survives_yaml():
+    config = load_profile("quick", ["betas=[[0.1, 1], [1, 10, 100]]", "seeds=2"])
+    again = Config.make(yaml.safe_load(yaml.safe_dump(config.dump())))
+    assert again == config
+    assert [m.betas for m in again.members()][:4] == [(0.1, 1), (0.1, 10), (0.1, 100), (1, 1)]
+
+
+def test_dotted_keys_reach_into_the_betas():
+    assert load_profile("quick", ["betas.points=3"]).members()[1].betas == (0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("epoch=3", "epochs"),
+        ("colour=red", "colour"),
+        ("model=vqvae", "vqvae"),
+        ("betas=[]", "betas"),
+        ("betas=[1, -1]", "betas"),
+        ("betas=[0]", "betas"),
+        ("betas=[.nan]", "betas"),
+        ("betas=[.inf]", "betas"),
+        ("betas=[1, 1]", "twice"),
+        ("betas=[[1, 2]]", "lists for the 2 layers"),
+        ("betas=three", "betas"),
+        ("betas={low: 10, high: 1, points: 3}", "range"),
+        ("betas.points=0", "betas"),
+        ("epochs=0", "epochs"),
+        ("epochs=many", "epochs"),
+        ("epochs=2.5", "epochs"),
+        ("seeds=0", "seeds"),
+        ("batch_size=-8", "batch_size"),
+        ("learning_rate=0", "learning_rate"),
+        ("learning_rate=nan", "learning_rate"),
+        ("sigma_x=-1", "sigma_x"),
+        ("warm_up=2", "warm_up"),
+        ("device=tpu", "device"),
+        ("block=2", "block"),
+        ("blocks=0", "blocks"),
+        ("generated_samples=3", "generated_samples"),
+        ("train_images=0", "train_images"),
+        ("name=../elsewhere", "name"),
+        ("epochs", "key=value"),
+        ("epochs.x=3", "epochs"),
+        ("epochs=[1", "not a value"),
+    ],
+)
+def test_what_is_not_allowed_is_named_in_one_line(change, named):
+    with pytest.raises(InputError) as caught:
+        load_profile("quick", [change])
+    message = str(caught.value)
+    assert named in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_an_unknown_profile_is_named_with_those_there_are():
+    with pytest.raises(InputError, match="no profile 'mnist'.*quick"):
+        load_profile("mnist")
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2", "a: [", "\xff"])
+def test_a_profile_that_is_no_profile(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        load_profile(str(path))
+
+
+def test_own_profile_by_path(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 3\nbetas: [1]\n")
+    config = load_profile(str(path))
+    assert (config.name, config.epochs, len(config.members())) == ("mine", 3, 1)
+
+
+def test_steps_of_the_betas_are_equal_in_the_logarithm():
+    values = BetaRange(low=0.01, high=10, points=7).values()
+    steps = [math.log10(b / a) for a, b in zip(values, values[1:], strict=False)]
+    assert steps == pytest.approx([0.5] * 6), "with 1 among the points nothing is replaced"

@@ -1,0 +1,243 @@
+"""The measurements against truths that are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from hvae_core import data as D
+from hvae_core.evaluation import bounds, classifier, generation, rates, reconstruction, representation
+from hvae_core.models import Gaussian, build
+from hvae_core.population import Purpose, generator
+
+probabilities = st.lists(st.floats(0.05, 1), min_size=2, max_size=12).map(lambda p: np.array(p) / sum(p))
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------
+
+
+@given(probabilities, st.floats(0, 1))
+def test_f_and_its_inverse_invert_each_other(p, share):
+    accuracy = 1 / len(p) + share * (1 - 1 / len(p))
+    assert bounds.accuracy_bound(bounds.information(accuracy, p), p) == pytest.approx(accuracy, abs=1e-6)
+
+
+@given(st.integers(2, 100))
+def test_chance_needs_no_information_and_certainty_the_entropy(classes):
+    p = np.full(classes, 1 / classes)
+    assert bounds.information(1 / classes, p) == pytest.approx(0, abs=1e-12)
+    assert bounds.information(1, p) == pytest.approx(math.log(classes))
+    assert bounds.accuracy_bound(0, p) == pytest.approx(1 / classes)
+    assert bounds.accuracy_bound(math.log(classes), p) == 1
+
+
+@given(probabilities, st.lists(st.floats(-1, 10), min_size=2, max_size=20))
+def test_more_information_allows_more_accuracy(p, nats):
+    bound = bounds.accuracy_bound(sorted(nats), p)
+    assert (np.diff(bound) >= 0).all()
+    assert (bound >= 1 / len(p)).all()
+    assert (bound <= 1).all()
+
+
+def test_the_accuracy_bound_is_fanos_inequality_for_a_symmetric_channel():
+    """A label that is flipped with probability e: I = log 2 - H(e), and the best classifier reaches 1 - e, the bound."""
+    for flipped in (0.01, 0.1, 0.3):
+        entropy = -flipped * math.log(flipped) - (1 - flipped) * math.log(1 - flipped)
+        assert bounds.accuracy_bound(math.log(2) - entropy, [0.5, 0.5]) == pytest.approx(1 - flipped)
+
+
+def test_unknown_information_gives_an_unknown_bound_and_one_class_is_refused():
+    assert np.isnan(bounds.accuracy_bound([np.nan, 1.0], [0.5, 0.5])).tolist() == [True, False]
+    with pytest.raises(ValueError, match="at least two"):
+        bounds.accuracy_bound(1.0, [1.0])
+
+
+def test_distortion_bound():
+    assert bounds.entropy_bound([80.0, 70.0, np.nan], [10.0, 30.0, 1.0]) == 90
+    assert bounds.distortion_bound([0.0, 40.0], 90.0).tolist() == [90.0, 50.0]
+
+
+# --- reconstruction ---------------------------------------------------------------------------------------------
+
+
+class Shifted(torch.nn.Module):
+    """Reconstructs every image too bright by `error`, or by twice that for the second half of a batch."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def reconstruct(self, x):
+        factor = torch.ones(len(x), 1, 1, 1)
+        factor[len(x) // 2 :] = 2
+        return x + self.error * factor
+
+
+def test_psnr_of_a_known_error():
+    x = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    scores = reconstruction.evaluate(Shifted(0.1), x)
+    assert scores["psnr"] == pytest.approx((20 + (20 - 20 * math.log10(2))) / 2, abs=1e-4)
+    assert scores["psnr_pooled"] == pytest.approx(-10 * math.log10((0.01 + 0.04) / 2), abs=1e-4)
+
+
+def test_psnr_does_not_depend_on_the_batches():
+    model = build("ghvae", (1, 28, 28))
+    x = (torch.rand(1003, 1, 28, 28) < 0.5).to(torch.uint8) * 255
+    whole = reconstruction.evaluate(model, x)["psnr"]
+    halves = [reconstruction.evaluate(model, part)["psnr"] * len(part) for part in x.split(500)]
+    assert whole == pytest.approx(sum(halves) / len(x), abs=1e-4)
+
+
+# --- generation -------------------------------------------------------------------------------------------------
+
+
+def test_a_constant_classifier_scores_one():
+    scores = generation.inception_score(torch.full((100, 10), 0.1))
+    assert scores["inception_score"] == pytest.approx(1)
+
+
+@given(st.integers(2, 20))
+def test_perfect_balanced_predictions_score_the_number_of_classes(classes):
+    scores = generation.inception_score(torch.eye(classes).repeat(5 * 3, 1))
+    assert scores["inception_score"] == pytest.approx(classes)
+    assert scores["inception_score_std"] == pytest.approx(0, abs=1e-9)
+    assert scores["sharpness"] == pytest.approx(1)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000))
+def test_score_is_diversity_times_sharpness_and_the_exponent_of_a_divergence(seed):
+    p = torch.randn(50, 7, generator=torch.Generator().manual_seed(seed)).mul(3).softmax(1).double()
+    one = generation.inception_score(p, splits=1)
+    assert one["inception_score"] == pytest.approx(one["diversity"] * one["sharpness"])
+    divergence = (p * (p / p.mean(0)).log()).sum(1).mean().exp()
+    assert one["inception_score"] == pytest.approx(divergence.item())
+    five = generation.inception_score(p)
+    assert five["inception_score"] == pytest.approx(five["diversity"] * five["sharpness"], rel=0.1)
+
+
+def test_samples_are_a_function_of_the_seed():
+    model = build("ghvae", (1, 28, 28))
+    a, b, c = (generation.samples(model, 7, seed) for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert a.shape == (7, 1, 28, 28)
+
+
+def test_the_classifier_is_trained_once_and_kept(output, monkeypatch):
+    data = D.load("digits").first(400, 200)
+    first = classifier.classifier_for(data, epochs=6)
+    monkeypatch.setattr(classifier, "_train", lambda *a: pytest.fail("trained again"))
+    second = classifier.classifier_for(data, epochs=6)
+    x = D.pixels(data.x_test[:5])
+    torch.testing.assert_close(first.probabilities(x), second.probabilities(x))
+    assert first.test_accuracy == second.test_accuracy > 0.5
+    right = (first.probabilities(D.pixels(data.x_test)).argmax(1) == data.y_test).double().mean().item()
+    assert right == pytest.approx(first.test_accuracy)
+
+
+@pytest.mark.parametrize("name", ["resnet-18", "densenet-121"])
+def test_the_papers_classifiers_take_small_images(name):
+    model = classifier.ARCHITECTURES[name]((3, 32, 32), 10).eval()
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_each_data_set_has_the_papers_classifier():
+    x = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    chosen = {name: classifier.architecture_for(D.Dataset(name, x, None, x, None, (), ())) for name in ("svhn", "cifar10")}
+    assert chosen == {"svhn": "resnet-18", "cifar10": "densenet-121"}
+    assert classifier.architecture_for(D.load("digits")) == "small-cnn"
+
+
+# --- representation ---------------------------------------------------------------------------------------------
+
+
+def labelled_gaussians(separation, std, count=2000, dimensions=1, classes=2):
+    source = torch.Generator().manual_seed(0)
+    y = torch.arange(count) % classes
+    mean = (y * separation).double()[:, None].expand(count, dimensions)
+    q = Gaussian(mean, torch.full_like(mean, std))
+    return q, q.sample(torch.randn(count, dimensions, generator=source, dtype=torch.float64)), y
+
+
+@pytest.mark.parametrize("separation", [0.0, 0.5, 1.0, 2.0, 8.0])
+def test_mutual_information_of_a_mixture_with_a_known_value(separation):
+    """Two equal Gaussians: I(y; z) = h(mixture) - h(component), by numerical integration."""
+
+    def minus_p_log_p(z):
+        p = (norm.pdf(z) + norm.pdf(z - separation)) / 2
+        return -p * math.log(p) if p > 0 else 0.0
+
+    exact = quad(minus_p_log_p, -12, 12 + separation, limit=200)[0] - 0.5 * math.log(2 * math.pi * math.e)
+    q, z, y = labelled_gaussians(separation, 1.0)
+    assert representation.mutual_information(q, z, y) == pytest.approx(exact, abs=0.03)
+
+
+@pytest.mark.parametrize("std", [1e-4, 0.1, 1.0, 1e3])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_mutual_information_lies_between_zero_and_the_entropy_of_the_labels(std, classes):
+    q, z, y = labelled_gaussians(1.0, std, count=500, dimensions=5, classes=classes)
+    value = representation.mutual_information(q, z, y)
+    error = 3 / math.sqrt(len(y))
+    assert -error < value < math.log(classes) + 1e-9
+
+
+def test_mutual_information_in_matrix_form_equals_the_definition_pair_by_pair():
+    source = torch.Generator().manual_seed(0)
+    mean = torch.randn(60, 3, generator=source, dtype=torch.float64)
+    q = Gaussian(mean, torch.rand(60, 3, generator=source, dtype=torch.float64) + 0.1)
+    z, y = q.sample(torch.randn(60, 3, generator=source, dtype=torch.float64)), torch.arange(60) % 4
+    expected = 0.0
+    for j in range(60):
+        density = torch.distributions.Normal(q.mean, q.std).log_prob(z[j]).sum(1).exp()
+        expected += math.log(density[y == y[j]].mean() / density.mean()) / 60
+    assert representation.mutual_information(q, z, y, rows=7) == pytest.approx(expected)
+    assert representation.mutual_information(q, z, y * 5 + 3) == pytest.approx(expected), "labels are names only"
+
+
+def test_representation_of_a_model(images):
+    model = build("ghvae", (1, 28, 28))
+    x, y = images.repeat(4, 1, 1, 1), torch.arange(128) % 32 % 4
+    scores = representation.evaluate(model, x, y, seed=0)
+    assert set(scores) == {"mi_z2", "accuracy_bound_mi", "accuracy_bound_rate"} | {
+        f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES
+    }
+    assert all(0 <= scores[name] <= 1 for name in scores if name.startswith("acc"))
+    assert scores["acc_mu2_knn"] > 0.7, "copies of an image have one mode"
+    again = representation.evaluate(model, x, y, seed=0, jobs=2)
+    assert scores == again
+
+
+def test_mu_1_is_taken_at_a_sample_of_z_2(images):
+    model = build("ghvae", (1, 28, 28))
+    x = D.pixels(images)
+    (top, low), z2 = representation.posteriors(model, images, seed=5)
+    noise = model.noise(len(x), generator(5, Purpose.REPRESENTATION))
+    q2 = model.posterior(x, [])
+    torch.testing.assert_close(top.mean, q2.mean)
+    torch.testing.assert_close(z2, q2.sample(noise[0]))
+    torch.testing.assert_close(low.mean, model.posterior(x, [z2]).mean.flatten(1))
+
+
+def test_too_few_labels_to_learn_from_are_not_scored(images):
+    model = build("ghvae", (1, 28, 28))
+    scores = representation.evaluate(model, images[:6], torch.tensor([0, 0, 0, 0, 0, 1]), seed=0)
+    assert math.isnan(scores["acc_mu2_knn"])
+
+
+# --- rates ------------------------------------------------------------------------------------------------------
+
+
+def test_average_terms_weigh_every_image_alike(monkeypatch, images):
+    model = build("ghvae", (1, 28, 28))
+    scores = rates.average_terms(model, images, seed=0)
+    assert scores["rate"] == pytest.approx(scores["rate_2"] + scores["rate_1"])
+    assert scores["elbo"] == pytest.approx(-(scores["distortion"] + scores["rate"]))
+    # R(z_2) has a closed form and needs no sample: whatever the batches, it is the same.
+    monkeypatch.setattr(rates, "BATCH", 5)
+    assert rates.average_terms(model, images, seed=0)["rate_2"] == pytest.approx(scores["rate_2"], rel=1e-5)
