@@ -270,7 +270,8 @@ def job(argv: Sequence[str]) -> int:
     name = args.job if args.block is None else f"{args.job}-{args.block:03d}"
     status = folder / ".progress"
     status.mkdir(exist_ok=True)
-    started, record = time.time(), {"start": store.timestamp(), "error": None, "mendable": False}
+    started = time.time()
+    record: dict[str, Any] = {"start": store.timestamp(), "error": None, "mendable": False}
     try:
         if args.job in ("collect", "join"):
             getattr(store, args.job)(args.run)

@@ -130,16 +130,12 @@ class Config(BaseModel):
 
     def members(self) -> list[Member]:
         """Every model of the run, in the order of all its tables: by seed, then by betas, top layer slowest."""
-        if isinstance(self.betas, BetaRange):
-            layers = [self.betas.values()] * self.layers
-        elif isinstance(self.betas[0], list):
-            layers = self.betas  # type: ignore[assignment]  # a list of lists, as just checked
-        else:
-            layers = [self.betas] * self.layers  # type: ignore[list-item]
+        betas = self.betas.values() if isinstance(self.betas, BetaRange) else self.betas
+        layers: list[Any] = betas if isinstance(betas[0], list) else [betas] * self.layers
         return [
-            Member(tuple(betas), seed)
+            Member(tuple(point), seed)
             for seed in range(self.seeds)
-            for betas in itertools.product(*layers)
+            for point in itertools.product(*layers)
         ]  # fmt: skip
 
     def block_members(self) -> range:

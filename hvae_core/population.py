@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 import torch
@@ -221,7 +222,7 @@ def train(
                                                    images, noise, factor, objective):  # fmt: skip
                             sums[piece.indices] += result
                 seen = min((batch + 1) * batch_size, len(x))
-                progress.update(done + (batch + 1) / batches, lambda: _note(sums, seen, diverged))
+                progress.update(done + (batch + 1) / batches, partial(_note, sums, seen, diverged))
             done += 1
             means = (sums / len(x)).float().cpu()
             frozen = diverged > 0

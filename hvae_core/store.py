@@ -42,7 +42,6 @@ from torch import Tensor
 from hvae_core.config import ROOT, Config, read_yaml
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE, build
-from hvae_core.progress import track
 from hvae_core.terms import layer_numbers
 
 STAGES = ("training", "reconstruction", "generation", "representation")
@@ -358,7 +357,7 @@ def load_results(run: str | Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def save_images(run: str | Path, stage: str, **arrays: np.ndarray) -> None:
+def save_images(run: str | Path, stage: str, **arrays: Any) -> None:
     """Images to look at, uint8, as ``images/<stage>.npz``."""
     with whole_file(run_folder(run) / "images" / f"{stage}.npz") as part, open(part, "wb") as file:
         np.savez_compressed(file, **arrays)

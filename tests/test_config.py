@@ -1,5 +1,6 @@
 """One strict configuration, wherever it stands."""
 
+import itertools
 import math
 
 import pytest
@@ -107,7 +108,7 @@ def test_what_is_not_allowed_is_named_in_one_line(change, named):
 
 
 def test_an_unknown_profile_is_named_with_those_there_are():
-    with pytest.raises(InputError, match="no profile 'mnist'.*quick"):
+    with pytest.raises(InputError, match=r"no profile 'mnist'.*quick"):
         load_profile("mnist")
 
 
@@ -128,5 +129,5 @@ def test_own_profile_by_path(tmp_path):
 
 def test_steps_of_the_betas_are_equal_in_the_logarithm():
     values = BetaRange(low=0.01, high=10, points=7).values()
-    steps = [math.log10(b / a) for a, b in zip(values, values[1:], strict=False)]
+    steps = [math.log10(b / a) for a, b in itertools.pairwise(values)]
     assert steps == pytest.approx([0.5] * 6), "with 1 among the points nothing is replaced"

@@ -200,17 +200,21 @@ def test_mutual_information_in_matrix_form_equals_the_definition_pair_by_pair():
     assert representation.mutual_information(q, z, y * 5 + 3) == pytest.approx(expected), "labels are names only"
 
 
-def test_representation_of_a_model(images):
-    model = build("ghvae", (1, 28, 28))
-    x, y = images.repeat(4, 1, 1, 1), torch.arange(128) % 32 % 4
-    scores = representation.evaluate(model, x, y, seed=0)
+def test_representation_of_a_model():
+    torch.manual_seed(0)
+    data, model = D.load("digits"), build("ghvae", (1, 28, 28))
+    scores = representation.evaluate(model, data.x_test, data.y_test, seed=0)
     assert set(scores) == {"mi_z2", "accuracy_bound_mi", "accuracy_bound_rate"} | {
         f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES
     }
     assert all(0 <= scores[name] <= 1 for name in scores if name.startswith("acc"))
-    assert scores["acc_mu2_knn"] > 0.7, "copies of an image have one mode"
-    again = representation.evaluate(model, x, y, seed=0, jobs=2)
-    assert scores == again
+    # Even the modes of an untrained model can be read; samples of it say nothing, and the bound knows that.
+    assert scores["acc_mu2_knn"] > 0.5
+    error = 3 * 0.5 / math.sqrt(160)
+    for probe in representation.PROBES:
+        assert scores[f"acc_z2_{probe}"] < scores["accuracy_bound_mi"] + error
+    assert scores["accuracy_bound_mi"] < scores["accuracy_bound_rate"] + error
+    assert representation.evaluate(model, data.x_test, data.y_test, seed=0, jobs=2) == scores
 
 
 def test_mu_1_is_taken_at_a_sample_of_z_2(images):

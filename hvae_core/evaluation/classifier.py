@@ -39,7 +39,7 @@ def resnet18(image_shape: tuple[int, ...], classes: int) -> nn.Module:
 
     model = build(num_classes=classes)
     model.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
-    model.maxpool = nn.Identity()  # type: ignore[assignment]  # torchvision declares the module it puts there
+    model.maxpool = nn.Identity()
     return model
 
 
@@ -140,7 +140,7 @@ def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture
 def _accuracy(model: nn.Module, data: Dataset) -> float:
     assert data.y_test is not None
     model.eval()
-    hits = sum(
+    hits: int = sum(
         int((model(pixels(x)).argmax(1) == y).sum())
         for x, y in zip(data.x_test.split(500), data.y_test.split(500), strict=True)
     )

@@ -57,7 +57,7 @@ def mutual_information(q: Gaussian, z: Tensor, y: Tensor, rows: int = 500) -> fl
     """
     mean, precision = q.mean.double(), q.std.double().pow(-2)
     offset = (mean.square() * precision - precision.log()).sum(1)
-    classes, y = y.unique(return_inverse=True)
+    y = y.unique(return_inverse=True)[1]
     counts = torch.bincount(y).double()
     order = y.argsort(stable=True)
     ends = counts.cumsum(0).long().tolist()

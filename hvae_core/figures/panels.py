@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
@@ -55,6 +56,7 @@ TITLE_LETTERS = 32  # that fit above a panel a third of the width wide
 NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, RED, PURPLE, GREY = "black", "#e3170a", "#a020c0", "0.55"
 HALO = [withStroke(linewidth=1.6, foreground="white")]
+APPLICATIONS = {"reconstruction": "s", "representation": "^", "generation": "D"}
 # Areas of nested rings, in square points: a model may be VAE, beta-VAE and hull-optimal at once.
 RINGS = {"VAE": (BLACK, 9), "β-VAE": (RED, 22), "hull": (PURPLE, 42)}
 
@@ -71,14 +73,15 @@ class PaperFigure(Figure):
 
 
 def new_figure(height: float, title: str, width: float = WIDTH, hspace: float = 0.02) -> PaperFigure:
-    """An empty figure, sizes in inches; `hspace` is the extra space between rows as a share of a panel's height."""
+    """An empty figure, in inches; `hspace` is the extra space between rows as a share of a panel's height."""
     fig = PaperFigure(figsize=(width, height), layout="constrained")
-    fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace)  # type: ignore[union-attr,call-arg]
+    layout = cast(ConstrainedLayoutEngine, fig.get_layout_engine())
+    layout.set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace)
     fig.suptitle(fill(title, int(17 * width)), color="0.3")
     return fig
 
 
-# --- planes -----------------------------------------------------------------------------------------------------
+# --- planes -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def set_plane(ax: Axes, plane: Plane, ticks: int = 4) -> None:
 
 
 def diagonals(ax: Axes, plane: Plane, avoid: Sequence[np.ndarray] = ()) -> None:
-    """Lines of constant total rate, each labelled where it is farthest from models and from places to `avoid`."""
+    """Lines of constant total rate, labelled where they are farthest from models and from places to `avoid`."""
     total = plane.x + plane.y
     known = np.isfinite(total)
     if not known.any() or total[known].max() <= 0:
@@ -182,7 +185,7 @@ def diagonals(ax: Axes, plane: Plane, avoid: Sequence[np.ndarray] = ()) -> None:
             ax.text(x, y, f"{level:g}", color="0.35", ha="center", va="center", path_effects=HALO, zorder=6)
 
 
-# --- markers ----------------------------------------------------------------------------------------------------
+# --- markers ------------------------------------------------------------------------------------------------
 
 
 def ring(ax: Axes, name: str, rows: np.ndarray, place: tuple[np.ndarray, ...]) -> None:
@@ -206,46 +209,45 @@ def baselines(
         ring(ax, "β-VAE", line, place)
 
 
-def handles(*names: str) -> list[Line2D]:
-    """Legend entries by name, in the order asked for."""
-
-    def circle(name: str, label: str) -> Line2D:
-        colour, area = RINGS[name]
-        return Line2D([], [], ls="", marker="o", ms=area**0.5, mfc="none", mec=colour, mew=0.9, label=label)
-
-    entries = {
-        "VAE": circle("VAE", "VAE (all β = 1)"),
-        "β-VAE": Line2D(
-            [], [], ls="--", color=RED, marker="o", ms=4.7, mfc="none", mew=0.9, label="β-VAE (all β equal)"
-        ),
-        "hull": circle("hull", "best for its total rate (hull)"),
-        "β-VAE line": Line2D([], [], ls="--", color=RED, label="β-VAE (all β equal)"),
-        "best": Line2D([], [], ls="", marker="*", ms=7, mfc="white", mec=BLACK, mew=0.7, label="best of all"),
-        "diagonal": Line2D([], [], ls="--", color=GREY, lw=0.6, label="equal total rate (nats per image)"),
-        "chosen": Line2D([], [], ls="", marker="x", ms=4, mec=BLACK, mew=0.9, label="shown in Fig. 4"),
-        "bound": Line2D([], [], ls="--", color=BLACK, label="bound $f^{-1}(R)$, Eq. 11"),
-    }
-    return [entries[name] for name in names]
+def star(ax: Axes, place: tuple[float, ...], marker: str = "*", area: float = 60) -> None:
+    """The optimum: of a metric, or by another marker of an application; `place` has two or three coordinates."""
+    style: Any = {"depthshade": False} if len(place) == 3 else {"clip_on": False}
+    style |= {"s": area, "c": "white", "edgecolors": BLACK, "linewidths": 0.7}
+    ax.scatter(*place, marker=marker, zorder=6, gid="best", **style)
 
 
 def legend(fig: FigureBase, *names: str) -> None:
-    add_legend(fig, handles(*names))
+    """A legend below the panels, of entries by name; they go down the columns."""
 
+    def mark(label: str, marker: str, size: float, colour: str, **style: Any) -> Line2D:
+        style = {"ls": "", "mfc": "none", "mew": 0.9, **style}
+        return Line2D([], [], color=colour, marker=marker, ms=size, label=label, **style)
 
-def add_legend(fig: FigureBase, entries: list[Line2D]) -> None:
-    """A legend below the panels; entries go down the columns."""
-    columns = 2 if len(entries) == 4 else 3
-    fig.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, handletextpad=0.5,
-               columnspacing=1.5, borderpad=0.1, borderaxespad=0.2)  # fmt: skip
+    def line(label: str, colour: str, width: float = 0.8) -> Line2D:
+        return Line2D([], [], ls="--", color=colour, lw=width, label=label)
 
-
-def star(ax: Axes, x: float, y: float, marker: str = "*", area: float = 60) -> None:
-    ax.scatter(x, y, s=area, marker=marker, c="white", edgecolors=BLACK, linewidths=0.7, zorder=6, gid="best",
-               clip_on=False)  # fmt: skip
+    size = {name: area**0.5 for name, (_, area) in RINGS.items()}
+    entries = {
+        "VAE": mark("VAE (all β = 1)", "o", size["VAE"], BLACK),
+        "β-VAE": mark("β-VAE (all β equal)", "o", size["β-VAE"], RED, ls="--"),
+        "β-VAE line": line("β-VAE (all β equal)", RED),
+        "hull": mark("best for its total rate (hull)", "o", size["hull"], PURPLE),
+        "best": mark("best of all", "*", 7, BLACK, mfc="white", mew=0.7),
+        "diagonal": line("equal total rate (nats per image)", GREY, 0.6),
+        "chosen": mark("shown in Fig. 4", "x", 4, BLACK),
+        "bound": line("bound $f^{-1}(R)$, Eq. 11", BLACK),
+    } | {
+        application: mark(f"best {application}", marker, 5, BLACK, mfc="white", mew=0.7)
+        for application, marker in APPLICATIONS.items()
+    }
+    fig.legend(
+        handles=[entries[name] for name in names], loc="outside lower center", ncols=2 if len(names) == 4 else 3,
+        frameon=False, handletextpad=0.5, columnspacing=1.5, borderpad=0.1, borderaxespad=0.2,
+    )  # fmt: skip
 
 
 def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
-    """The models of Fig. 4, numbered towards the panel's middle; returns about where the numbers are in the axes."""
+    """The models of Fig. 4, numbered towards the panel's middle; returns about where the numbers are."""
     labels = []
     places: dict[int, list[str]] = {}
     for number, row in enumerate(chosen(points).values(), 1):
@@ -254,29 +256,24 @@ def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
         place = (plane.x[row], plane.y[row])
         middle = (ax.transData + ax.transAxes.inverted()).transform(place)
         ax.scatter(*place, marker="x", s=14, c=BLACK, linewidths=0.8, zorder=7, gid="chosen", clip_on=False)
-        ax.annotate(
-            ",".join(numbers), place, tuple(np.where(middle < 0.5, 9, -9)), textcoords="offset points", weight="bold",
-            ha="center", va="center", path_effects=HALO, zorder=8,
-        )  # fmt: skip
+        offset = tuple(np.where(middle < 0.5, 9, -9))
+        ax.annotate(",".join(numbers), place, offset, textcoords="offset points", weight="bold", ha="center",
+                    va="center", path_effects=HALO, zorder=8)  # fmt: skip
         labels.append(middle + np.where(middle < 0.5, 0.1, -0.1))
     return labels
 
 
-# --- one metric over a plane ------------------------------------------------------------------------------------
+# --- one metric over a plane --------------------------------------------------------------------------------
 
 
-def not_computed(ax: Axes, title: str) -> None:
+def not_computed(ax: Axes, title: str, text: str = "not computed") -> None:
+    """Say so in the panel."""
     ax.set_title(title)
-    ax.text(
-        0.5,
-        0.5,
-        "not computed",
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        color="0.4",
-        style="italic",
-    )
+    write: Any = ax.text
+    if isinstance(ax, Axes3D):
+        ax.set_axis_off()
+        write = ax.text2D
+    write(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4", style="italic")
 
 
 def setting(points: pd.DataFrame, row: int) -> str:
@@ -303,22 +300,21 @@ def best_of(points: pd.DataFrame, metric: Metric) -> str:
 
 
 def colour_plot(
-    ax: Axes,
-    points: pd.DataFrame,
-    metric: Metric,
-    plane: Plane,
-    *,
-    numbered: bool = False,
-    named: bool = True,
+    ax: Axes, points: pd.DataFrame, metric: Metric, plane: Plane, numbered: bool = False, named: bool = True
 ) -> None:
-    """A metric over a plane, in colours, with baselines and optima; `named` puts its name in the title.
+    """A metric over a plane, in colours, with baselines and optima.
 
     Over rates: dots on the surface through them. Over betas: a cell a model, if the betas form a grid.
+
+    Arguments:
+        numbered: whether to mark the models of Fig. 4.
+        named: whether to put the metric's name in the title, above its best value.
     """
     set_plane(ax, plane)
     row, value = best(points, metric), values(points, metric)
     if row is None:
-        return not_computed(ax, metric.label if named else "")
+        not_computed(ax, metric.label if named else "")
+        return
     known = np.isfinite(value)
     corners = triangles(points)
     limits = {"vmin": value[known].min(), "vmax": value[known].max()}
@@ -326,8 +322,8 @@ def colour_plot(
     if plane.scale == "log" and len(corners):
         shades = cells(ax, plane, known, array=value[known], clim=tuple(limits.values()))
     else:
-        shades = ax.scatter(plane.x[known], plane.y[known], c=value[known], s=dot_area(points), zorder=3, linewidths=0.2,
-                            edgecolors="0.25", gid="models", **limits)  # fmt: skip
+        shades = ax.scatter(plane.x[known], plane.y[known], c=value[known], s=dot_area(points), zorder=3,
+                            linewidths=0.2, edgecolors="0.25", gid="models", **limits)  # fmt: skip
     if plane.scale != "log":
         corners = corners[known[corners].all(1)]
         if len(corners):
@@ -339,11 +335,11 @@ def colour_plot(
         diagonals(ax, plane, crosses(ax, points, plane) if numbered else ())
     baselines(ax, points, known, (plane.x, plane.y), circles=plane.scale != "log")  # over betas, a diagonal
     ring(ax, "hull", optimal(points, metric), (plane.x, plane.y))
-    star(ax, plane.x[row], plane.y[row])
+    star(ax, (plane.x[row], plane.y[row]))
     ax.set_title(f"{metric.label}\n{best_of(points, metric)}" if named else best_of(points, metric))
     bar = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=18, pad=0.02, fraction=0.08)
     bar.ax.yaxis.set_major_locator(MaxNLocator(4))
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
 
 
 def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
@@ -356,9 +352,7 @@ def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollec
     left, right, low, high = sides
     corners = np.stack([[left, low], [right, low], [right, high], [left, high]]).transpose(2, 0, 1)
     # An edge in the colour of its cell closes the hairlines that some viewers show between cells.
-    collection = PolyCollection(
-        list(corners), edgecolors="face", linewidths=0.2, zorder=1, gid="models", **style
-    )
+    collection = PolyCollection(list(corners), edgecolors="face", lw=0.2, zorder=1, gid="models", **style)
     ax.add_collection(collection, autolim=False)
     return collection
 
@@ -381,20 +375,10 @@ def surface_plot(ax: Axes3D, points: pd.DataFrame, metric: Metric, plane: Plane,
     row, value = best(points, metric), values(points, metric)
     set_box(ax, zoom=1.08)
     set_plane(ax, plane, ticks)
-    ax.set_title(metric.label, y=1, pad=-3)
     if row is None:
-        ax.set_axis_off()
-        ax.text2D(
-            0.5,
-            0.5,
-            "not computed",
-            transform=ax.transAxes,
-            ha="center",
-            va="center",
-            color="0.4",
-            style="italic",
-        )
+        not_computed(ax, metric.label)
         return
+    ax.set_title(metric.label, y=1, pad=-3)
     known = np.isfinite(value)
     place = (plane.x, plane.y, value)
     mesh(ax, points, place, value, known)
@@ -405,7 +389,7 @@ def surface_plot(ax: Axes3D, points: pd.DataFrame, metric: Metric, plane: Plane,
 
 
 def set_box(ax: Axes3D, zoom: float) -> None:
-    """A quiet box, seen so that zero rates are at the back."""
+    """A quiet box, seen from its lowest corner."""
     ax.computed_zorder = False
     ax.view_init(elev=24, azim=-128)
     ax.set_box_aspect(None, zoom=zoom)
@@ -424,20 +408,20 @@ def mesh(
     corners = corners[known[corners].all(1)]
     if len(corners):
         filled = [np.where(known, c, c[known][0]) for c in place]
-        surface = ax.plot_trisurf(*filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4), shade=False,
-                                  alpha=0.9, zorder=1)  # fmt: skip
+        surface = ax.plot_trisurf(*filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4),
+                                  shade=False, alpha=0.9, zorder=1)  # fmt: skip
         if colour.ndim == 1:
             surface.set_array(colour[corners].mean(1))
             surface.set_clim(colour[known].min(), colour[known].max())
         else:
             surface.set_facecolor(colour[corners].mean(1))
-    ax.scatter(*(c[known] for c in place), c=colour[known], s=dot_area(points) / 2, depthshade=False, zorder=2,
-               linewidths=0, gid="models")  # fmt: skip
+    dots = tuple(c[known] for c in place)
+    ax.scatter(*dots, c=colour[known], s=dot_area(points) / 2, depthshade=False, zorder=2, lw=0, gid="models")
 
 
-# --- the two-dimensional colour code ----------------------------------------------------------------------------
+# --- the two-dimensional colour code ------------------------------------------------------------------------
 
-# One direction from dark to light, the other from blue to yellow: both remain to readers who see two of three primaries.
+# One direction from dark to light, the other from blue to yellow: the colour-blind tell both.
 CORNERS = np.array([[[0.03, 0.19, 0.42], [0.62, 0.84, 1.00]], [[0.50, 0.22, 0.00], [1.00, 0.86, 0.35]]])
 
 

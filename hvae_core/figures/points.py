@@ -83,10 +83,9 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
     if results.empty:
         raise ValueError("results have no rows")
     for name in ("dataset", "model"):
-        if name in results and results[name].nunique() > 1:
-            raise ValueError(
-                f"a figure is about one {name}, not {', '.join(map(str, results[name].unique()))}"
-            )
+        kinds = results[name].unique() if name in results else []
+        if len(kinds) > 1:
+            raise ValueError(f"a figure is about one {name}, not {', '.join(map(str, kinds))}")
     keys = [f"beta_{n}" for n in numbers]
     words = {"dataset", "model", "seed", "status", *keys}
     values = results[[column for column in results.columns if column not in words]]

@@ -39,7 +39,7 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> Hier
         allowed = " and ".join("x".join(map(str, shape)) for shape in SIZES)
         raise InputError(f"model {model}: images of {'x'.join(map(str, image_shape))}; it is made for {allowed}")
     try:
-        return MODELS[model](tuple(image_shape), **options)  # type: ignore[call-arg]  # subclasses take the shape
+        return MODELS[model](image_shape, **options)
     except TypeError as error:
         raise InputError(f"model {model}: {error}; its only option is sigma_x") from None
 
@@ -65,7 +65,7 @@ def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
         >>> int(table["parameters"].iloc[-1])
         104745
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for distribution, steps in model.parts.items():
         for step, names in steps.items():
             layers = [model.get_submodule(name) for name in names]

@@ -1,14 +1,14 @@
 """The generalised top-down hierarchical VAE (GHVAE) of Paper A, Table 2."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvae_core.models.distributions import Gaussian
-from hvae_core.models.layers import GENERATIVE_PARTS, TOP_POSTERIOR_PARTS, WIDE, PaperVAE, heads_conv
+from hvae_core.models.layers import GENERATIVE_PARTS, TOP_POSTERIOR_PARTS, WIDE, PaperVAE, Parts, heads_conv
 
 
 class GHVAE(PaperVAE):
@@ -23,7 +23,7 @@ class GHVAE(PaperVAE):
         (torch.Size([5]), torch.Size([5, 2]))
     """
 
-    parts = {
+    parts: ClassVar[Parts] = {
         "q(z_2|x)": TOP_POSTERIOR_PARTS,
         "q(z_1|z_2,x)": {
             "on x": ("q1_conv1", "q1_conv2"),

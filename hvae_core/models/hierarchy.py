@@ -10,7 +10,7 @@ layers (Eqs. 6 and 7).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class HierarchicalVAE(nn.Module):
 
     image_shape: tuple[int, int, int]
     latent_shapes: tuple[tuple[int, ...], ...]
-    parts: dict[str, dict[str, tuple[str, ...]]]
+    parts: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
 
     def features(self, x: Tensor) -> Any:
         """Deterministic features of ``x`` that the posteriors of several layers share; computed once a pass."""

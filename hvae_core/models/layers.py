@@ -107,11 +107,13 @@ class PaperVAE(HierarchicalVAE):
         return Bernoulli(mean) if self.binary else Gaussian(mean, self.sigma_x)
 
 
-GENERATIVE_PARTS = {
+Parts = dict[str, dict[str, tuple[str, ...]]]
+
+GENERATIVE_PARTS: Parts = {
     "p(z_1|z_2)": {"on z_2": ("p1_fc",), "mean": ("p1_heads.mean",), "std": ("p1_heads.std",)},
     "p(x|z_1)": {"on z_1": ("px_conv1", "px_conv2", "px_conv3")},
 }
-TOP_POSTERIOR_PARTS = {
+TOP_POSTERIOR_PARTS: dict[str, tuple[str, ...]] = {
     "on x": ("q2_conv1", "q2_conv2", "q2_conv3"),
     "mean": ("q2_heads.mean",),
     "std": ("q2_heads.std",),

@@ -1,13 +1,13 @@
 """The ladder VAE (LVAE, Sønderby et al. 2016) of Paper A, Table 3."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvae_core.models.distributions import Gaussian, product
-from hvae_core.models.layers import GENERATIVE_PARTS, TOP_POSTERIOR_PARTS, PaperVAE, heads_conv
+from hvae_core.models.layers import GENERATIVE_PARTS, TOP_POSTERIOR_PARTS, PaperVAE, Parts, heads_conv
 
 
 class LVAE(PaperVAE):
@@ -17,7 +17,7 @@ class LVAE(PaperVAE):
     408,131 parameters for ``(3, 32, 32)``, 104,745 for ``(1, 28, 28)``.
     """
 
-    parts = {
+    parts: ClassVar[Parts] = {
         "q(z_2|x)": TOP_POSTERIOR_PARTS,
         "q(z_1|z_2,x)": {"on d_1": ("q1_conv",), "mean": ("q1_heads.mean",), "variance": ("q1_heads.std",)},
         **GENERATIVE_PARTS,

@@ -1,0 +1,209 @@
+"""Run folders: whole files, one configuration a name, results joined."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hvae_core import stages, store
+from hvae_core.config import Config, load_profile
+from hvae_core.errors import InputError
+from hvae_core.objective import lagrangian
+
+TINY = ["betas=[1, 10]", "epochs=2", "train_images=40", "test_images=30", "batch_size=20", "blocks=1"]
+
+
+def tiny(name="tiny", *changes):
+    return load_profile("quick", [*TINY, *changes], name)
+
+
+CONTRACT = """dataset model seed beta_2 beta_1 epochs status distortion rate_2 rate_1 rate elbo
+train_distortion train_rate_2 train_rate_1 psnr psnr_pooled inception_score inception_score_std diversity sharpness
+mi_z2 accuracy_bound_mi accuracy_bound_rate acc_mu2_logistic acc_mu2_linear_svm acc_mu2_rbf_svm acc_mu2_knn
+acc_mu1_logistic acc_mu1_linear_svm acc_mu1_rbf_svm acc_mu1_knn
+acc_z2_logistic acc_z2_linear_svm acc_z2_rbf_svm acc_z2_knn""".split()
+
+
+def test_columns_of_the_contract():
+    assert store.columns(2) == CONTRACT
+    assert {"rate_3", "beta_3", "train_rate_3", "mi_z3", "acc_mu3_knn", "acc_z3_knn"} <= set(store.columns(3))
+    assert not [c for c in store.columns(1) if "2" in c]
+
+
+def test_one_name_has_one_configuration(output):
+    folder = store.open_run(tiny())
+    before = (folder / "config.yaml").read_text()
+    store.open_run(tiny())
+    with pytest.raises(InputError, match="epochs is 2 there and 3 here"):
+        store.open_run(tiny("tiny", "epochs=3"))
+    assert (folder / "config.yaml").read_text() == before
+    assert store.load_config("tiny") == tiny()
+    assert store.load_config(folder) == tiny()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    store.write_text(path, "whole")
+    with pytest.raises(ZeroDivisionError), store.whole_file(path) as part:
+        part.write_text("ha")
+        raise ZeroDivisionError
+    assert path.read_text() == "whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot write .*runs"):
+        store.write_text(tmp_path / "runs" / "quick" / "config.yaml", "")
+
+
+def test_missing_runs_and_results_are_named(output):
+    with pytest.raises(InputError, match="no run 'nothing'; there is none yet"):
+        store.load_results("nothing")
+    store.open_run(tiny())
+    with pytest.raises(InputError, match="no run 'nothing'; there are tiny"):
+        store.load_results("nothing")
+    with pytest.raises(InputError, match="no results yet"):
+        store.load_results("tiny")
+    with pytest.raises(InputError, match="no trained model"):
+        store.collect("tiny")
+
+
+@pytest.fixture
+def trained(output):
+    config = tiny()
+    store.open_run(config)
+    data = stages.load_data(config)
+    table = stages.train_block(config, data)
+    store.collect(config.name)
+    return config, data, table
+
+
+def test_weights_come_back_with_their_sigma_and_their_terms(trained):
+    config, data, table = trained
+    model = store.load_model(config.name, 3)
+    from hvae_core.evaluation.rates import average_terms
+
+    terms = average_terms(model, data.x_test, 0)
+    assert terms["distortion"] == pytest.approx(table["distortion"][3], rel=1e-6)
+    assert not any(p.requires_grad for p in model.parameters())
+    with pytest.raises(InputError, match="no trained model 9"):
+        store.load_model(config.name, 9)
+
+
+def test_a_finished_block_is_trained_anew_only_for_a_reason(trained, capsys, monkeypatch):
+    config, data, table = trained
+    monkeypatch.setattr(stages, "train", lambda *a, **k: pytest.fail("trained"))
+    pd.testing.assert_frame_equal(stages.train_block(config, data), table)
+    assert "trained already" in capsys.readouterr().out
+
+    def other(terms, betas):
+        return lagrangian(terms, betas) + 1
+
+    for changes in ({"objective": other}, {"data": data.first(39)}):
+        with pytest.raises(BaseException, match="trained"):
+            stages.train_block(config, changes.get("data", data), changes.get("objective", lagrangian))
+
+
+def test_code_fingerprint_is_of_what_code_does():
+    import ast
+
+    same = ast.parse("def f(x):\n    '''Doc.'''\n    return x + 1  # why\n")
+    assert store._code(same) == store._code(ast.parse("def f(x):\n\n    return (x + 1)\n"))
+    assert store._code(same) != store._code(ast.parse("def f(x):\n    return x + 2\n"))
+
+
+def test_training_table_and_history(trained):
+    config, _, _ = trained
+    table = pd.read_parquet(store.run_folder("tiny") / "tables" / "training.parquet")
+    assert (table["status"] == "ok").all()
+    assert table[["seed", "beta_2", "beta_1"]].to_numpy().tolist() == [[m.seed, *m.betas] for m in config.members()]
+    np.testing.assert_allclose(table["rate"], table["rate_2"] + table["rate_1"])
+    np.testing.assert_allclose(table["elbo"], -(table["distortion"] + table["rate"]))
+    history = pd.read_parquet(store.run_folder("tiny") / "history.parquet")
+    assert list(history.groupby(["beta_2", "beta_1"])["epoch"].apply(list)) == [[1, 2]] * 4
+    for member in range(4):
+        per_epoch = history[history["member"] == member]["train_distortion"]
+        assert per_epoch.iloc[1] < per_epoch.iloc[0]
+
+
+def test_evaluation_goes_on_where_it_was_stopped(trained):
+    config, _, _ = trained
+    seen = []
+
+    def measure(model, seed):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return {"psnr": float(len(seen))}
+
+    with pytest.raises(KeyboardInterrupt):
+        stages.evaluate(config, "reconstruction", measure)
+    table = stages.evaluate(config, "reconstruction", measure)
+    assert table["psnr"].tolist() == [1, 2, 4, 5], "two rows were kept, the third was made again"
+    stages.evaluate(config, "reconstruction", measure, key="other data")
+    assert len(seen) == 9
+
+
+def test_results_are_a_join_with_nulls_for_what_was_not_computed(trained):
+    config, _, _ = trained
+    stages.evaluate(config, "reconstruction", lambda model, seed: {"psnr": 1.0, "psnr_pooled": 2.0})
+    stages.evaluate(config, "generation", lambda model, seed: {})
+    stages.evaluate(config, "representation", lambda model, seed: {})
+    results = store.join(config.name)
+    assert list(results.columns) == CONTRACT
+    assert len(results) == 4
+    assert results["psnr"].tolist() == [1.0] * 4
+    assert results["inception_score"].isna().all()
+    pd.testing.assert_frame_equal(store.load_results("tiny"), results)
+    by_hand = pd.read_csv(store.run_folder("tiny") / "results.csv")
+    np.testing.assert_allclose(by_hand["distortion"], results["distortion"])
+
+
+def test_a_diverged_model_keeps_its_row_and_is_not_evaluated(output):
+    config = tiny("ill")
+    store.open_run(config)
+    data = stages.load_data(config)
+
+    def poison(terms, betas):
+        return lagrangian(terms, betas) * torch.where(betas[0] == 10, torch.nan, 1.0)
+
+    stages.train_block(config, data, poison)
+    store.collect("ill")
+    seeds = []
+    for stage in store.STAGES[1:]:
+        stages.evaluate(config, stage, lambda model, seed: seeds.append(seed) or {"psnr": 1.0} if stage == "reconstruction" else {})
+    results = store.join("ill")
+    assert results["status"].tolist() == ["ok", "ok", "diverged", "diverged"]
+    assert results["psnr"].isna().tolist() == [False, False, True, True]
+    assert results["distortion"].isna().tolist() == [False, False, True, True]
+    table = pd.read_parquet(store.run_folder("ill") / "tables" / "training.parquet")
+    assert table["diverged_epoch"].tolist()[2:] == [1, 1]
+    images = stages._images(config, lambda model, seed: np.ones((2, 1, 28, 28), np.uint8), data.x_test[:2])
+    assert images[:2].all()
+    assert not images[2:].any()
+
+
+def test_a_block_that_was_not_trained_is_missing(output):
+    config = tiny("half", "blocks=2")
+    store.open_run(config)
+    first = Config.make({**config.dump(), "block": 0})
+    stages.train_block(first, stages.load_data(first))
+    store.collect("half")
+    table = pd.read_parquet(store.run_folder("half") / "tables" / "training.parquet")
+    assert table["status"].tolist() == ["ok", "ok", "missing", "missing"]
+
+
+def test_only_one_process_has_a_lock(tmp_path):
+    with store.locked(tmp_path / "lock") as first, store.locked(tmp_path / "lock", wait=False) as second:
+        assert (first, second) == (True, False)
+    with store.locked(tmp_path / "lock", wait=False) as third:
+        assert third
+
+
+def test_provenance_is_json_and_names_commit_and_versions():
+    made = json.loads(json.dumps(store.provenance()))
+    assert set(made) >= {"commit", "dirty", "versions", "device", "python"}
+    assert made["versions"]["torch"] == torch.__version__.split("+")[0]
