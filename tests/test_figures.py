@@ -1,11 +1,24 @@
 """The figures say what the results say: each test reads back what was drawn."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.text import Text
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+from numpy.testing import assert_allclose
+from PIL import Image
 
 from hvae_core import figures
+from hvae_core.errors import InputError
+from hvae_core.evaluation.bounds import accuracy_bound
+from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code
+from hvae_core.figures.points import triangles
+from hvae_core.frontier import upper_hull
 from hvae_core.store import PROBES, columns
 from hvae_core.terms import layer_numbers
 
@@ -73,3 +86,318 @@ def pictures(members, n=18, shape=(1, 28, 28)):
 
 
 PROBABILITIES = np.full(10, 0.1)
+FIGURES = {
+    "fig1": figures.fig1, "fig3": figures.fig3, "fig4": lambda r: figures.fig4(r, pictures(len(r))),
+    "fig5": figures.fig5, "fig6": lambda r: figures.fig6(r, PROBABILITIES), "fig7": figures.fig7,
+    "fig8": figures.fig8, "fig9": figures.fig9,
+}  # fmt: skip
+
+
+def drawn(ax, gid):
+    """The places of all marks of a kind in a panel, (marks, 2)."""
+    marks = [np.asarray(c.get_offsets()) for c in ax.collections if c.get_gid() == gid]
+    return np.concatenate(marks) if marks else np.empty((0, 2))
+
+
+def rates(results, rows):
+    return results.loc[rows, ["rate_2", "rate_1"]].to_numpy()
+
+
+def colour_panel(fig):
+    return next(ax for ax in fig.axes if not isinstance(ax, Axes3D))
+
+
+def words(fig):
+    return "\n".join(text.get_text() for text in fig.findobj(Text))
+
+
+# --- grid points ----------------------------------------------------------------------------------------------
+
+
+def test_grid_means_are_over_the_seeds_that_are_there():
+    results = synthetic(3, seeds=3)
+    results.loc[0, ["status", "psnr"]] = ["diverged", 1e9]
+    results.loc[4, "psnr"] = np.inf
+    before = results.copy()
+    points = figures.grid_means(results)
+    pd.testing.assert_frame_equal(results, before)
+    assert len(points) == 9 and points["seeds"].tolist() == [2] + [3] * 8
+    assert points["psnr"][0] == pytest.approx(results["psnr"][1:3].mean())
+    assert points["psnr_sd"][0] == pytest.approx(results["psnr"][1:3].std())
+    assert points["psnr"][1] == pytest.approx(results["psnr"][[3, 5]].mean())
+
+
+def test_a_setting_without_models_stays_as_a_hole():
+    results = synthetic(5, diverged=2)
+    points = figures.grid_means(results)
+    lost = results["status"] != "ok"
+    assert len(points) == 25 and lost.sum() == 2
+    assert (
+        points.loc[lost, ["rate", "psnr"]].isna().all(axis=None) and points.loc[~lost, "psnr"].notna().all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.drop(columns="beta_1"), "beta_1"),
+        (lambda r: r.drop(columns=["rate_2", "rate_1"]), "rate_1"),
+        (lambda r: r.assign(dataset=["a"] * 8 + ["b"]), "one dataset, not a, b"),
+        (lambda r: r.iloc[:0], "no rows"),
+    ],
+)
+def test_frames_that_no_figure_can_be_about(change, message):
+    with pytest.raises(ValueError, match=message):
+        figures.grid_means(change(synthetic(3)))
+
+
+def test_the_surface_joins_neighbours_and_has_holes():
+    whole = triangles(figures.grid_means(synthetic(5)))
+    assert whole.shape == (2 * 4 * 4, 3)
+    index = np.stack([whole // 5, whole % 5])  # rows are sorted by betas
+    assert (np.ptp(index, axis=2) == 1).all()
+    results = synthetic(5)
+    results.loc[12, "status"] = "diverged"
+    holed = triangles(figures.grid_means(results))
+    assert (12 not in holed and len(holed) == 32 - 4 - 2 + 0) or len(holed) == 28
+    assert triangles(figures.grid_means(synthetic(4, L=3, tied=True))).shape == (18, 3)
+    assert len(triangles(figures.grid_means(synthetic(3, L=3)))) == 0
+    assert len(triangles(figures.grid_means(synthetic(5, L=1)))) == 0
+
+
+# --- what is drawn --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", ["sqrt", "linear"])
+def test_marks_are_where_the_results_say(scale):
+    results = synthetic(5, diverged=1)
+    ok = results[results["status"] == "ok"]
+    ax = colour_panel(figures.fig3(results, rate_scale=scale))
+    assert ax.get_xscale() == ("function" if scale == "sqrt" else "linear")
+    assert_allclose(drawn(ax, "VAE"), rates(ok, ok.query("beta_2 == 1 and beta_1 == 1").index))
+    assert_allclose(drawn(ax, "β-VAE"), rates(ok, ok.query("beta_2 == beta_1").index))
+    assert_allclose(drawn(ax, "hull"), rates(ok, ok.index[upper_hull(ok["rate"], ok["psnr"])]))
+    assert_allclose(drawn(ax, "best"), rates(ok, [ok["psnr"].idxmax()]))
+    extremes = [ok["rate"].idxmax(), (ok["rate_2"] - ok["rate_1"]).idxmax(), ok["rate"].idxmin()]
+    assert_allclose(drawn(ax, "chosen"), rates(ok, extremes))
+    assert len(drawn(ax, "models")) == 24
+    totals = [line.get_xydata().sum(1) for line in ax.lines if line.get_gid() == "diagonal"]
+    assert len(totals) >= 2
+    for total in totals:
+        assert_allclose(total, total[0])
+        assert f"{total[0]:g}" in [text.get_text() for text in ax.texts]
+
+
+def test_several_seeds_are_drawn_as_one_point():
+    fig = figures.fig3(synthetic(5, seeds=3))
+    assert len(drawn(colour_panel(fig), "models")) == 25
+    assert "75 models at 25 settings" in words(fig) and "Means over up to 3 seeds" in fig.caption
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_what_is_not_drawn_is_said(name):
+    results = synthetic(4, diverged=3)
+    fig = FIGURES[name](results)
+    message = "16 models, of which 3 not drawn (2 diverged, 1 missing)"
+    assert message in words(fig) and message in fig.caption
+
+
+def test_metrics_that_were_not_computed():
+    fig = figures.fig5(synthetic(4, labels=False))
+    assert words(fig).count("not computed") == 6 and len(drawn(colour_panel(fig), "best")) == 0
+    without = synthetic(4).drop(columns=["diversity", "inception_score"])
+    assert words(figures.fig5(without)).count("not computed") == 4
+    some = synthetic(4)
+    some.loc[:9, "sharpness"] = None
+    assert "6 of 16 known" in words(figures.fig5(some)).replace(NO_BREAK, " ")
+    assert "not computed:\nRBF SVM" in words(figures.fig1(synthetic(4).drop(columns="acc_mu2_rbf_svm")))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    "results",
+    [
+        synthetic(4, L=1), synthetic(3, L=3), synthetic(3, L=3, tied=True), synthetic(3, labels=False),
+        synthetic(3).assign(status="diverged"), synthetic(3).iloc[[4]], synthetic(3).astype(object),
+    ],
+    ids=["L1", "L3", "L3-tied", "no-labels", "all-diverged", "one-model", "objects"],
+)  # fmt: skip
+def test_every_figure_is_made_of_any_run(name, results):
+    fig = FIGURES[name](results.reset_index(drop=True))
+    assert fig.caption.endswith(".")
+    if name in ("fig1", "fig3", "fig6"):
+        fig.draw_without_rendering()
+
+
+def test_axes_name_the_layers():
+    ax = colour_panel(figures.fig3(synthetic(3, L=3)))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (
+        "$R(z_3)$ (nats per image)", r"$R(z_{<3}\,|\,z_3)$ (nats per image)",
+    )  # fmt: skip
+    results = synthetic(3, L=3)
+    assert_allclose(
+        drawn(ax, "VAE")[0, 1],
+        results.query("beta_3 == beta_2 == beta_1 == 1")[["rate_2", "rate_1"]].sum(axis=1),
+    )
+
+
+def test_all_metrics_over_betas_has_a_cell_for_each_model():
+    results = synthetic(5, diverged=1)
+    ax = colour_panel(figures.fig9(results))
+    cells = next(c for c in ax.collections if c.get_gid() == "models")
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    for path, shade in zip(cells.get_paths(), cells.get_array(), strict=True):
+        (left, low), (right, high) = path.vertices.min(0), path.vertices.max(0)
+        inside = results.query("@left < beta_2 < @right and @low < beta_1 < @high and status == 'ok'")
+        assert inside["psnr"].tolist() == [shade]
+    with pytest.raises(ValueError, match="'rates' or 'betas'"):
+        figures.all_metrics(results, "colours")
+
+
+def test_fig4_shows_the_models_it_names():
+    results, images = synthetic(4, seeds=2, diverged=2), pictures(32, n=5, shape=(3, 8, 8))
+    fig = figures.fig4(results, images)
+    points = figures.grid_means(results)
+    first = points.loc[points["rate"].idxmax(), ["beta_2", "beta_1"]]
+    ok = (
+        (results["beta_2"] == first["beta_2"])
+        & (results["beta_1"] == first["beta_1"])
+        & (results["status"] == "ok")
+    )
+    shown = fig.axes[3].images[0].get_array()
+    assert_allclose(shown[:8, 9:17], images.reconstructions[np.flatnonzero(ok)[0], 1].transpose(1, 2, 0))
+    assert f"= {results['rate_1'][ok].iloc[0]:.3g} nats" in fig.axes[0].get_title()
+    with pytest.raises(ValueError, match="32 models"):
+        figures.fig4(results, pictures(31))
+    assert "not computed" in words(figures.fig4(results, None))
+
+
+def test_fig6_draws_the_bound_and_the_hull():
+    results = synthetic(5)
+    mode, sample = figures.fig6(results, PROBABILITIES).axes
+    for ax, latent in ((mode, "mu2"), (sample, "z2")):
+        nats, bound = next(line for line in ax.lines if line.get_gid() == "bound").get_data()
+        assert_allclose(bound, 100 * accuracy_bound(nats, PROBABILITIES))
+        hull = upper_hull(results["rate"], results[f"acc_{latent}_rbf_svm"])
+        assert_allclose(drawn(ax, "hull")[:, 1], 100 * results[f"acc_{latent}_rbf_svm"][hull])
+    assert "does not apply" in mode.get_title() and "bound applies" in sample.get_title()
+    unknown = figures.fig6(results)
+    assert "not drawn" in unknown.caption and "Eq. 11" not in words(unknown)
+
+
+def test_the_colour_code_can_be_read_by_the_colour_blind():
+    colours = colour_code(figures.grid_means(synthetic(5)))
+    assert_allclose(colours[[0, 4, 20, 24]], CORNERS.reshape(4, 3))
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    # Machado, Oliveira and Fernandes (2009), severity 1: protanopia, deuteranopia, tritanopia.
+    for matrix in (
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    ):
+        seen = np.clip(linear @ np.transpose(matrix), 0, 1) ** (1 / 2.2)
+        distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
+        assert distance[~np.eye(25, dtype=bool)].min() > 0.04
+
+
+def test_table1_is_the_best_of_all_models():
+    results = synthetic(5, diverged=2)
+    results["acc_z2_knn"] = None
+    table = figures.table1(results)
+    assert table.index.tolist() == ["mu_2", "mu_1", "z_2 (sampled)"]
+    row = results["acc_mu1_rbf_svm"].idxmax()
+    assert table.loc["mu_1", "RBF SVM (%)"] == pytest.approx(100 * results["acc_mu1_rbf_svm"][row], abs=0.005)
+    assert (
+        table.loc["mu_1", "RBF SVM: betas"] == f"({results['beta_2'][row]:.3g}, {results['beta_1'][row]:.3g})"
+    )
+    assert pd.isna(table.loc["z_2 (sampled)", "kNN (%)"])
+
+
+# --- nothing is clipped, nothing overlaps -----------------------------------------------------------------------
+
+
+def labels_of(fig):
+    """Titles, axis labels, tick labels and legend entries, with whether they are tilted (of a 3-d axis)."""
+
+    def walk(artist):
+        if not artist.get_visible():
+            return
+        if isinstance(artist, Axis):
+            tilted = isinstance(artist.axes, Axes3D)
+            if artist.axes.axison:
+                ticks = [] if tilted else artist._update_ticks()
+                yield from ((label, False) for tick in ticks for label in (tick.label1, tick.label2))
+                yield artist.label, tilted
+        elif isinstance(artist, Text):
+            yield artist, False
+        else:
+            inside = getattr(artist, "texts", []) if isinstance(artist, Axes) else []
+            for child in artist.get_children():
+                if child not in inside:  # labels among the data, with a halo
+                    yield from walk(child)
+
+    return [(text, tilted) for text, tilted in walk(fig) if text.get_visible() and text.get_text().strip()]
+
+
+@pytest.mark.parametrize(
+    ("name", "results"),
+    [
+        ("fig1", synthetic(21, diverged=9)), ("fig3", synthetic(5, seeds=2, diverged=3)), ("fig5", synthetic(5)),
+        ("fig6", synthetic(5)), ("fig4", synthetic(4)), ("fig8", synthetic(5)), ("fig9", synthetic(3, L=3)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_text_is_legible(name, results):
+    fig = FIGURES[name](results)
+    fig.draw_without_rendering()
+    labels = labels_of(fig)
+    boxes = [(text, text.get_window_extent(), tilted) for text, tilted in labels]
+    assert len(boxes) > 6
+    for text, box, _ in boxes:
+        assert text.get_fontsize() >= 7, text
+        assert box.x0 > -1 and box.y0 > -1 and box.x1 < fig.bbox.width + 1 and box.y1 < fig.bbox.height + 1, (
+            text
+        )
+    for (text, a, tilted), (other, b, also_tilted) in itertools.combinations(boxes, 2):
+        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert tilted or also_tilted or wide < 1 or high < 1.5, (text, other)
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def test_saving_writes_three_files_and_the_same_bytes_again(tmp_path):
+    results = synthetic(3)
+    paths = figures.save_figure(figures.fig3(results), tmp_path / "new", "fig3", provenance={"commit": "abc"})
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["fig3.json", "fig3.pdf", "fig3.png"]
+    first = [path.read_bytes() for path in paths]
+    figures.save_figure(figures.fig3(results), tmp_path / "new", "fig3", provenance={"commit": "abc"})
+    assert [path.read_bytes() for path in paths] == first
+    note = json.loads((tmp_path / "new/fig3.json").read_text())
+    assert note["commit"] == "abc" and note["caption"].startswith("PSNR")
+    with Image.open(tmp_path / "new/fig3.png") as image:
+        assert image.size[0] >= 200 * 5.5
+
+
+def test_a_figure_shows_itself_in_a_notebook():
+    assert figures.fig6(synthetic(3))._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write"):
+        figures.save_table(figures.table1(synthetic(3)), tmp_path / "file", "table1", provenance={})
+
+
+def test_tables_are_saved_for_people_and_programs(tmp_path):
+    table = figures.table1(synthetic(3, labels=False))
+    figures.save_table(table, tmp_path, "table1", provenance={"inputs": ["results.parquet"]})
+    lines = (tmp_path / "table1.md").read_text().splitlines()
+    assert lines[0].startswith("| latent | LR (%) |") and "not computed" in lines[2]
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    back = pd.read_csv(tmp_path / "table1.csv", index_col="latent")
+    assert back["LR (%)"].isna().all() and list(back.columns) == list(table.columns)
+    assert json.loads((tmp_path / "table1.json").read_text())["inputs"] == ["results.parquet"]
+    plain = pd.DataFrame({"layer": ["Conv(1,\n2)"], "parameters": [7]})
+    figures.save_table(plain, tmp_path, "table2", provenance={})
+    assert (tmp_path / "table2.md").read_text().splitlines()[2] == "| Conv(1,<br>2) | 7 |"

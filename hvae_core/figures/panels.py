@@ -276,10 +276,9 @@ def not_computed(ax: Axes, title: str, text: str = "not computed") -> None:
     write(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4", style="italic")
 
 
-def setting(points: pd.DataFrame, row: int) -> str:
-    """The betas of a grid point as text that is not broken, top layer's first, to two digits."""
-    numbers = ", ".join(f"{float(f'{beta:.2g}'):g}" for beta in betas(points)[row])
-    return f"β = ({numbers})".replace(" ", NO_BREAK)
+def setting(points: pd.DataFrame, row: int, digits: int = 2) -> str:
+    """The betas of a grid point, the top layer's first, as text that no line break parts."""
+    return "(" + f",{NO_BREAK}".join(f"{float(f'{beta:.{digits}g}'):g}" for beta in betas(points)[row]) + ")"
 
 
 def shown(value: float) -> str:
@@ -296,7 +295,10 @@ def best_of(points: pd.DataFrame, metric: Metric) -> str:
     known, possible = np.isfinite(value).sum(), np.isfinite(points["rate"]).sum()
     unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
     note = f" ({known} of {possible} known)".replace(" ", NO_BREAK) if known < possible else ""
-    return fill(f"best {shown(value[row])}{unit} at {setting(points, row)} {note}", TITLE_LETTERS)
+    return fill(
+        f"best {shown(value[row])}{unit} at β{NO_BREAK}={NO_BREAK}{setting(points, row)} {note}",
+        TITLE_LETTERS,
+    )
 
 
 def colour_plot(

@@ -42,7 +42,7 @@ from hvae_core.terms import layer_numbers
 
 P = ParamSpec("P")
 MARKS = (
-    "Black circle: VAE (all betas 1). Red circles: beta-VAE (all betas equal). Purple circles: best for their "
+    "Black circle: VAE (all betas 1). Red: beta-VAE (all betas equal). Purple circles: best for their "
     "total rate (corners of the upper convex hull against R). Star: best of all. "
 )
 DIAGONALS = "Dashed grey lines: equal total rate, in nats per image. "
@@ -360,7 +360,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
             shown = (images.originals, images.reconstructions[member], images.samples[member])
             for ax, array in zip(column, shown, strict=True):
                 ax.imshow(montage(array), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        column[0].set_title(f"{number}: {name}\n{draw.setting(points, point)}\n{_rates(results, member)}")
+        column[0].set_title(f"{number}: {name}\nβ = {draw.setting(points, point)}\n{_rates(results, member)}")
     for ax, kind in zip(panels[:, 0], ("originals", "reconstructions", "samples"), strict=True):
         ax.set_ylabel(kind)
     if images is None or not models:

@@ -83,7 +83,7 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
     if results.empty:
         raise ValueError("results have no rows")
     for name in ("dataset", "model"):
-        kinds = results[name].unique() if name in results else []
+        kinds = list(results[name].unique()) if name in results else []
         if len(kinds) > 1:
             raise ValueError(f"a figure is about one {name}, not {', '.join(map(str, kinds))}")
     keys = [f"beta_{n}" for n in numbers]

@@ -1,0 +1,291 @@
+"""``./run_all.sh`` as its users see it: every notebook executed on small settings, and what is said when they err."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from hvae_core import batch, store
+from hvae_core.config import Config
+
+ROOT = Path(batch.ROOT)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TINY = ["betas=[0.1, 1, 10]", "epochs=2", "train_images=200", "test_images=150", "generated_samples=200",
+        "classifier_epochs=3"]  # fmt: skip
+
+
+def run_all(*arguments, output, **env):
+    """The command, in a process of its own; returns (status, what it printed, what it printed to stderr)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hvae_core", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "HVAE_OUTPUT": str(output), **env},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One whole run, made once."""
+    output = tmp_path_factory.mktemp("output")
+    status, printed, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
+    assert status == 0, printed + errors
+    return output, printed, errors
+
+
+def times(output):
+    """When each file of the run was written; what the batch says of itself is left out."""
+    files = [path for path in (output / "runs/tiny").rglob("*") if path.is_file() and ".progress" not in path.parts]
+    return {path.name: path.stat().st_mtime for path in files if path.name != "log.txt"}
+
+
+def test_a_run_has_everything_that_the_contract_names(finished):
+    output, printed, errors = finished
+    figures = {path.name for path in (output / "figures/tiny").iterdir()}
+    assert figures == {f"fig{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 8, 9) for kind in ("pdf", "png", "json")} | {
+        f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "json")
+    }
+    results = pd.read_parquet(output / "runs/tiny/results.parquet")
+    assert len(results) == 9
+    assert not results.isna().any().any()
+    assert (results["status"] == "ok").all()
+    np.testing.assert_allclose(results["rate"], results["rate_2"] + results["rate_1"])
+    spread = (results["inception_score"] - results["diversity"] * results["sharpness"]).abs()
+    assert (spread <= 2 * results["inception_score_std"] + 1e-6).all()
+    assert {p.stem for p in (output / "runs/tiny/notebooks").iterdir()} == {
+        "10_train-000", "10_train-001", "20_reconstruction", "30_generation", "40_representation", "50_figures"
+    }  # fmt: skip
+    about = json.loads((output / "runs/tiny/provenance.json").read_text())
+    assert about["command"].startswith("./run_all.sh")
+    assert "30_generation" in about["stages"]
+    assert "9 ok" in printed
+    assert re.search(r"training block 1 of 2: \d/2 epochs of 4 models", errors), "progress says members and epochs"
+    assert 0 < json.loads((output / "runs/tiny/tables/classifier.json").read_text())["test_accuracy"] < 1
+
+
+def test_figures_name_their_inputs(finished):
+    output, *_ = finished
+    about = json.loads((output / "figures/tiny/fig3.json").read_text())
+    import hashlib
+
+    raw = (output / "runs/tiny/results.parquet").read_bytes()
+    assert about["inputs"]["runs/tiny/results.parquet"] == hashlib.sha256(raw).hexdigest()
+    assert about["script"] == "notebooks/50_figures.ipynb"
+    assert "commit" in about
+
+
+def test_the_second_time_there_is_nothing_to_do(finished):
+    output, *_ = finished
+    before = times(output)
+    status, printed, _ = run_all("--set", *TINY, "--name", "tiny", output=output)
+    assert status == 0
+    assert "nothing to do" in printed
+    assert times(output) == before
+
+
+def test_a_touched_notebook_is_executed_again_with_what_follows_and_not_the_training(finished):
+    output, *_ = finished
+    before = times(output)
+    (ROOT / "notebooks/30_generation.ipynb").touch()
+    status, printed, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
+    assert status == 0, printed + errors
+    after = times(output)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {"generation.parquet", "results.parquet", "results.csv", "50_figures.ipynb"} <= changed
+    kept = {"training.parquet", "weights.safetensors", "10_train-000.ipynb", "history.parquet", "reconstruction.parquet",
+            "representation.parquet", "config.yaml"}  # fmt: skip
+    assert not kept & changed
+
+
+def test_a_failed_notebook_is_named_and_the_rest_is_kept(finished):
+    """A generation that cannot be: its classifier's file is a folder. The same command finishes once that is mended."""
+    output, *_ = finished
+    (output / "runs/tiny/tables/generation.parquet").unlink()
+    kept = output / "runs/.classifiers"
+    moved = output / "moved"
+    shutil.move(kept, moved)
+    kept.write_text("in the way")
+    status, _, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
+    assert status == 1
+    assert re.search(r"^error: 30_generation: \w+Error: .*\.classifiers", errors, re.M)
+    assert (output / "runs/tiny/tables/reconstruction.parquet").exists()
+    kept.unlink()
+    shutil.move(moved, kept)
+    assert run_all("--set", *TINY, "--name", "tiny", output=output)[0] == 0
+
+
+def test_without_labels_what_needs_them_is_null_and_the_rest_runs(tmp_path):
+    generator = np.random.default_rng(0)
+    x = (generator.random((60, 28, 28)) < 0.3).astype(np.uint8) * 255
+    np.savez(tmp_path / "mine.npz", x_train=x[:40], x_test=x[40:])
+    status, printed, errors = run_all(
+        "--set", f"dataset={tmp_path / 'mine.npz'}", "betas=[1, 10]", "epochs=1", "batch_size=20", "blocks=1",
+        "--name", "mine", output=tmp_path,
+    )  # fmt: skip
+    assert status == 0, printed + errors
+    assert "labels missing" in printed
+    results = pd.read_parquet(tmp_path / "runs/mine/results.parquet")
+    assert (results["dataset"] == "mine").all()
+    computed = ["distortion", "rate_2", "rate_1", "elbo", "psnr"]
+    assert not results[computed].isna().any().any()
+    assert results[["inception_score", "mi_z2", "acc_mu2_knn", "accuracy_bound_rate"]].isna().all().all()
+
+
+# --- bad input: one plain line, status 2, earlier results as they were -------------------------------------------
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+X = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+Y = np.arange(20) % 2
+BAD = {
+    "unknown profile": (lambda p: ["nothing"], "no profile 'nothing'"),
+    "unknown key": (lambda p: ["--set", "epoch=3"], "did you mean 'epochs'"),
+    "no equals sign": (lambda p: ["--set", "epochs"], "key=value"),
+    "unknown data set": (lambda p: ["--set", "dataset=imagenet"], "imagenet"),
+    "unknown model": (lambda p: ["--set", "model=vqvae"], "vqvae"),
+    "negative beta": (lambda p: ["--set", "betas=[1, -1]"], "betas"),
+    "zero beta": (lambda p: ["--set", "betas=[0]"], "betas"),
+    "NaN beta": (lambda p: ["--set", "betas=[.nan]"], "betas"),
+    "empty grid": (lambda p: ["--set", "betas=[]"], "betas"),
+    "no cores": (lambda p: ["--cores", "0"], "--cores 0"),
+    "bad name": (lambda p: ["--name", "a/b"], "name = a/b"),
+    "no GPU": (lambda p: ["--set", "device=cuda"], "device = cuda"),
+    "too many images": (lambda p: ["--set", "train_images=5000"], "5000"),
+    "no such file": (lambda p: ["--set", f"dataset={p / 'none.npz'}"], "none.npz"),
+    "no x_train": (lambda p: ["--set", "dataset=" + npz(p / "a.npz", x_test=X)], "x_train"),
+    "floats outside 0 to 1": (lambda p: ["--set", "dataset=" + npz(p / "b.npz", x_train=X * 1.0, x_test=X)], "x_train has floats"),
+    "one class only": (lambda p: ["--set", "dataset=" + npz(p / "c.npz", x_train=X, x_test=X, y_train=Y * 0, y_test=Y * 0)], "two classes"),
+    "images of 1x1": (lambda p: ["--set", "dataset=" + npz(p / "d.npz", x_train=X[:, :1, :1], x_test=X[:, :1, :1])], "1x1"),
+    "labels of another length": (lambda p: ["--set", "dataset=" + npz(p / "e.npz", x_train=X, x_test=X, y_train=Y[:3], y_test=Y)], "y_train"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_status_2(case, output, capfd, monkeypatch):
+    if case == "no GPU":
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments, named = BAD[case]
+    assert batch.main(arguments(output)) == 2
+    printed, errors = capfd.readouterr()
+    assert named in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert errors.startswith("error: ")
+    assert not (output / "runs").exists(), "nothing was begun"
+
+
+def test_a_corrupt_jpeg_in_a_folder_is_named(output, capfd):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = output / "pets" / split / name
+            folder.mkdir(parents=True)
+            Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "1.jpg")
+    bad = output / "pets/train/dog/1.jpg"
+    bad.write_bytes(bad.read_bytes()[:200])
+    assert batch.main(["--set", f"dataset={output / 'pets'}"]) == 2
+    assert str(bad) in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "checksum"])
+def test_a_damaged_mnist_is_named(damage, output, capfd, monkeypatch):
+    import gzip
+    import struct
+
+    monkeypatch.setenv("HVAE_DATA", str(output))
+    for split, count in (("train", 6), ("t10k", 2)):
+        x = struct.pack(">4I", 2051, count, 28, 28) + bytes(count * 784)
+        y = struct.pack(">2I", 2049, count) + bytes(count)
+        x = x[:-9] if damage == "truncated" else x
+        (output / f"{split}-images-idx3-ubyte.gz").write_bytes(gzip.compress(x))
+        (output / f"{split}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(y))
+    assert batch.main(["--set", "dataset=mnist"]) == 2
+    errors = capfd.readouterr().err
+    assert "train-images-idx3-ubyte.gz" in errors
+    assert ("md5" if damage == "checksum" else "bytes") in errors
+
+
+def test_a_place_that_cannot_be_written_is_named(output, capfd):
+    (output / "runs").write_text("in the way")
+    assert batch.main(["--set", "betas=[1]"]) == 2
+    assert "cannot write" in capfd.readouterr().err
+
+
+def test_one_name_has_one_configuration(output, capfd):
+    store.open_run(Config.make({"name": "mine", "epochs": 3}))
+    before = (output / "runs/mine/config.yaml").read_bytes()
+    assert batch.main(["quick", "--name", "mine", "--set", "epochs=5"]) == 2
+    assert "epochs is 3 there and 5 here" in capfd.readouterr().err
+    assert (output / "runs/mine/config.yaml").read_bytes() == before
+
+
+def test_a_run_that_another_process_computes_is_left_to_it(output, capfd):
+    from hvae_core.config import load_profile
+
+    folder = store.open_run(load_profile("quick", ["betas=[1]"]))
+    with store.locked(folder / ".lock"):
+        assert batch.main(["quick", "--set", "betas=[1]"]) == 2
+    assert "another process" in capfd.readouterr().err
+
+
+def test_list_and_dry_run(output, capfd):
+    assert batch.main(["--list"]) == 0
+    listed = capfd.readouterr().out
+    assert re.search(r"^svhn-lvae +441 models", listed, re.M)
+    assert batch.main(["quick", "--dry-run"]) == 0
+    assert "would train" in capfd.readouterr().out
+    assert not (output / "runs").exists()
+
+
+# --- notebooks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_parameters_cell_is_the_configuration(path):
+    found = papermill.inspect_notebook(path)
+    assert set(found) == set(Config.model_fields)
+    values = {name: eval(entry["default"]) for name, entry in found.items()}
+    from hvae_core.config import load_profile
+
+    assert Config.make(values) == load_profile("quick"), "the values are those of the profile quick"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_thin_and_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+            assert not re.search(r"^\s*class |\.backward\(", cell.source, re.M)
+    assert sum(cell.cell_type == "markdown" for cell in notebook.cells) >= 3
+
+
+def test_start_here_trains_and_moves_rate_between_the_layers(output):
+    """The notebook as a reader runs it, with fewer epochs: what its text says happens."""
+    target = output / "00.ipynb"
+    papermill.execute_notebook(
+        ROOT / "notebooks/00_start_here.ipynb", target, {"epochs": 30}, kernel_name="python3", progress_bar=False,
+        cwd=str(ROOT),
+    )  # fmt: skip
+    shown = [out["data"]["text/html"] for cell in nbformat.read(target, as_version=4).cells
+             for out in cell.get("outputs", []) if "text/html" in out.get("data", {})]  # fmt: skip
+    numbers = [[[float(v) for v in re.findall(r"<td>(-?[\d.]+)</td>", row)] for row in html.split("<tr>")[1:]] for html in shown]
+    vae, (cheap_2, cheap_1), asked = numbers[0][-1], numbers[1][-2:], numbers[2][-1]
+    rate_2, rate_1 = 1, 2  # columns, after the distortion
+    assert cheap_2[rate_2] > vae[rate_2], "a lower beta_2 draws rate into z_2"
+    assert cheap_1[rate_1] > vae[rate_1], "a lower beta_1 draws rate into z_1"
+    assert asked[rate_2] == pytest.approx(5, abs=1.5), "the changed objective asks for 5 nats"
