@@ -6,9 +6,11 @@ what was asked for, shows progress and says in one line what went wrong.
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,13 +18,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hvae_core.config import ROOT, Config, load_profile, profiles, read_yaml
 from hvae_core.errors import InputError
 from hvae_core.progress import EVERY_S, STATUS_FILE, describe, duration
 
 NOTEBOOKS = ROOT / "notebooks"
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,6 +49,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a profile; returns the exit status."""
     args = arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption like Ctrl-C
     try:
         if args.list:
             list_profiles()
@@ -55,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(load_profile(args.profile, args.changes, args.name), args.cores, args.dry_run)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
@@ -84,13 +93,13 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
         print(f"would train {config.blocks} block(s), evaluate, and draw all figures; nothing is there yet")
         return 0
     folder = store.open_run(config)
-    with store.locked(folder / ".lock", wait=False) as free:
-        if not free:
+    with store.locked(folder / ".lock", wait=False) as lock:
+        if lock is None:
             raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
-        return _run(config, folder, cores, dry_run)
+        return _run(config, folder, cores, dry_run, lock)
 
 
-def _run(config: Config, folder: Path, cores: int, dry_run: bool) -> int:
+def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str]) -> int:
     from hvae_core import store
 
     status = folder / ".progress"
@@ -104,7 +113,9 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool) -> int:
     with open(log, "a") as file:
         file.write(f"\n=== {store.timestamp()} {shlex.join(sys.argv)}\n")
         file.flush()
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), start_new_session=True)
+        # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), start_new_session=True,
+                                   pass_fds=[lock.fileno()])  # fmt: skip
         try:
             show_progress(process, status)
         except BaseException:
@@ -212,6 +223,9 @@ def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
     for name, job in failed.items():
         print(f"error: {name}: {job['error']}", file=sys.stderr)
     if not failed:
+        if shutil.disk_usage(log.parent).free < 1_000_000:
+            print(f"error: {log.parent}: the disk is full; free some space and give the same command again", file=sys.stderr)
+            return 2
         print(f"error: the batch stopped; its log is {log}", file=sys.stderr)
         return 1
     if all(job["mendable"] for job in failed.values()):
@@ -279,6 +293,8 @@ def job(argv: Sequence[str]) -> int:
             execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
     except InputError as error:
         record |= {"error": str(error), "mendable": True}
+    except OSError as error:
+        record |= {"error": f"{error.filename}: {error.strerror}", "mendable": error.errno in MENDABLE}
     except Exception as error:  # whatever a notebook may raise: it is recorded here and named in the end
         record |= {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     record["wall_time_s"] = round(time.time() - started, 1)
@@ -317,7 +333,8 @@ def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, st
             "HVAE_JOBS": str(jobs),
         }
         if count := gpus(config):
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(_claim_gpu(stack, store.output_root(), count))
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[_claim_gpu(stack, store.output_root(), count)]
         try:
             papermill.execute_notebook(
                 NOTEBOOKS / f"{notebook}.ipynb", target, {**config.dump(), "block": block},
@@ -340,7 +357,7 @@ def _claim_gpu(stack: contextlib.ExitStack, root: Path, count: int) -> int:
 
     while True:
         for index in range(count):
-            if stack.enter_context(store.locked(root / "runs" / f".gpu-{index}.lock", wait=False)):
+            if stack.enter_context(store.locked(root / "runs" / f".gpu-{index}.lock", wait=False)) is not None:
                 return index
         time.sleep(1)
 

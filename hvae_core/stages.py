@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
 
     from hvae_core.figures import Images
 
-SHOWN = 16  # images of each model that are kept to look at
+SHOWN = 12  # images of each model that are kept to look at
 
 
 def device(config: Config) -> torch.device:

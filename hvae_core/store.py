@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -80,8 +80,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -370,16 +370,19 @@ def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock ``path`` (released by the system if the process dies); yields whether it was had."""
+def locked(path: Path, wait: bool = True) -> Iterator[IO[str] | None]:
+    """Hold the lock ``path``; yields its open file, or None if another process has it and ``wait`` is false.
+
+    The system releases it when the last process that has the file open ends, however it ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            yield False
+            yield None
             return
-        yield True
+        yield file
 
 
 def timestamp() -> str:

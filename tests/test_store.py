@@ -198,7 +198,8 @@ def test_a_block_that_was_not_trained_is_missing(output):
 
 def test_only_one_process_has_a_lock(tmp_path):
     with store.locked(tmp_path / "lock") as first, store.locked(tmp_path / "lock", wait=False) as second:
-        assert (first, second) == (True, False)
+        assert first is not None
+        assert second is None
     with store.locked(tmp_path / "lock", wait=False) as third:
         assert third
 

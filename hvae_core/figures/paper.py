@@ -482,17 +482,15 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     latents = {f"mu{n}": f"mu_{n}" for n in layer_numbers(top)} | {f"z{top}": f"z_{top} (sampled)"}
     accuracies, settings = {}, {}
     for probe, name in CLASSIFIERS.items():
-        metrics = [accuracy(latent, probe) for latent in latents]
-        rows = [best(points, metric) for metric in metrics]
+        places = [
+            (metric, best(points, metric)) for metric in (accuracy(latent, probe) for latent in latents)
+        ]
         accuracies[f"{name} (%)"] = [
-            None if row is None else values(points, metric)[row].round(2)
-            for metric, row in zip(metrics, rows, strict=True)
+            None if row is None else values(points, metric)[row].round(2) for metric, row in places
         ]
         settings[f"{name}: betas"] = [
-            None
-            if row is None
-            else draw.setting(points, row).removeprefix(f"β{draw.NO_BREAK}={draw.NO_BREAK}")
-            for row in rows
+            None if row is None else draw.setting(points, row, digits=3).replace(draw.NO_BREAK, " ")
+            for _, row in places
         ]
     table = pd.DataFrame(accuracies | settings, index=pd.Index(latents.values(), name="latent"))
     text = "Best accuracy over all models for each classifier, and the betas (top layer first) where it is reached."
