@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from types import NoneType
 from textwrap import fill
 from typing import Any, Literal, cast
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
@@ -65,6 +67,13 @@ class PaperFigure(Figure):
     """A figure that knows its caption and shows itself in a notebook, whatever the notebook's backend."""
 
     caption: str = ""
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """Write the figure. It is laid out the first time only: that takes longer than to draw it."""
+        if not isinstance(self.get_layout_engine(), PlaceHolderLayoutEngine | NoneType):
+            self.draw_without_rendering()
+            self.set_layout_engine("none")
+        super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
@@ -160,6 +169,7 @@ def set_plane(ax: Axes, plane: Plane, ticks: int = 4) -> None:
             getattr(ax, f"set_{axis}lim")(*cell_edges(known)[[0, -1]])
             side.set_major_locator(LogLocator(numticks=9))
             side.set_major_formatter(LogFormatterMathtext())
+            side.set_minor_locator(NullLocator())  # minor ticks say little here and take most of the time to draw
         if not known.size or np.ptp(known) == 0:  # a layer that is not there needs no scale
             getattr(ax, f"set_{axis}ticks")([])
             side.set_minor_locator(NullLocator())

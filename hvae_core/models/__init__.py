@@ -76,4 +76,8 @@ def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
     if total != sum(row["parameters"] for row in rows):
         raise AssertionError("the parts of the model do not cover all its parameters")
     rows.append({"distribution": "total", "step": "", "layers": "", "parameters": total})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs["caption"] = (
+        f"The architecture {type(model).__name__} for images of {'x'.join(map(str, model.image_shape))}, read off the code."
+    )
+    return table
