@@ -29,7 +29,8 @@ TRAINING = modules(
 
 rule all:
     input:
-        f"{RUN}/results.parquet",
+        expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *STAGES]),
+        f"{RUN}/history.parquet", f"{RUN}/results.parquet", f"{RUN}/results.csv",
         expand(f"{FIGURES}/fig{{n}}.{{kind}}", n=[1, 3, 4, 5, 6, 7, 8, 9], kind=["pdf", "png", "json"]),
         expand(f"{FIGURES}/table{{n}}.{{kind}}", n=[1, 2, 3], kind=["csv", "md", "json"]),
 

@@ -157,7 +157,9 @@ def snakemake_command(config: Config, cores: int) -> list[str]:
 def environment() -> dict[str, str]:
     """What the processes of a batch see: this checkout, and its environment's programs first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    # The jobs run in another folder: paths that the user gave are made absolute.
+    given = {name: str(Path(os.environ[name]).resolve()) for name in ("HVAE_DATA", "HVAE_OUTPUT") if os.environ.get(name)}
+    return {**os.environ, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def gpus(config: Config) -> int:

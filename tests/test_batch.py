@@ -106,7 +106,7 @@ def test_a_touched_notebook_is_executed_again_with_what_follows_and_not_the_trai
 
 
 def test_a_failed_notebook_is_named_and_the_rest_is_kept(finished):
-    """A generation that cannot be: its classifier's file is a folder. The same command finishes once that is mended."""
+    """A generation that cannot be: its classifiers have no place. The same command finishes once that is mended."""
     output, *_ = finished
     (output / "runs/tiny/tables/generation.parquet").unlink()
     kept = output / "runs/.classifiers"
