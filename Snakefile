@@ -3,12 +3,16 @@
 #     snakemake --config run=quick --directory . --cores 2
 #
 # A file is made again when it is missing or older than the notebook, the modules or the results it comes from.
-# Weights are not removed before training is looked at again: training itself knows whether they are still right.
+# What was trained is not removed (`update`) before it is looked at again: training itself knows whether it is right.
 
+import sys
 import yaml
 from pathlib import Path
 
 HERE = Path(workflow.basedir)
+sys.path.insert(0, str(HERE))
+from hvae_core.config import CODE  # the modules behind each stage
+
 RUN = f"runs/{config['run']}"
 FIGURES = f"figures/{config['run']}"
 BLOCKS = yaml.safe_load(Path(RUN, "config.yaml").read_text())["blocks"]
@@ -17,14 +21,8 @@ NUMBER = {"reconstruction": 20, "generation": 30, "representation": 40}
 JOB = f"python -m hvae_core.batch {config['run']}"
 
 
-def modules(*names):
-    return [str(HERE / "hvae_core" / f"{name}.py") for name in names]
-
-
-TRAINING = modules(
-    "terms", "objective", "population",
-    "models/distributions", "models/hierarchy", "models/layers", "models/ghvae", "models/lvae",
-)
+def modules(stage):
+    return [str(HERE / "hvae_core" / f"{name.replace('.', '/')}.py") for name in CODE[stage]]
 
 
 rule all:
@@ -37,11 +35,11 @@ rule all:
 
 rule train:
     input:
-        HERE / "notebooks/10_train.ipynb", TRAINING, f"{RUN}/config.yaml",
+        HERE / "notebooks/10_train.ipynb", modules("training"), f"{RUN}/config.yaml", f"{RUN}/data.json",
     output:
         update(RUN + "/checkpoints/block-{block}/weights.safetensors"),
-        RUN + "/checkpoints/block-{block}/training.parquet",
-        RUN + "/checkpoints/block-{block}/history.parquet",
+        update(RUN + "/checkpoints/block-{block}/training.parquet"),
+        update(RUN + "/checkpoints/block-{block}/history.parquet"),
     resources:
         gpu=1,
     shell:
@@ -65,7 +63,7 @@ for stage in STAGES:
             stage
         input:
             HERE / f"notebooks/{NUMBER[stage]}_{stage}.ipynb",
-            modules(f"evaluation/{stage}"),
+            modules(stage),
             f"{RUN}/tables/training.parquet",
         output:
             f"{RUN}/tables/{stage}.parquet",
@@ -93,7 +91,7 @@ rule join:
 rule figures:
     input:
         HERE / "notebooks/50_figures.ipynb",
-        [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")], modules("frontier"),
+        [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")], HERE / "hvae_core/frontier.py",
         f"{RUN}/results.parquet",
         f"{RUN}/images/reconstruction.npz", f"{RUN}/images/generation.npz",
     output:

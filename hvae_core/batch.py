@@ -81,21 +81,28 @@ def list_profiles() -> None:
 
 def run(config: Config, cores: int, dry_run: bool = False) -> int:
     """Make everything that a configuration asks for."""
-    from hvae_core import store
-    from hvae_core.stages import load_data
+    from hvae_core import stages, store
+    from hvae_core.data import load
 
-    data = load_data(config)
+    if config.block is not None:
+        raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
+    there = (store.run_folder(config.name) / "config.yaml").exists()
+    if dry_run and not there:
+        print(f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate them and "
+              "draw all figures; nothing is there yet")  # fmt: skip
+        return 0
+    stages.device(config)
+    data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
     print(f"{config.name}: {len(config.members())} models {config.model}, {config.epochs} epochs of {data.name} "
           f"({len(data.x_train):,} training and {len(data.x_test):,} test images)", flush=True)  # fmt: skip
     for note in data.notes:
         print(f"  data: {note}", flush=True)
-    if dry_run and not (store.run_folder(config.name) / "config.yaml").exists():
-        print(f"would train {config.blocks} block(s), evaluate, and draw all figures; nothing is there yet")
-        return 0
     folder = store.open_run(config)
     with store.locked(folder / ".lock", wait=False) as lock:
         if lock is None:
             raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
+        store.keep_data(config, data)
+        del data
         return _run(config, folder, cores, dry_run, lock)
 
 
@@ -104,7 +111,7 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
 
     status = folder / ".progress"
     status.mkdir(exist_ok=True)
-    for old in status.iterdir():
+    for old in status.glob("*.json"):
         old.unlink()
     start, log = time.time(), folder / "log.txt"
     command = snakemake_command(config, cores) + (["--dry-run", "--quiet", "rules"] if dry_run else [])
@@ -123,9 +130,11 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
-    jobs = {path.stem: json.loads(path.read_text()) for path in sorted(status.glob("*.job"))}
-    if jobs:
-        write_provenance(folder, jobs, start)
+        finally:
+            known = {path: json.loads(path.read_text()) for path in sorted(status.glob("*.job"))}
+            jobs = {path.stem: job for path, job in known.items() if path.stat().st_mtime >= start}
+            if jobs or (known and not (folder / "provenance.json").exists()):
+                write_provenance(folder, {path.stem: job for path, job in known.items()}, start)
     if process.returncode:
         return report_failure(jobs, log)
     missing = [path for path in outputs(config) if not path.exists()]
@@ -158,7 +167,7 @@ def environment() -> dict[str, str]:
     """What the processes of a batch see: this checkout, and its environment's programs first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # The jobs run in another folder: paths that the user gave are made absolute.
-    given = {name: str(Path(os.environ[name]).resolve()) for name in ("HVAE_DATA", "HVAE_OUTPUT") if os.environ.get(name)}
+    given = {name: str(Path(os.environ[name]).expanduser().resolve()) for name in ("HVAE_DATA", "HVAE_OUTPUT") if os.environ.get(name)}
     return {**os.environ, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
@@ -179,7 +188,7 @@ def outputs(config: Config) -> list[Path]:
     names = [f"fig{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 8, 9) for kind in ("pdf", "png", "json")]
     names += [f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "json")]
     tables = [run / "tables" / f"{stage}.parquet" for stage in store.STAGES]
-    return [run / "config.yaml", *tables, run / "results.parquet", run / "results.csv", run / "history.parquet",
+    return [run / "config.yaml", run / "provenance.json", *tables, run / "results.parquet", run / "results.csv", run / "history.parquet",
             *(figures / name for name in names)]  # fmt: skip
 
 
@@ -240,19 +249,16 @@ def write_provenance(folder: Path, jobs: dict[str, dict[str, Any]], start: float
     """Keep what made the results: of the last command, and of each stage as it was last executed."""
     from hvae_core import store
 
-    path = folder / "provenance.json"
-    before = json.loads(path.read_text()) if path.exists() else {"stages": {}}
-    made = store.provenance()
-    stages = {name: {key: job[key] for key in ("start", "wall_time_s")} | {"commit": made["commit"]}
-              for name, job in jobs.items() if not job.get("error")}  # fmt: skip
+    stages = {name: {key: job[key] for key in ("start", "wall_time_s", "commit")}
+              for name, job in jobs.items() if not job["error"]}  # fmt: skip
     content = {
-        **made,
+        **store.provenance(),
         "command": shlex.join(["./run_all.sh", *sys.argv[1:]]),
         "start": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start)),
         "wall_time_s": round(time.time() - start, 1),
-        "stages": {**before["stages"], **stages},
+        "stages": stages,
     }
-    store.write_text(path, json.dumps(content, indent=2) + "\n")
+    store.write_text(folder / "provenance.json", json.dumps(content, indent=2) + "\n")
 
 
 def summarise(config: Config) -> None:
@@ -287,7 +293,7 @@ def job(argv: Sequence[str]) -> int:
     status = folder / ".progress"
     status.mkdir(exist_ok=True)
     started = time.time()
-    record: dict[str, Any] = {"start": store.timestamp(), "error": None, "mendable": False}
+    record: dict[str, Any] = {"start": store.timestamp(), "error": None, "mendable": False, **store.commit()}
     try:
         if args.job in ("collect", "join"):
             getattr(store, args.job)(args.run)
@@ -344,7 +350,8 @@ def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, st
                 config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )  # fmt: skip
         except PapermillExecutionError as error:
-            if error.ename == "InputError":
+            full = any(os.strerror(number) in error.evalue for number in MENDABLE)
+            if error.ename == "InputError" or full:
                 raise InputError(error.evalue) from None
             raise RuntimeError(f"{error.ename}: {error.evalue} (see {target})") from None
         except DeadKernelError:

@@ -15,6 +15,15 @@ from hvae_core.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
 
+# The modules of `hvae_core` that a stage's results are computed by. When what they do changes, the stage is out of date.
+_MODELS = ("terms", "models.distributions", "models.hierarchy", "models.layers", "models.ghvae", "models.lvae")
+CODE = {
+    "training": (*_MODELS, "objective", "population"),
+    "reconstruction": ("evaluation.reconstruction",),
+    "generation": ("evaluation.generation", "evaluation.classifier"),
+    "representation": ("evaluation.representation", "evaluation.bounds"),
+}
+
 Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -115,6 +124,8 @@ class Config(BaseModel):
             raise ValueError(f"model: no model is called '{self.model}'; there are {', '.join(LAYERS)}")
         if isinstance(self.betas, list) and isinstance(self.betas[0], list) and len(self.betas) != self.layers:
             raise ValueError(f"betas: {len(self.betas)} lists for the {self.layers} layers of {self.model}")
+        if len(self.members()) < self.blocks:
+            object.__setattr__(self, "blocks", len(self.members()))
         if self.block is not None and self.block >= self.blocks:
             raise ValueError(f"block: {self.block} of {self.blocks} blocks; they are counted from 0")
         if self.warm_up is None:

@@ -88,23 +88,31 @@ class Population:
 class _Chunk:
     """Members with one seed that are computed together, and their optimiser."""
 
-    def __init__(self, population: Population, indices: list[int], moments: dict[str, Tensor], step: int,
+    def __init__(self, model: HierarchicalVAE, indices: list[int], members: list[Member],
+                 parameters: dict[str, Tensor], moments: dict[str, Tensor], step: int,
                  learning_rate: float) -> None:  # fmt: skip
-        self.model = population.model
-        self.indices = indices
-        self.seed = population.members[indices[0]].seed
-        device = population.device
-        self.betas = torch.tensor([population.members[i].betas for i in indices], device=device)
-        self.parameters = {
-            name: value[indices].clone().requires_grad_() for name, value in population.parameters.items()
-        }
+        self.model, self.indices, self.members, self.learning_rate = model, indices, members, learning_rate
+        self.seed = members[0].seed
+        self.parameters = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+        device = next(iter(parameters.values())).device
+        self.betas = torch.tensor([member.betas for member in members], device=device)
         self.optimiser = torch.optim.Adam(self.parameters.values(), learning_rate, fused=True)
         for name, parameter in self.parameters.items():
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(step), device=device),
-                "exp_avg": moments[f"exp_avg.{name}"][indices].clone(),
-                "exp_avg_sq": moments[f"exp_avg_sq.{name}"][indices].clone(),
+                "exp_avg": moments[f"exp_avg.{name}"].clone(),
+                "exp_avg_sq": moments[f"exp_avg_sq.{name}"].clone(),
             }
+
+    def take(self, indices: list[int]) -> "_Chunk":
+        """A chunk of some of these members, as they are now."""
+        rows = [self.indices.index(i) for i in indices]
+        step = int(next(iter(self.optimiser.state.values()))["step"])
+        return _Chunk(
+            self.model, indices, [self.members[row] for row in rows],
+            {name: value.detach()[rows] for name, value in self.parameters.items()},
+            {name: value[rows] for name, value in self.moments().items()}, step, self.learning_rate,
+        )  # fmt: skip
 
     def step(self, x: Tensor, noise: list[Tensor], factor: float, objective: Objective) -> Tensor:
         """One update of every member of the chunk; returns the batch sums of their terms, ``(members, 1 + L)``."""
@@ -191,7 +199,15 @@ def train(
     if chunk is None:
         chunk = 1 if x.device.type == "cpu" else count
     chunks = [
-        _Chunk(population, part, moments, done * batches, learning_rate)
+        _Chunk(
+            population.model,
+            part,
+            [population.members[i] for i in part],
+            {name: value[part] for name, value in population.parameters.items()},
+            {name: value[part] for name, value in moments.items()},
+            done * batches,
+            learning_rate,
+        )
         for part in _split(population.members, chunk)
     ]
     seeds = sorted({member.seed for member in population.members})
@@ -218,8 +234,7 @@ def train(
                     for part in [part for part in chunks if part.seed == seed]:
                         if all(diverged[part.indices] > 0):
                             continue
-                        for piece, result in _step(part, chunks, population, learning_rate,
-                                                   images, noise, factor, objective):  # fmt: skip
+                        for piece, result in _step(part, chunks, images, noise, factor, objective):
                             sums[piece.indices] += result
                 seen = min((batch + 1) * batch_size, len(x))
                 progress.update(done + (batch + 1) / batches, partial(_note, sums, seen, diverged))
@@ -228,6 +243,12 @@ def train(
             frozen = diverged > 0
             diverged[~frozen & ~means.isfinite().all(1)] = done
             history[:, done - 1] = torch.where(frozen[:, None], torch.nan, means)
+            for part in list(chunks):  # who has just diverged is computed no more
+                well = [i for i in part.indices if not diverged[i]]
+                if 0 < len(well) < len(part.indices):
+                    chunks[chunks.index(part) : chunks.index(part) + 1] = [
+                        part.take(well), part.take([i for i in part.indices if diverged[i]])
+                    ]  # fmt: skip
             if checkpoints is not None and (done == epochs or time.monotonic() - saved > CHECKPOINT_EVERY_S):
                 checkpoints.save(done, collect())
                 saved = time.monotonic()
@@ -250,8 +271,8 @@ def _split(members: Sequence[Member], size: int) -> list[list[int]]:
     return chunks
 
 
-def _step(part: _Chunk, chunks: list[_Chunk], population: Population, learning_rate: float, x: Tensor,
-          noise: list[Tensor], factor: float, objective: Objective) -> Iterator[tuple[_Chunk, Tensor]]:  # fmt: skip
+def _step(part: _Chunk, chunks: list[_Chunk], x: Tensor, noise: list[Tensor], factor: float,
+          objective: Objective) -> Iterator[tuple[_Chunk, Tensor]]:  # fmt: skip
     """One update of a chunk. Out of memory splits it in two, in ``chunks`` too, and goes on."""
     try:
         yield part, part.step(x, noise, factor, objective)
@@ -263,17 +284,12 @@ def _step(part: _Chunk, chunks: list[_Chunk], population: Population, learning_r
     half = math.ceil(len(part.indices) / 2)
     print(f"out of memory with {len(part.indices)} models at once; going on with {half}", file=sys.stderr)
     part.optimiser.zero_grad()
-    torch.cuda.empty_cache()
-    for name, parameter in part.parameters.items():
-        population.parameters[name][part.indices] = parameter.detach()
-    moments = {name: value.new_empty(len(population.members), *value.shape[1:]).index_copy_(
-        0, torch.tensor(part.indices, device=value.device), value) for name, value in part.moments().items()}  # fmt: skip
-    step = int(next(iter(part.optimiser.state.values()))["step"])
-    halves = [_Chunk(population, indices, moments, step, learning_rate)
-              for indices in (part.indices[:half], part.indices[half:])]  # fmt: skip
+    halves = [part.take(part.indices[:half]), part.take(part.indices[half:])]
     chunks[chunks.index(part) : chunks.index(part) + 1] = halves
+    del part
+    torch.cuda.empty_cache()
     for piece in halves:
-        yield from _step(piece, chunks, population, learning_rate, x, noise, factor, objective)
+        yield from _step(piece, chunks, x, noise, factor, objective)
 
 
 def _note(sums: Tensor, images: int, diverged: Tensor) -> str:

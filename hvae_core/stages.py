@@ -54,22 +54,36 @@ def load_data(config: Config) -> Dataset:
     return load(config.dataset).first(config.train_images, config.test_images).to(device(config))
 
 
-def train_block(config: Config, data: Dataset, objective: Objective = lagrangian) -> pd.DataFrame:
-    """Train the members of ``config.block`` (None: all), from where an earlier execution stopped.
+def train_members(config: Config, data: Dataset, objective: Objective = lagrangian) -> pd.DataFrame:
+    """Train the members of ``config.block`` (None: all blocks in turn), from where an earlier execution stopped.
 
-    Writes weights, the training table (terms on training and test images) and the history into the block's folder.
-    A finished block is trained anew only if data, configuration, objective or training code changed.
+    Writes weights, the training table (terms on training and test images) and the history into each block's folder.
+    A finished block is trained anew only if data, configuration or training code changed.
 
     Returns:
         The training table, one row a member.
+
+    Raises:
+        InputError: when the run was begun with another objective.
     """
-    folder, members = store.block_folder(config), config.block_members()
+    store.keep_objective(config, objective)
+    if config.block is not None:
+        return _train_block(config, config.block, data, objective)
+    blocks = [Config.make({**config.dump(), "block": block}) for block in range(config.blocks)]
+    table = pd.concat([_train_block(block, block.block or 0, data, objective) for block in blocks], ignore_index=True)
+    store.collect(config.name)
+    return table
+
+
+def _train_block(config: Config, block: int, data: Dataset, objective: Objective) -> pd.DataFrame:
+    folder, members = store.block_folder(config, block), config.block_members()
     every = config.members()
     identity = store.identity(config, data.fingerprint, objective)
-    tables = [folder / "training.parquet", folder / "history.parquet"]
-    finished = store.saved_identity(folder / "weights.safetensors") == identity
-    if finished and all(path.exists() for path in tables):
+    weights, tables = folder / "weights.safetensors", [folder / "training.parquet", folder / "history.parquet"]
+    if store.saved_identity(weights) == identity and all(path.exists() for path in tables):
         print("These models are trained already, with this data, configuration, objective and code.")
+        for path in (weights, *tables):
+            path.touch()  # up to date with the notebook and the modules
         return pd.read_parquet(tables[0])
 
     checkpoints = store.Checkpoints(folder / "resume", identity)
@@ -83,7 +97,7 @@ def train_block(config: Config, data: Dataset, objective: Objective = lagrangian
         warm_up_fraction=config.warm_up or 0.0,
         objective=objective,
         checkpoints=checkpoints,
-        label="training" if config.block is None else f"training block {config.block + 1} of {config.blocks}",
+        label=f"training block {block + 1} of {config.blocks}",
     )
     rows = []
     with track("rates on training and test images", len(members), "models") as progress:
@@ -105,7 +119,7 @@ def train_block(config: Config, data: Dataset, objective: Objective = lagrangian
         for i, index in enumerate(members)
     ])  # fmt: skip
     store.save_weights(
-        folder / "weights.safetensors",
+        weights,
         population.parameters,
         {"identity": identity, "members": json.dumps([members.start, members.stop]), "model": config.model,
          "image_shape": json.dumps(data.image_shape), "sigma_x": repr(config.sigma_x)},
@@ -150,7 +164,7 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
     y = data.y_test
 
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
-        return representation.evaluate(model, data.x_test, y, seed, jobs()) if y is not None else {}
+        return representation.evaluate(model, data.x_test, y, data.num_classes, seed, jobs()) if y is not None else {}
 
     return evaluate(config, "representation", score, key=data.fingerprint)
 
@@ -163,9 +177,9 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
     else they depend on; rows made under another key, by other code or with other weights are not used.
     """
     folder = store.run_folder(config.name)
-    status = pd.read_parquet(folder / "tables" / "training.parquet")["status"]
-    code = store.code_fingerprint([f"evaluation.{stage}"])
-    full_key = hashlib.sha256(json.dumps([key, code, _weights(folder)]).encode()).hexdigest()[:16]
+    status = store.training_table(config.name)["status"]
+    described = json.dumps([key, store.code_fingerprint(stage), _weights(folder)])
+    full_key = hashlib.sha256(described.encode()).hexdigest()[:16]
     log = folder / "tables" / f".{stage}.jsonl"
     rows: dict[int, dict[str, Any]] = {}
     if log.exists():
@@ -180,10 +194,15 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
         for index in [i for i in todo if i not in rows]:
             model = store.load_model(config.name, index, device(config))
             rows[index] = function(model, members[index].seed)
-            with open(log, "a") as file:
-                file.write(json.dumps({"key": full_key, "member": index, "row": rows[index]}) + "\n")
+            try:
+                with open(log, "a") as file:
+                    file.write(json.dumps({"key": full_key, "member": index, "row": rows[index]}) + "\n")
+            except OSError as error:
+                raise InputError(f"cannot write {log}: {error.strerror}") from error
             progress.update(len(rows))
-    table = pd.DataFrame([rows.get(i, {}) for i in range(len(members))], index=range(len(members)))
+    names = store.stage_columns(stage, config.layers)
+    table = pd.DataFrame([rows.get(i, {}) for i in range(len(members))], columns=names, dtype=float)
+    table.insert(0, "member", range(len(members)))
     store.write_table(folder / "tables" / f"{stage}.parquet", table)
     log.unlink(missing_ok=True)
     return table
@@ -195,7 +214,7 @@ def _weights(folder: Path) -> list[str | None]:
 
 def _images(config: Config, draw: Callable[[HierarchicalVAE, int], Any], like: Tensor) -> Any:
     """uint8 images of every model, ``(models, images, C, H, W)``; black where a model diverged."""
-    status = pd.read_parquet(store.run_folder(config.name) / "tables" / "training.parquet")["status"]
+    status = store.training_table(config.name)["status"]
     blank = np.zeros(tuple(like.shape), np.uint8)
     return np.stack([
         draw(store.load_model(config.name, i, device(config)), member.seed) if status[i] == "ok" else blank
@@ -215,7 +234,7 @@ def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[st
     folder = store.run_folder(config.name)
     reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
     images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
-    labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy())
+    labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy(), data.num_classes)
     inputs = [folder / "results.parquet", folder / "images" / "reconstruction.npz", folder / "images" / "generation.npz"]
     provenance = {
         "run": config.name,

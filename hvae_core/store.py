@@ -24,8 +24,9 @@ import platform
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -39,20 +40,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hvae_core.config import ROOT, Config, read_yaml
+from hvae_core.config import CODE, ROOT, Config, read_yaml
+from hvae_core.data import Dataset
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE, build
 from hvae_core.terms import layer_numbers
 
 STAGES = ("training", "reconstruction", "generation", "representation")
-TRAINING_CODE = ("terms", "objective", "population", "models.distributions", "models.hierarchy",
-                 "models.layers", "models.ghvae", "models.lvae")  # fmt: skip
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
 
 
 def output_root() -> Path:
     """Where ``runs/`` and ``figures/`` lie: ``HVAE_OUTPUT``, or the repository."""
-    return Path(os.environ.get("HVAE_OUTPUT") or ROOT)
+    return Path(os.environ.get("HVAE_OUTPUT") or ROOT).expanduser()
 
 
 def run_folder(run: str | Path) -> Path:
@@ -124,6 +124,16 @@ def open_run(config: Config) -> Path:
     return folder
 
 
+def keep_data(config: Config, data: Dataset) -> None:
+    """Keep with the run which data it is of; rewritten only when they change, and then all of the run is out of date."""
+    path = run_folder(config.name) / "data.json"
+    described = {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.x_train),
+                 "test_images": len(data.x_test), "notes": list(data.notes)}  # fmt: skip
+    text = json.dumps(described, indent=2) + "\n"
+    if not path.exists() or path.read_text() != text:
+        write_text(path, text)
+
+
 def load_config(run: str | Path) -> Config:
     """The configuration of a run."""
     path = run_folder(run) / "config.yaml"
@@ -169,25 +179,56 @@ def _code(node: ast.AST) -> str:
     return ast.dump(node)
 
 
-def code_fingerprint(modules: Sequence[str] = TRAINING_CODE) -> str:
-    """A hash of what the modules of `hvae_core` do: comments, docstrings and layout do not change it."""
+def code_fingerprint(stage: str) -> str:
+    """A hash of what the modules behind a stage do: comments, docstrings and layout do not change it."""
     digest = hashlib.sha256()
-    for name in modules:
+    for name in CODE[stage]:
         source = inspect.getsource(importlib.import_module(f"hvae_core.{name}"))
         digest.update(_code(ast.parse(source)).encode())
     return digest.hexdigest()[:16]
 
 
+def described_function(function: Callable[..., Any], depth: int = 3) -> str:
+    """What a function does, as text: its code without comments, and the values and functions that it refers to."""
+    try:
+        text = _code(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    except (OSError, TypeError, SyntaxError):
+        code = function.__code__
+        text = f"{code.co_code.hex()} {code.co_consts} {code.co_names}"
+    closure = inspect.getclosurevars(function)
+    for name, value in sorted({**closure.globals, **closure.nonlocals}.items()):
+        if inspect.isfunction(value):
+            text += f" {name}: {described_function(value, depth - 1) if depth else value.__qualname__}"
+        elif not inspect.ismodule(value) and not isinstance(value, type):
+            text += f" {name} = {value!r}"
+    return text
+
+
+def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
+    """Keep with the run what it is trained for.
+
+    Raises:
+        InputError: when the run was trained for something else.
+    """
+    path = run_folder(config.name) / "objective.txt"
+    described = described_function(objective)
+    if not path.exists():
+        write_text(path, described + "\n")
+    elif path.read_text().strip() != described:
+        raise InputError(
+            f"run '{config.name}' was begun with another objective than the one in 10_train now; "
+            f"choose another --name, or remove {path.parent}"
+        )
+
+
 def identity(config: Config, fingerprint: str, objective: Callable[..., Any]) -> str:
     """What the weights of a block are a function of, as a hash: data, configuration, objective and code."""
-    try:
-        source = inspect.getsource(objective)
-    except (OSError, TypeError):
-        source = getattr(objective, "__code__", objective).__repr__()
     unrelated = {"name", "dataset", "generated_samples", "classifier_epochs", "device", "blocks", "test_images"}
     values = {key: value for key, value in config.dump().items() if key not in unrelated}
     members = config.block_members()
-    described = json.dumps([values, [members.start, members.stop], fingerprint, source, code_fingerprint()])
+    described = json.dumps(
+        [values, [members.start, members.stop], fingerprint, described_function(objective), code_fingerprint("training")]
+    )
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
@@ -250,9 +291,9 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def block_folder(config: Config) -> Path:
+def block_folder(config: Config, block: int) -> Path:
     """Where the weights and tables of a block lie."""
-    return run_folder(config.name) / "checkpoints" / f"block-{config.block or 0:03d}"
+    return run_folder(config.name) / "checkpoints" / f"block-{block:03d}"
 
 
 def save_weights(path: Path, parameters: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -293,19 +334,28 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
 # --- tables -----------------------------------------------------------------------------------------------------
 
 
-def columns(layers: int) -> list[str]:
-    """The columns of ``results``, for a hierarchy of so many layers."""
+def stage_columns(stage: str, layers: int) -> list[str]:
+    """The columns that a stage adds to ``results``, for a hierarchy of so many layers."""
     numbers = layer_numbers(layers)
     probed = [f"mu{number}" for number in numbers] + [f"z{layers}"]
-    return [
-        "dataset", "model", "seed", *(f"beta_{n}" for n in numbers), "epochs", "status",
-        "distortion", *(f"rate_{n}" for n in numbers), "rate", "elbo",
-        "train_distortion", *(f"train_rate_{n}" for n in numbers),
-        "psnr", "psnr_pooled",
-        "inception_score", "inception_score_std", "diversity", "sharpness",
-        f"mi_z{layers}", "accuracy_bound_mi", "accuracy_bound_rate",
-        *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
-    ]  # fmt: skip
+    return {
+        "training": [
+            "distortion", *(f"rate_{n}" for n in numbers), "rate", "elbo",
+            "train_distortion", *(f"train_rate_{n}" for n in numbers),
+        ],
+        "reconstruction": ["psnr", "psnr_pooled"],
+        "generation": ["inception_score", "inception_score_std", "diversity", "sharpness"],
+        "representation": [
+            f"mi_z{layers}", "accuracy_bound_mi", "accuracy_bound_rate",
+            *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
+        ],
+    }[stage]  # fmt: skip
+
+
+def columns(layers: int) -> list[str]:
+    """The columns of ``results``, for a hierarchy of so many layers."""
+    about = ["dataset", "model", "seed", *(f"beta_{n}" for n in layer_numbers(layers)), "epochs", "status"]
+    return about + [column for stage in STAGES for column in stage_columns(stage, layers)]
 
 
 def collect(run: str | Path) -> None:
@@ -313,7 +363,8 @@ def collect(run: str | Path) -> None:
     config, folder = load_config(run), run_folder(run)
     members = config.members()
     parts = {"training": [], "history": []}  # type: dict[str, list[pd.DataFrame]]
-    for path in sorted((folder / "checkpoints").glob("block-*")):
+    for block in range(config.blocks):
+        path = block_folder(config, block)
         for kind, tables in parts.items():
             if (path / f"{kind}.parquet").exists():
                 tables.append(pd.read_parquet(path / f"{kind}.parquet"))
@@ -324,7 +375,8 @@ def collect(run: str | Path) -> None:
         [{"member": i, "seed": m.seed, **dict(zip([f"beta_{n}" for n in numbers], m.betas, strict=True))}
          for i, m in enumerate(members)]
     )  # fmt: skip
-    training = described.merge(pd.concat(parts["training"]), on="member", how="left")
+    training = described.merge(pd.concat(parts["training"]), on="member", how="left", validate="one_to_one")
+    training = training.reindex(columns=[*described, "status", "diverged_epoch", *stage_columns("training", config.layers)])
     training["status"] = training["status"].fillna("missing")
     write_table(folder / "tables" / "training.parquet", training)
     write_table(folder / "history.parquet", described.merge(pd.concat(parts["history"]), on="member"))
@@ -333,8 +385,10 @@ def collect(run: str | Path) -> None:
 def join(run: str | Path) -> pd.DataFrame:
     """Join the stages' tables to ``results.parquet`` and ``results.csv``: one row a model, nulls where not computed."""
     config, folder = load_config(run), run_folder(run)
-    tables = [pd.read_parquet(folder / "tables" / f"{stage}.parquet") for stage in STAGES]
-    results = pd.concat([tables[0].drop(columns="member"), *tables[1:]], axis=1)
+    results = pd.read_parquet(folder / "tables" / "training.parquet")
+    for stage in STAGES[1:]:
+        table = pd.read_parquet(folder / "tables" / f"{stage}.parquet")
+        results = results.merge(table, on="member", how="left", validate="one_to_one")
     name = config.dataset if "/" not in config.dataset else Path(config.dataset).stem
     results = results.assign(dataset=name, model=config.model, epochs=config.epochs)
     results = results.reindex(columns=columns(config.layers))
@@ -345,15 +399,32 @@ def join(run: str | Path) -> pd.DataFrame:
 
 
 def load_results(run: str | Path) -> pd.DataFrame:
-    """The results of a run: one row a model, columns as in `columns`.
+    """The results of a run: one row a model, columns as in `columns`. Joined first if a stage is newer.
 
     Raises:
         InputError: when the run does not exist or was not evaluated yet.
     """
-    path = run_folder(run) / "results.parquet"
     load_config(run)
+    path = run_folder(run) / "results.parquet"
+    tables = [run_folder(run) / "tables" / f"{stage}.parquet" for stage in STAGES]
+    if all(table.exists() for table in tables):
+        if not path.exists() or path.stat().st_mtime < max(table.stat().st_mtime for table in tables):
+            join(run)
+    elif not path.exists():
+        missing = ", ".join(table.stem for table in tables if not table.exists())
+        raise InputError(f"run '{run}' has no results yet (missing: {missing}); ./run_all.sh or the notebooks make them")
+    return pd.read_parquet(path)
+
+
+def training_table(run: str | Path) -> pd.DataFrame:
+    """One row a model: betas, seed, status and terms.
+
+    Raises:
+        InputError: when nothing was trained yet.
+    """
+    path = run_folder(run) / "tables" / "training.parquet"
     if not path.exists():
-        raise InputError(f"run '{run}' has no results yet; ./run_all.sh makes them")
+        raise InputError(f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them")
     return pd.read_parquet(path)
 
 
@@ -365,7 +436,10 @@ def save_images(run: str | Path, stage: str, **arrays: Any) -> None:
 
 def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
     """What `save_images` wrote."""
-    with np.load(run_folder(run) / "images" / f"{stage}.npz") as file:
+    path = run_folder(run) / "images" / f"{stage}.npz"
+    if not path.exists():
+        raise InputError(f"run '{Path(run).name}' has no images of its {stage} yet; ./run_all.sh or the notebooks make them")
+    with np.load(path) as file:
         return {name: file[name] for name in file.files}
 
 

@@ -203,7 +203,7 @@ def test_mutual_information_in_matrix_form_equals_the_definition_pair_by_pair():
 def test_representation_of_a_model():
     torch.manual_seed(0)
     data, model = D.load("digits"), build("ghvae", (1, 28, 28))
-    scores = representation.evaluate(model, data.x_test, data.y_test, seed=0)
+    scores = representation.evaluate(model, data.x_test, data.y_test, 10, seed=0)
     assert set(scores) == {"mi_z2", "accuracy_bound_mi", "accuracy_bound_rate"} | {
         f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES
     }
@@ -214,7 +214,7 @@ def test_representation_of_a_model():
     for probe in representation.PROBES:
         assert scores[f"acc_z2_{probe}"] < scores["accuracy_bound_mi"] + error
     assert scores["accuracy_bound_mi"] < scores["accuracy_bound_rate"] + error
-    assert representation.evaluate(model, data.x_test, data.y_test, seed=0, jobs=2) == scores
+    assert representation.evaluate(model, data.x_test, data.y_test, 10, seed=0, jobs=2) == scores
 
 
 def test_mu_1_is_taken_at_a_sample_of_z_2(images):
@@ -230,7 +230,7 @@ def test_mu_1_is_taken_at_a_sample_of_z_2(images):
 
 def test_too_few_labels_to_learn_from_are_not_scored(images):
     model = build("ghvae", (1, 28, 28))
-    scores = representation.evaluate(model, images[:6], torch.tensor([0, 0, 0, 0, 0, 1]), seed=0)
+    scores = representation.evaluate(model, images[:6], torch.tensor([0, 0, 0, 0, 0, 1]), 2, seed=0)
     assert math.isnan(scores["acc_mu2_knn"])
 
 

@@ -24,9 +24,9 @@ def entropy_bound(distortion: npt.ArrayLike, rate: npt.ArrayLike) -> float:
     return float(np.nanmin(total))
 
 
-def label_probabilities(y: npt.ArrayLike) -> Array:
-    """Empirical class probabilities of labels 0 ... M-1."""
-    counts = np.bincount(np.asarray(y))
+def label_probabilities(y: npt.ArrayLike, classes: int) -> Array:
+    """Empirical probabilities of the M classes, of labels 0 ... M-1."""
+    counts = np.bincount(np.asarray(y), minlength=classes)
     return counts / counts.sum()
 
 

@@ -4,9 +4,10 @@ The paper takes ResNet-18 for SVHN and DenseNet-121 for CIFAR-10 (both here with
 first convolution and no max-pooling) and a small network for MNIST.
 """
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from hvae_core.data import Dataset, pixels
 from hvae_core.population import Purpose, generator
 from hvae_core.progress import track
-from hvae_core.store import locked, output_root, save_weights
+from hvae_core.store import code_fingerprint, locked, output_root, save_weights
 
 BATCH = 128
 
@@ -94,10 +95,11 @@ def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0) -> C
     architecture = architecture_for(data)
     epochs = epochs or default_epochs(architecture, len(data.x_train))
     device = data.x_train.device
-    name = f"{data.name}-{architecture}-{data.fingerprint[:12]}-epochs{epochs}-seed{seed}.safetensors"
-    path = output_root() / "runs" / ".classifiers" / Path(name).name
-    with torch.random.fork_rng(devices=[]), locked(path.with_suffix(".lock")):
-        torch.set_rng_state(generator(seed, Purpose.WEIGHTS).get_state())
+    described = [data.fingerprint, epochs, seed, code_fingerprint("generation")]
+    key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+    path = output_root() / "runs" / ".classifiers" / f"{data.name}-{architecture}-{key}.safetensors"
+    with torch.random.fork_rng(), locked(path.with_suffix(".lock")):
+        torch.manual_seed(generator(seed, Purpose.WEIGHTS).initial_seed())  # of all devices: dropout draws on its own
         model = ARCHITECTURES[architecture](data.image_shape, data.num_classes).to(device)
         try:
             with safe_open(path, "pt") as file:

@@ -73,7 +73,7 @@ def mutual_information(q: Gaussian, z: Tensor, y: Tensor, rows: int = 500) -> fl
     return total / len(z)
 
 
-def probes(classes: int) -> dict[str, ClassifierMixin]:
+def probes() -> dict[str, ClassifierMixin]:
     """The paper's four classifiers, with scikit-learn's settings, on unscaled features.
 
     The linear SVM is liblinear's in the primal, the fastest setting for more images than dimensions.
@@ -95,7 +95,7 @@ def _score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
         return float(probe.fit(features[train], y[train]).score(features[test], y[test]))
 
 
-def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, seed: int, jobs: int = 1) -> dict[str, float]:
+def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: int, jobs: int = 1) -> dict[str, float]:
     """I_q(y; z_L), its accuracy bounds (Eq. 11), and the four probes on mu_L ... mu_1 and on a sample of z_L.
 
     ``accuracy_bound_mi`` is f^{-1}(I_q(y; z_L)), ``accuracy_bound_rate`` is f^{-1}(R(z_L)); both bound the probes
@@ -103,7 +103,8 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, seed: int, jobs: int 
 
     Arguments:
         x: labelled test images, ``(images, C, H, W)`` uint8.
-        y: their labels.
+        y: their labels, 0 ... M-1.
+        classes: M >= 2, of the data set; a class may be absent from these images.
         jobs: processes for the probes.
     """
     layers, z = posteriors(model, x, seed)
@@ -111,13 +112,13 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, seed: int, jobs: int 
     information = mutual_information(layers[0], z, y)
     labels = y.cpu().numpy()
     bounds = accuracy_bound(
-        [information, kl(layers[0], model.prior([])).mean().item()], label_probabilities(labels)
+        [information, kl(layers[0], model.prior([])).mean().item()], label_probabilities(labels, classes)
     )
     features = {f"mu{n}": q.mean for n, q in zip(layer_numbers(top), layers, strict=True)} | {f"z{top}": z}
     tasks = {
         f"acc_{latent}_{name}": (probe, values.cpu().numpy())
         for latent, values in features.items()
-        for name, probe in probes(len(np.unique(labels))).items()
+        for name, probe in probes().items()
     }
     scores = Parallel(n_jobs=jobs)(delayed(_score)(probe, values, labels) for probe, values in tasks.values())
     return {

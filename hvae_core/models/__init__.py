@@ -1,5 +1,6 @@
 """The architectures, by name. One file each; what the paper's two share is in `layers`."""
 
+import inspect
 from typing import Any
 
 import pandas as pd
@@ -35,13 +36,15 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> Hier
     """
     if model not in MODELS:
         raise InputError(f"model: no model is called {model!r}; there are {', '.join(MODELS)}")
-    if tuple(image_shape) not in SIZES:
+    shape: Any = tuple(image_shape)
+    if shape not in SIZES:
         allowed = " and ".join("x".join(map(str, shape)) for shape in SIZES)
         raise InputError(f"model {model}: images of {'x'.join(map(str, image_shape))}; it is made for {allowed}")
-    try:
-        return MODELS[model](image_shape, **options)
-    except TypeError as error:
-        raise InputError(f"model {model}: {error}; its only option is sigma_x") from None
+    allowed_options = list(inspect.signature(MODELS[model]).parameters)[1:]
+    for name in options:
+        if name not in allowed_options:
+            raise InputError(f"model {model}: no option is called {name!r}; there are {', '.join(allowed_options)}")
+    return MODELS[model](shape, **options)
 
 
 def describe(layer: nn.Module) -> str:
