@@ -11,6 +11,7 @@ import torch
 from conftest import Chain, grid
 
 from hvae_core import population as engine
+from hvae_core import store
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import build
@@ -145,30 +146,46 @@ def test_the_objective_is_the_readers_to_change(images):
 # --- resuming ---------------------------------------------------------------------------------------------------
 
 
-def _train_small(folder, checkpoint_every=0.0):
+def _train_small(folder, slow_disk=False):
     torch.set_num_threads(1)
-    engine.CHECKPOINT_EVERY_S = checkpoint_every
+    engine.CHECKPOINT_EVERY_S = 0.0
+    if slow_disk:  # so that kills fall into the writing of a checkpoint, too
+
+        def save_in_halves(tensors, path, metadata, save=store.save_file):
+            save(tensors, path, metadata)
+            whole = path.read_bytes()
+            path.write_bytes(whole[: len(whole) // 2])
+            time.sleep(0.01)
+            path.write_bytes(whole)
+
+        store.save_file = save_in_halves
     x = (torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
     checkpoints = Checkpoints(folder, "small") if folder else None
     members = [Member((b2, b1), seed) for b2 in (0.1, 10.0) for b1 in (0.1, 10.0) for seed in (0, 1)]
-    return train(lambda: Chain(2), members, x, epochs=40, batch_size=16, checkpoints=checkpoints)
+    return train(lambda: Chain(2), members, x, epochs=60, batch_size=16, checkpoints=checkpoints)
 
 
 def test_killed_at_twenty_random_moments_and_resumed_is_as_if_uninterrupted(tmp_path):
     """SIGKILL, also in the middle of writing a checkpoint; after each, every checkpoint left behind is whole."""
     expected = _train_small(None)
-    context, moments = multiprocessing.get_context("fork"), random.Random(0)
+    context, moments, epochs = multiprocessing.get_context("fork"), random.Random(0), [0]
     for _ in range(20):
-        process = context.Process(target=_train_small, args=(tmp_path,))
+        process = context.Process(target=_train_small, args=(tmp_path, True))
         process.start()
-        time.sleep(moments.uniform(0.02, 0.35))
+        wanted = epochs[-1] + moments.randint(0, 4)  # epochs to wait for, and then a moment within one
+        while process.is_alive() and wanted > epochs[-1] and not (tmp_path / f"epoch-{wanted:06d}.safetensors").exists():
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.03))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
+        assert process.exitcode == -signal.SIGKILL, "it was not over yet"
         files = sorted(tmp_path.glob("epoch-*.safetensors"))
         assert len(files) <= 3, "two are kept, and one more for a moment"
-        if files:
-            epoch, _ = Checkpoints(tmp_path, "small").load(torch.device("cpu"))
-            assert epoch == int(files[-1].stem.split("-")[1]), "the newest is readable"
+        state = Checkpoints(tmp_path, "small").load(torch.device("cpu"))
+        epochs.append(state[0] if state else 0)
+        assert not files or epochs[-1] == int(files[-1].stem.split("-")[1]), "the newest is readable"
+    assert epochs == sorted(epochs)
+    assert len(set(epochs)) > 8, "kills and resumes alternate with progress"
     resumed = _train_small(tmp_path)
     for name, value in expected.parameters.items():
         assert torch.equal(value, resumed.parameters[name]), name

@@ -43,15 +43,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file"
     store.write_text(path, "whole")
     with pytest.raises(ZeroDivisionError), store.whole_file(path) as part:
-        part.write_text("ha")
-        raise ZeroDivisionError
+        part.write_text(f"ha{1 // 0}")
     assert path.read_text() == "whole"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file where a folder should be")
-    with pytest.raises(InputError, match="cannot write .*runs"):
+    with pytest.raises(InputError, match=r"cannot write .*runs"):
         store.write_text(tmp_path / "runs" / "quick" / "config.yaml", "")
 
 
@@ -98,7 +97,7 @@ def test_a_finished_block_is_trained_anew_only_for_a_reason(trained, capsys, mon
     def other(terms, betas):
         return lagrangian(terms, betas) + 1
 
-    with pytest.raises(BaseException, match="^trained$"):
+    with pytest.raises(BaseException, match=r"^trained$"):
         stages.train_members(config, data.first(39))
     with pytest.raises(InputError, match="another objective"):
         stages.train_members(config, data, other)
@@ -171,10 +170,10 @@ def test_a_diverged_model_keeps_its_row_and_is_not_evaluated(output):
     store.collect("ill")
     seeds = []
     for stage in store.STAGES[1:]:
-        stages.evaluate(config, stage, lambda model, seed: seeds.append(seed) or {"psnr": 1.0} if stage == "reconstruction" else {})
+        stages.evaluate(config, stage, lambda model, seed: seeds.append(seed) or {})
     results = store.join("ill")
     assert results["status"].tolist() == ["ok", "ok", "diverged", "diverged"]
-    assert results["psnr"].isna().tolist() == [False, False, True, True]
+    assert seeds == [0, 0] * 3, "only the two that are well are evaluated"
     assert results["distortion"].isna().tolist() == [False, False, True, True]
     table = pd.read_parquet(store.run_folder("ill") / "tables" / "training.parquet")
     assert table["diverged_epoch"].tolist()[2:] == [1, 1]
