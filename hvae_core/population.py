@@ -115,12 +115,13 @@ class _Chunk:
         )  # fmt: skip
 
     def step(self, x: Tensor, noise: list[Tensor], factor: float, objective: Objective) -> Tensor:
-        """One update of every member of the chunk; returns the batch sums of their terms, ``(members, 1 + L)``."""
+        """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
 
         def loss(parameters: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
             terms: Terms = functional_call(self.model, parameters, (x, noise))
-            sums = torch.cat([terms.distortion.sum(0, keepdim=True), terms.rates.sum(0)])
-            return objective(terms, betas), sums.detach()
+            value = objective(terms, betas)
+            sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
+            return value, sums.detach()
 
         betas = self.betas * factor
         self.optimiser.zero_grad()
@@ -223,7 +224,7 @@ def train(
     saved = time.monotonic()
     with track(label, epochs, f"epochs of {_plural(count, 'model')}", done) as progress:
         while done < epochs:
-            sums = torch.zeros(count, 1 + layers, dtype=torch.float64, device=x.device)
+            sums = torch.zeros(count, 2 + layers, dtype=torch.float64, device=x.device)
             orders = {seed: torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done)) for seed in seeds}
             noises = {seed: generator(seed, Purpose.NOISE, done, x.device) for seed in seeds}
             for batch in range(batches):
@@ -242,7 +243,7 @@ def train(
             means = (sums / len(x)).float().cpu()
             frozen = diverged > 0
             diverged[~frozen & ~means.isfinite().all(1)] = done
-            history[:, done - 1] = torch.where(frozen[:, None], torch.nan, means)
+            history[:, done - 1] = torch.where(frozen[:, None], torch.nan, means[:, 1:])
             for part in list(chunks):  # who has just diverged is computed no more
                 well = [i for i in part.indices if not diverged[i]]
                 if 0 < len(well) < len(part.indices):
@@ -293,10 +294,13 @@ def _step(part: _Chunk, chunks: list[_Chunk], x: Tensor, noise: list[Tensor], fa
 
 
 def _note(sums: Tensor, images: int, diverged: Tensor) -> str:
-    """Mean terms of the members that are well."""
+    """Mean loss and terms of the members that are well."""
     means = sums[(diverged == 0).to(sums.device)] / images
-    note = f"mean D {means[:, 0].mean():.1f}, R {means[:, 1:].sum(1).mean():.1f}" if len(means) else "no model left"
+    if not len(means):
+        return "no model left"
+    loss, distortion, *rates = means.mean(0).tolist()
     lost = int((diverged > 0).sum())
+    note = f"mean loss {loss:.1f} (D {distortion:.1f}, R {sum(rates):.1f})"
     return note + (f", {_plural(lost, 'model')} diverged" if lost else "")
 
 

@@ -38,5 +38,5 @@ def test_in_a_batch_training_writes_members_epochs_and_terms_to_its_file(tmp_pat
     train(lambda: build("ghvae", (1, 28, 28)), [Member((1.0, 1.0), 0), Member((2.0, 1.0), 0)], x, epochs=2)
     status = json.loads((tmp_path / "status.json").read_text())
     line = progress.describe(status)
-    assert line.startswith("training: 2/2 epochs of 2 models, mean D ")
-    assert ", R " in line
+    assert line.startswith("training: 2/2 epochs of 2 models, mean loss ")
+    assert "(D " in line
