@@ -324,7 +324,7 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
             metadata = file.metadata()
             start, stop = json.loads(metadata["members"])
             if start <= index < stop:
-                weights = {name: file.get_slice(name)[index - start] for name in file.keys()}  # noqa: SIM118
+                weights = {name: file.get_slice(name)[index - start] for name in file.keys()}  # noqa: SIM118  # not a dict: it cannot be iterated itself
                 model = build(config.model, tuple(json.loads(metadata["image_shape"])), sigma_x=config.sigma_x)
                 model.load_state_dict(weights, strict=False)
                 return model.requires_grad_(False).eval().to(device)

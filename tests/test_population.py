@@ -19,7 +19,11 @@ from hvae_core.objective import lagrangian
 from hvae_core.population import Purpose, generator, initial_weights, train
 from hvae_core.store import Checkpoints
 
-MAKE = lambda: build("ghvae", (1, 28, 28))  # noqa: E731
+
+def MAKE():
+    return build("ghvae", (1, 28, 28))
+
+
 GRID = grid(0.1, 1.0, 10.0)
 SETTINGS = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
 
