@@ -11,26 +11,28 @@ from pathlib import Path
 
 HERE = Path(workflow.basedir)
 sys.path.insert(0, str(HERE))
-from hvae_core.config import CODE  # the modules behind each stage
+from hvae_core.config import NOTEBOOKS, Config
 
 RUN = f"runs/{config['run']}"
 FIGURES = f"figures/{config['run']}"
-BLOCKS = yaml.safe_load(Path(RUN, "config.yaml").read_text())["blocks"]
-STAGES = ["reconstruction", "generation", "representation"]
-NUMBER = {"reconstruction": 20, "generation": 30, "representation": 40}
+CONFIG = Config.make(yaml.safe_load(Path(RUN, "config.yaml").read_text()))
+KIND, BLOCKS = CONFIG.kind, CONFIG.blocks
+TABLES = expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *KIND.stages])
+# Stages that keep images to look at.
+SHOWN = [stage for stage in ("reconstruction", "generation", "likelihood") if stage in KIND.stages]
+DRAWN = [*expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.figures, kind=["pdf", "png", "json"]),
+         *expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.tables, kind=["csv", "md", "json"])]
 JOB = f"python -m hvae_core.batch {config['run']}"
 
 
 def modules(stage):
-    return [str(HERE / "hvae_core" / f"{name.replace('.', '/')}.py") for name in CODE[stage]]
+    return [str(HERE / "hvae_core" / f"{name.replace('.', '/')}.py") for name in KIND.code[stage]]
 
 
 rule all:
     input:
-        expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *STAGES]),
-        f"{RUN}/history.parquet", f"{RUN}/results.parquet", f"{RUN}/results.csv",
-        expand(f"{FIGURES}/fig{{n}}.{{kind}}", n=[1, 3, 4, 5, 6, 7, 8, 9], kind=["pdf", "png", "json"]),
-        expand(f"{FIGURES}/table{{n}}.{{kind}}", n=[1, 2, 3], kind=["csv", "md", "json"]),
+        [*TABLES, f"{RUN}/history.parquet"] if KIND.stages else [],
+        f"{RUN}/results.parquet", f"{RUN}/results.csv", DRAWN,
 
 
 rule train:
@@ -56,46 +58,57 @@ rule collect:
         "{JOB} collect"
 
 
-for stage in STAGES:
+for stage in KIND.stages:
 
     rule:
         name:
             stage
         input:
-            HERE / f"notebooks/{NUMBER[stage]}_{stage}.ipynb",
+            HERE / f"notebooks/{NOTEBOOKS[stage]}.ipynb",
             modules(stage),
             f"{RUN}/tables/training.parquet",
         output:
             f"{RUN}/tables/{stage}.parquet",
-            [f"{RUN}/images/{stage}.npz"] if stage != "representation" else [],
+            [f"{RUN}/images/{stage}.npz"] if stage in SHOWN else [],
         params:
-            notebook=f"{NUMBER[stage]}_{stage}",
-            # The classifiers on the latents are the heaviest part: they may use what cores the others leave.
-            jobs=workflow.cores if stage == "representation" else 1,
+            notebook=NOTEBOOKS[stage],
+            # The heaviest stages evaluate several models at once.
+            jobs=workflow.cores if stage in ("representation", "likelihood") else 1,
         resources:
             gpu=1,
         shell:
             "{JOB} {params.notebook} --jobs {params.jobs}"
 
 
-rule join:
-    input:
-        expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *STAGES]),
-    output:
-        f"{RUN}/results.parquet",
-        f"{RUN}/results.csv",
-    shell:
-        "{JOB} join"
+if KIND.stages:
 
+    rule join:
+        input:
+            TABLES,
+        output:
+            f"{RUN}/results.parquet",
+            f"{RUN}/results.csv",
+        shell:
+            "{JOB} join"
 
-rule figures:
-    input:
-        HERE / "notebooks/50_figures.ipynb",
-        [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")], HERE / "hvae_core/frontier.py",
-        f"{RUN}/results.parquet",
-        f"{RUN}/images/reconstruction.npz", f"{RUN}/images/generation.npz",
-    output:
-        expand(f"{FIGURES}/fig{{n}}.{{kind}}", n=[1, 3, 4, 5, 6, 7, 8, 9], kind=["pdf", "png", "json"]),
-        expand(f"{FIGURES}/table{{n}}.{{kind}}", n=[1, 2, 3], kind=["csv", "md", "json"]),
-    shell:
-        "{JOB} 50_figures"
+    rule figures:
+        input:
+            HERE / f"notebooks/{KIND.notebook}.ipynb",
+            [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")], HERE / "hvae_core/frontier.py",
+            f"{RUN}/results.parquet",
+            [f"{RUN}/images/{stage}.npz" for stage in SHOWN],
+        output:
+            DRAWN,
+        shell:
+            "{JOB} {KIND.notebook}"
+
+else:
+
+    rule whole:  # one notebook trains, evaluates and draws
+        input:
+            HERE / f"notebooks/{KIND.notebook}.ipynb", modules("training"), HERE / "hvae_core/figures/toy.py",
+            f"{RUN}/config.yaml",
+        output:
+            f"{RUN}/results.parquet", f"{RUN}/results.csv", DRAWN,
+        shell:
+            "{JOB} {KIND.notebook}"

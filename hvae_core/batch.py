@@ -79,7 +79,11 @@ def list_profiles() -> None:
         config = Config.make({"name": name, **read_yaml(ROOT / "profiles" / f"{name}.yaml")}, source=f"profile {name}")
         text = (ROOT / "profiles" / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
         count = len(config.members())
-        print(f"{name:16} {count:4} models, {config.epochs:3} epochs of {config.dataset}, {config.model}. {text}")
+        print(f"{name:16} {count:4} models, {config.epochs:3} epochs of {config.dataset}, {_named(config)}. {text}")
+
+
+def _named(config: Config) -> str:
+    return config.models[0] if len(config.models) == 1 else f"{len(config.models)} families"
 
 
 def run(config: Config, cores: int, dry_run: bool = False) -> int:
@@ -96,7 +100,7 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
         return 0
     stages.device(config)
     data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
-    print(f"{config.name}: {len(config.members())} models {config.model}, {config.epochs} epochs of {data.name} "
+    print(f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {data.name} "
           f"({len(data.x_train):,} training and {len(data.x_test):,} test images)", flush=True)  # fmt: skip
     for note in data.notes:
         print(f"  data: {note}", flush=True)
@@ -188,11 +192,13 @@ def outputs(config: Config) -> list[Path]:
     from hvae_core import store
 
     run, figures = store.run_folder(config.name), store.figure_folder(config.name)
-    names = [f"fig{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 8, 9) for kind in ("pdf", "png", "json")]
-    names += [f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "json")]
-    tables = [run / "tables" / f"{stage}.parquet" for stage in store.STAGES]
-    return [run / "config.yaml", run / "provenance.json", *tables, run / "results.parquet", run / "results.csv", run / "history.parquet",
-            *(figures / name for name in names)]  # fmt: skip
+    made = config.kind
+    names = [f"{name}.{kind}" for name in made.figures for kind in ("pdf", "png", "json")]
+    names += [f"{name}.{kind}" for name in made.tables for kind in ("csv", "md", "json")]
+    files = [run / "config.yaml", run / "provenance.json", run / "results.parquet", run / "results.csv"]
+    if made.stages:
+        files += [run / "history.parquet", *(run / "tables" / f"{stage}.parquet" for stage in ("training", *made.stages))]
+    return [*files, *(figures / name for name in names)]
 
 
 def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:

@@ -15,23 +15,60 @@ from hvae_core.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
 
-# The modules of `hvae_core` that a stage's results are computed by. When what they do changes, the stage is out of date.
-_MODELS = ("terms", "models.distributions", "models.hierarchy", "models.layers", "models.ghvae", "models.lvae")
-CODE = {
-    "training": (*_MODELS, "objective", "population"),
-    "reconstruction": ("evaluation.reconstruction",),
-    "generation": ("evaluation.generation", "evaluation.classifier"),
-    "representation": ("evaluation.representation", "evaluation.bounds"),
-}
+_EVERY_MODEL = ("terms", "models.distributions", "models.hierarchy")
+_TRAINING = ("objective", "population")
+
+
+class Kind(NamedTuple):
+    """What is made of a run, by the kind of its models. Batch, store and Snakefile read it here.
+
+    Attributes:
+        stages: each makes a table, in the notebook of that name.
+        figures, tables: what `notebook` draws.
+        code: the modules of `hvae_core` that a stage's results are computed by. When what they do changes, the stage
+            is out of date.
+    """
+
+    stages: tuple[str, ...]
+    notebook: str
+    figures: tuple[str, ...]
+    tables: tuple[str, ...]
+    code: dict[str, tuple[str, ...]]
+
+
+KINDS = {
+    "hierarchical": Kind(  # Paper A
+        ("reconstruction", "generation", "representation"), "50_figures",
+        tuple(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)), ("table1", "table2", "table3"),
+        {
+            "training": (*_EVERY_MODEL, "models.layers", "models.ghvae", "models.lvae", *_TRAINING),
+            "reconstruction": ("evaluation.reconstruction",),
+            "generation": ("evaluation.generation", "evaluation.classifier"),
+            "representation": ("evaluation.representation", "evaluation.bounds"),
+        },
+    ),
+    "families": Kind(  # Paper B, Appendix F
+        ("likelihood",), "60_rate_distortion", ("b_fig3", "b_fig4"), ("b_table1",),
+        {
+            "training": (*_EVERY_MODEL, "models.flows", "models.families", *_TRAINING),
+            "likelihood": ("evaluation.likelihood",),
+        },
+    ),
+    "toy": Kind((), "70_toy", ("b_fig2",), (), {"training": (*_EVERY_MODEL, "models.toy", *_TRAINING)}),  # Paper B, Appendix E
+}  # fmt: skip
+NOTEBOOKS = {"reconstruction": "20_reconstruction", "generation": "30_generation",
+             "representation": "40_representation", "likelihood": "45_likelihood"}  # fmt: skip
 
 Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Member(NamedTuple):
-    """One model of a population: its betas, top layer first, and its seed."""
+    """One model of a population: its betas, top layer first, and its seed; and its name in a run of several models."""
 
     betas: tuple[float, ...]
     seed: int
+    model: str = ""
 
 
 class BetaRange(BaseModel):
@@ -83,8 +120,12 @@ class Config(BaseModel):
     """Use only the first so many training images; null: all."""
     test_images: Annotated[int, Field(ge=1)] | None = None
     """Use only the first so many test images; null: all."""
-    model: str = "ghvae"
-    """ghvae or lvae."""
+    model: str | Annotated[list[str], Field(min_length=1)] = "ghvae"
+    """ghvae or lvae (Paper A); a family of Paper B, such as "-+v", or a list of families; toy."""
+    width: Share = 1.0
+    """Factor on the layers' widths (families only)."""
+    pseudo_inputs: Annotated[int, Field(ge=1)] = 500
+    """Of the VampPrior (families ending in v)."""
     sigma_x: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.71
     """Standard deviation of the Gaussian likelihood (32x32x3 images only)."""
     betas: BetaRange | Annotated[list[Beta], Field(min_length=1)] | Annotated[
@@ -96,12 +137,18 @@ class Config(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = 200
     batch_size: Annotated[int, Field(ge=1)] = 256
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-4
+    schedule: Literal["constant", "two-phase"] = "constant"
+    """two-phase: the learning rate stays for half of the steps, then falls linearly to 0 (Paper B)."""
+    normalise_gradients: bool = False
+    """Divide the gradient of each parameter tensor by its norm before Adam (Paper B)."""
     warm_up: Annotated[float, Field(ge=0, le=1)] | None = None
     """The fraction of training over which all betas rise from 0; null: 0.2 for lvae, none for ghvae."""
     generated_samples: Annotated[int, Field(ge=10)] = 10_000
     """Images generated a model for the Inception Score."""
     classifier_epochs: Annotated[int, Field(ge=1)] | None = None
     """Training of the classifier behind the Inception Score; null: as its architecture needs."""
+    likelihood_images: Annotated[int, Field(ge=1)] | None = None
+    """Test images for the 500-sample bound on the likelihood (families only); null: all."""
     blocks: Annotated[int, Field(ge=1)] = 1
     """The grid is trained in so many notebook executions, in parallel as cores or GPUs allow; no result depends on it."""
     block: Annotated[int, Field(ge=0)] | None = None
@@ -120,10 +167,15 @@ class Config(BaseModel):
     def consistent(self) -> "Config":
         from hvae_core.models import LAYERS
 
-        if self.model not in LAYERS:
-            raise ValueError(f"model: no model is called '{self.model}'; there are {', '.join(LAYERS)}")
+        for name in self.models:
+            if name not in LAYERS:
+                raise ValueError(f"model: no model is called '{name}'; there are {', '.join(LAYERS)}")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("model: a model stands there twice; use seeds for several of a kind")
+        if len({_kind(name) for name in self.models}) > 1 or (len(self.models) > 1 and _kind(self.models[0]) != "families"):
+            raise ValueError(f"model: {', '.join(self.models)} make no run together; only families of Paper B do")
         if isinstance(self.betas, list) and isinstance(self.betas[0], list) and len(self.betas) != self.layers:
-            raise ValueError(f"betas: {len(self.betas)} lists for the {self.layers} layers of {self.model}")
+            raise ValueError(f"betas: {len(self.betas)} lists for the {self.layers} layers of {self.models[0]}")
         if len(self.members()) < self.blocks:
             object.__setattr__(self, "blocks", len(self.members()))
         if self.block is not None and self.block >= self.blocks:
@@ -133,18 +185,38 @@ class Config(BaseModel):
         return self
 
     @property
+    def models(self) -> list[str]:
+        """The names of the models, also where it is one."""
+        return [self.model] if isinstance(self.model, str) else self.model
+
+    @property
+    def kind(self) -> Kind:
+        """What is made of the run."""
+        return KINDS[_kind(self.models[0])]
+
+    @property
     def layers(self) -> int:
         """L."""
         from hvae_core.models import LAYERS
 
-        return LAYERS[self.model]
+        return LAYERS[self.models[0]]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `hvae_core.models.build` that these models have."""
+        return {
+            "hierarchical": {"sigma_x": self.sigma_x},
+            "families": {"width": self.width, "pseudo_inputs": self.pseudo_inputs},
+            "toy": {},
+        }[_kind(self.models[0])]
 
     def members(self) -> list[Member]:
-        """Every model of the run, in the order of all its tables: by seed, then by betas, top layer slowest."""
+        """Every model of the run, in the order of all its tables: by name, seed, then betas, top layer slowest."""
         betas = self.betas.values() if isinstance(self.betas, BetaRange) else self.betas
         layers: list[Any] = betas if isinstance(betas[0], list) else [betas] * self.layers
         return [
-            Member(tuple(point), seed)
+            Member(tuple(point), seed, name)
+            for name in self.models
             for seed in range(self.seeds)
             for point in itertools.product(*layers)
         ]  # fmt: skip
@@ -186,6 +258,10 @@ class Config(BaseModel):
     def from_parameters(cls, namespace: Mapping[str, Any]) -> "Config":
         """The configuration in a notebook's parameters cell: ``Config.from_parameters(globals())``."""
         return cls.make({key: namespace[key] for key in cls.model_fields}, source="parameters cell")
+
+
+def _kind(model: str) -> str:
+    return {"ghvae": "hierarchical", "lvae": "hierarchical", "toy": "toy"}.get(model, "families")
 
 
 def _first_line(error: ValidationError) -> str:

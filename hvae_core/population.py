@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -101,18 +102,49 @@ class Population:
         return model.requires_grad_(False).eval()
 
 
+class _How(NamedTuple):
+    """How one update is made, the same for all members."""
+
+    objective: Objective
+    factor: float  # on the betas: the warm-up
+    learning_rate: float
+    normalise_gradients: bool
+
+
+def normalise(gradient: Tensor | None) -> None:
+    """Divide the stacked gradients of a parameter, ``(members, *shape)``, by their norms, in place.
+
+    Each member's gradient of each parameter tensor has norm 1 then (Paper B, Appendix F.4: Adam with normalised
+    gradients, Yu et al. 2017). A gradient of zeros stays.
+    """
+    if gradient is not None:
+        norms = gradient.reshape(len(gradient), -1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+        gradient /= norms.view(-1, *[1] * (gradient.ndim - 1))
+
+
+def scheduled(schedule: str, step: int, steps: int) -> float:
+    """The factor on the learning rate at 0-based ``step`` of ``steps``.
+
+    ``constant``: always 1. ``two-phase``: 1 for the first half, then linearly towards 0 (Paper B, Appendix F.4).
+
+    Example:
+        >>> [scheduled("two-phase", step, 10) for step in (0, 4, 5, 9)]
+        [1.0, 1.0, 1.0, 0.2]
+    """
+    return 1.0 if schedule == "constant" else min(1.0, 2 * (steps - step) / steps)
+
+
 class _Chunk:
     """Members with one seed that are computed together, and their optimiser."""
 
     def __init__(self, model: HierarchicalVAE, indices: list[int], members: list[Member],
-                 parameters: dict[str, Tensor], moments: dict[str, Tensor], step: int,
-                 learning_rate: float) -> None:  # fmt: skip
-        self.model, self.indices, self.members, self.learning_rate = model, indices, members, learning_rate
+                 parameters: dict[str, Tensor], moments: dict[str, Tensor], step: int) -> None:  # fmt: skip
+        self.model, self.indices, self.members = model, indices, members
         self.seed = members[0].seed
         self.parameters = {name: value.clone().requires_grad_() for name, value in parameters.items()}
         device = next(iter(parameters.values())).device
         self.betas = torch.tensor([member.betas for member in members], device=device)
-        self.optimiser = torch.optim.Adam(self.parameters.values(), learning_rate, fused=True)
+        self.optimiser = torch.optim.Adam(self.parameters.values(), fused=True)
         for name, parameter in self.parameters.items():
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(step), device=device),
@@ -127,19 +159,19 @@ class _Chunk:
         return _Chunk(
             self.model, indices, [self.members[row] for row in rows],
             {name: value.detach()[rows] for name, value in self.parameters.items()},
-            {name: value[rows] for name, value in self.moments().items()}, step, self.learning_rate,
+            {name: value[rows] for name, value in self.moments().items()}, step,
         )  # fmt: skip
 
-    def step(self, x: Tensor, noise: list[Tensor], factor: float, objective: Objective) -> Tensor:
+    def step(self, x: Tensor, noise: list[Tensor], how: "_How") -> Tensor:
         """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
 
         def loss(parameters: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
             terms: Terms = functional_call(self.model, parameters, (x, noise))
-            value = objective(terms, betas)
+            value = how.objective(terms, betas)
             sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
             return value, sums.detach()
 
-        betas = self.betas * factor
+        betas = self.betas * how.factor
         self.optimiser.zero_grad()
         if len(self.indices) == 1:
             total, sums = loss({name: value.squeeze(0) for name, value in self.parameters.items()}, betas[0])
@@ -148,6 +180,10 @@ class _Chunk:
             losses, sums = vmap(loss)(self.parameters, betas)
             total = losses.sum()
         total.backward()
+        if how.normalise_gradients:
+            for parameter in self.parameters.values():
+                normalise(parameter.grad)
+        self.optimiser.param_groups[0]["lr"] = how.learning_rate
         self.optimiser.step()
         return sums
 
@@ -169,6 +205,8 @@ def train(
     batch_size: int = 256,
     learning_rate: float = 3e-4,
     warm_up_fraction: float = 0.0,
+    schedule: str = "constant",
+    normalise_gradients: bool = False,
     objective: Objective = lagrangian,
     checkpoints: Checkpoints | None = None,
     chunk: int | None = None,
@@ -181,6 +219,8 @@ def train(
         members: betas and seed of each model.
         x: ``(images, C, H, W)`` uint8, on the device to train on.
         warm_up_fraction: over this fraction of the steps all betas rise from 0.
+        schedule: of the learning rate, ``constant`` or ``two-phase``; see `scheduled`.
+        normalise_gradients: give each gradient norm 1 before Adam; see `normalise`.
         objective: any ``f(terms, betas) -> scalar``; see `hvae_core.objective`.
         checkpoints: where to keep the state; training continues from what is there.
         chunk: members computed together; None chooses by the device. Out of memory halves it.
@@ -225,7 +265,6 @@ def train(
             {name: value[part] for name, value in population.parameters.items()},
             {name: value[part] for name, value in moments.items()},
             done * batches,
-            learning_rate,
         )
         for part in _split(population.members, chunk)
     ]
@@ -246,14 +285,16 @@ def train(
             orders = {seed: torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done)) for seed in seeds}
             noises = {seed: generator(seed, Purpose.NOISE, done, x.device) for seed in seeds}
             for batch in range(batches):
-                factor = warm_up(done * batches + batch, epochs * batches, warm_up_fraction)
+                now = done * batches + batch, epochs * batches
+                how = _How(objective, warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
+                           normalise_gradients)  # fmt: skip
                 for seed in seeds:
                     order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
                     images, noise = pixels(x[order]), population.model.noise(len(order), noises[seed])
                     for part in [part for part in chunks if part.seed == seed]:
                         if all(diverged[part.indices] > 0):
                             continue
-                        for piece, result in _step(part, chunks, images, noise, factor, objective):
+                        for piece, result in _step(part, chunks, images, noise, how):
                             sums[piece.indices] += result
                 seen = min((batch + 1) * batch_size, len(x))
                 progress.update(done + (batch + 1) / batches, partial(_note, sums, seen, diverged))
@@ -290,11 +331,11 @@ def _split(members: Sequence[Member], size: int) -> list[list[int]]:
     return chunks
 
 
-def _step(part: _Chunk, chunks: list[_Chunk], x: Tensor, noise: list[Tensor], factor: float,
-          objective: Objective) -> Iterator[tuple[_Chunk, Tensor]]:  # fmt: skip
+def _step(part: _Chunk, chunks: list[_Chunk], x: Tensor, noise: list[Tensor],
+          how: _How) -> Iterator[tuple[_Chunk, Tensor]]:  # fmt: skip
     """One update of a chunk. Out of memory splits it in two, in ``chunks`` too, and goes on."""
     try:
-        yield part, part.step(x, noise, factor, objective)
+        yield part, part.step(x, noise, how)
         return
     except torch.OutOfMemoryError:
         if len(part.indices) == 1:
@@ -308,7 +349,7 @@ def _step(part: _Chunk, chunks: list[_Chunk], x: Tensor, noise: list[Tensor], fa
     del part
     torch.cuda.empty_cache()
     for piece in halves:
-        yield from _step(piece, chunks, x, noise, factor, objective)
+        yield from _step(piece, chunks, x, noise, how)
 
 
 def _note(sums: Tensor, images: int, diverged: Tensor) -> str:

@@ -7,26 +7,29 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
 from hvae_core.config import Config
 from hvae_core.data import Dataset, load
 from hvae_core.errors import InputError
-from hvae_core.evaluation import generation, reconstruction, representation
+from hvae_core.evaluation import generation, likelihood, reconstruction, representation
 from hvae_core.evaluation.bounds import label_probabilities
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import HierarchicalVAE, build
 from hvae_core.objective import Objective, lagrangian
-from hvae_core.population import train
+from hvae_core.population import Population, train
 from hvae_core.progress import track
 from hvae_core.terms import layer_numbers
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
     from hvae_core.figures import Images
 
 SHOWN = 12  # images of each model that are kept to look at
+DECODED = 6  # latents of each model that are decoded several times
 
 
 def device(config: Config) -> torch.device:
@@ -86,48 +90,64 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             path.touch()  # up to date with the notebook and the modules
         return pd.read_parquet(tables[0])
 
-    checkpoints = store.Checkpoints(folder / "resume", identity)
-    population = train(
-        lambda: build(config.model, data.image_shape, sigma_x=config.sigma_x),
-        [every[i] for i in members],
-        data.x_train,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        warm_up_fraction=config.warm_up or 0.0,
-        objective=objective,
-        checkpoints=checkpoints,
-        label=f"training block {block + 1} of {config.blocks}",
-    )
+    weights_by_name: dict[str, Tensor] = {}
+    histories, rows, starts = [], [], []
+    for name in config.models:
+        # A population is of one architecture; a block may hold members of several.
+        indices = [i for i in members if every[i].model == name]
+        if not indices:
+            continue
+        starts.append(indices[0])
+        population = train(
+            partial(build, name, data.image_shape, **config.options),
+            [every[i] for i in indices],
+            data.x_train,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            warm_up_fraction=config.warm_up or 0.0,
+            schedule=config.schedule,
+            normalise_gradients=config.normalise_gradients,
+            objective=objective,
+            checkpoints=store.Checkpoints(folder / "resume" / f"{indices[0]:05d}", identity),
+            label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),
+        )
+        rows += _terms(population, indices, data)
+        weights_by_name |= {f"{indices[0]}.{key}": value for key, value in population.parameters.items()}
+        histories.append(population.history.double().numpy())
+    table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
+    names = ["train_distortion", *(f"train_rate_{n}" for n in layer_numbers(config.layers))]
+    history = pd.concat([
+        pd.DataFrame(values, columns=names).assign(member=index, epoch=range(1, config.epochs + 1))
+        for index, values in zip(members, np.concatenate(histories), strict=True)
+    ])  # fmt: skip
+    store.save_weights(
+        weights,
+        weights_by_name,
+        {"identity": identity, "members": json.dumps([members.start, members.stop]), "starts": json.dumps(starts),
+         "image_shape": json.dumps(data.image_shape), "options": json.dumps(config.options)},
+    )  # fmt: skip
+    store.write_table(tables[0], table)
+    store.write_table(tables[1], history.dropna(subset=names))
+    shutil.rmtree(folder / "resume", ignore_errors=True)
+    return table
+
+
+def _terms(population: Population, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
+    """Rows of the training table: terms on test and training images."""
     rows = []
-    with track("rates on training and test images", len(members), "models") as progress:
-        for i, index in enumerate(members):
+    with track("rates on training and test images", len(indices), "models") as progress:
+        for i, index in enumerate(indices):
             epoch = population.diverged_epoch[i]
             row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
             if not epoch:
-                model, seed = population.member(i), every[index].seed
+                model, seed = population.member(i), population.members[i].seed
                 seen = average_terms(model, data.x_train, seed)
                 row |= average_terms(model, data.x_test, seed)
                 row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
             rows.append(row)
             progress.update(i + 1)
-    table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
-    names = ["train_distortion", *(f"train_rate_{n}" for n in layer_numbers(config.layers))]
-    history = pd.concat([
-        pd.DataFrame(population.history[i].double().numpy(), columns=names)
-        .assign(member=index, epoch=range(1, config.epochs + 1))
-        for i, index in enumerate(members)
-    ])  # fmt: skip
-    store.save_weights(
-        weights,
-        population.parameters,
-        {"identity": identity, "members": json.dumps([members.start, members.stop]), "model": config.model,
-         "image_shape": json.dumps(data.image_shape), "sigma_x": repr(config.sigma_x)},
-    )  # fmt: skip
-    store.write_table(tables[0], table)
-    store.write_table(tables[1], history.dropna(subset=names))
-    checkpoints.clear()
-    return table
+    return rows
 
 
 def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
@@ -135,8 +155,9 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
     table = evaluate(config, "reconstruction", lambda model, seed: reconstruction.evaluate(model, data.x_test),
                      key=data.fingerprint)  # fmt: skip
     shown = data.x_test[:SHOWN]
-    images = _images(config, lambda model, seed: reconstruction.reconstructions(model, shown), shown)
-    store.save_images(config.name, "reconstruction", originals=shown.cpu().numpy(), images=images)
+    images = _images(config, "reconstruction", lambda model, seed: {"images": reconstruction.reconstructions(model, shown)},
+                     {"images": tuple(shown.shape)})  # fmt: skip
+    store.save_images(config.name, "reconstruction", originals=shown.cpu().numpy(), **images)
     return table
 
 
@@ -150,8 +171,10 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
     described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
     table = evaluate(config, "generation", score, key=f"{data.fingerprint} {described}")
     place = device(config)
-    images = _images(config, lambda model, seed: generation.sample_images(model, SHOWN, seed, place), data.x_test[:SHOWN])
-    store.save_images(config.name, "generation", images=images)
+    shape = (min(SHOWN, len(data.x_test)), *data.image_shape)
+    images = _images(config, "generation", lambda model, seed: {"images": generation.sample_images(model, shape[0], seed, place)},
+                     {"images": shape})  # fmt: skip
+    store.save_images(config.name, "generation", **images)
     if classifier:
         about = {"architecture": classifier.architecture, "epochs": classifier.epochs,
                  "test_accuracy": classifier.test_accuracy}  # fmt: skip
@@ -164,21 +187,40 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
     y = data.y_test
 
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
-        return representation.evaluate(model, data.x_test, y, data.num_classes, seed, jobs()) if y is not None else {}
+        return representation.evaluate(model, data.x_test, y, data.num_classes, seed) if y is not None else {}
 
-    return evaluate(config, "representation", score, key=data.fingerprint)
+    return evaluate(config, "representation", score, key=data.fingerprint, processes=jobs())
+
+
+def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
+    """The likelihood table (Paper B), and several decodings of the same latents of each model."""
+
+    def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
+        return likelihood.evaluate(model, data.x_test, seed, images=config.likelihood_images)
+
+    table = evaluate(config, "likelihood", score, key=f"{data.fingerprint} {config.likelihood_images}", processes=jobs())
+    shown = data.x_test[:DECODED]
+    shapes = dict.fromkeys(("reconstructions", "generated"), (len(shown), likelihood.REPEATS, *data.image_shape))
+
+    def draw(model: HierarchicalVAE, seed: int) -> dict[str, np.ndarray]:
+        return dict(zip(shapes, likelihood.decodings(model, shown, seed), strict=True))
+
+    images = _images(config, "likelihood", draw, shapes, jobs())
+    store.save_images(config.name, "likelihood", originals=shown.cpu().numpy(), **images)
+    return table
 
 
 def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
-             key: str = "") -> pd.DataFrame:  # fmt: skip
+             key: str = "", processes: int = 1) -> pd.DataFrame:  # fmt: skip
     """The table of a stage: ``function(model, seed)`` for every trained model, one row each, columns as returned.
 
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
-    else they depend on; rows made under another key, by other code or with other weights are not used.
+    else they depend on; rows made under another key, by other code or with other weights are not used. With several
+    ``processes`` as many models are evaluated at once.
     """
     folder = store.run_folder(config.name)
     status = store.training_table(config.name)["status"]
-    described = json.dumps([key, store.code_fingerprint(stage), _weights(folder)])
+    described = json.dumps([key, store.code_fingerprint(config.kind.code[stage]), _weights(folder)])
     full_key = hashlib.sha256(described.encode()).hexdigest()[:16]
     log = folder / "tables" / f".{stage}.jsonl"
     rows: dict[int, dict[str, Any]] = {}
@@ -188,21 +230,19 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
                 entry = json.loads(line)
                 if entry["key"] == full_key:
                     rows[entry["member"]] = entry["row"]
-    members = config.members()
-    todo = [i for i in range(len(members)) if status[i] == "ok"]
+    todo = [i for i, state in enumerate(status) if state == "ok"]
     with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
-        for index in [i for i in todo if i not in rows]:
-            model = store.load_model(config.name, index, device(config))
-            rows[index] = function(model, members[index].seed)
+        for index, row in _each(config, function, [i for i in todo if i not in rows], processes):
+            rows[index] = row
             try:
                 with open(log, "a") as file:
-                    file.write(json.dumps({"key": full_key, "member": index, "row": rows[index]}) + "\n")
+                    file.write(json.dumps({"key": full_key, "member": index, "row": row}) + "\n")
             except OSError as error:
                 raise InputError(f"cannot write {log}: {error.strerror}") from error
-            progress.update(len(rows))
+            progress.update(sum(i in rows for i in todo))
     names = store.stage_columns(stage, config.layers)
-    table = pd.DataFrame([rows.get(i, {}) for i in range(len(members))], columns=names, dtype=float)
-    table.insert(0, "member", range(len(members)))
+    table = pd.DataFrame([rows.get(i, {}) for i in range(len(status))], columns=names, dtype=float)
+    table.insert(0, "member", range(len(status)))
     store.write_table(folder / "tables" / f"{stage}.parquet", table)
     log.unlink(missing_ok=True)
     return table
@@ -212,14 +252,36 @@ def _weights(folder: Path) -> list[str | None]:
     return [store.saved_identity(path) for path in sorted(folder.glob("checkpoints/block-*/weights.safetensors"))]
 
 
-def _images(config: Config, draw: Callable[[HierarchicalVAE, int], Any], like: Tensor) -> Any:
-    """uint8 images of every model, ``(models, images, C, H, W)``; black where a model diverged."""
+def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int],
+          processes: int) -> Iterator[tuple[int, Any]]:  # fmt: skip
+    """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
+    place = device(config)
+    # A process starts in seconds: not for one model. GPUs are shared out to notebooks, not to processes.
+    if processes == 1 or place.type != "cpu" or len(indices) < 2:
+        yield from (_one(config, place, function, index) for index in indices)
+    else:
+        yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
+            delayed(_one)(config, place, function, index) for index in indices
+        )
+
+
+def _one(config: Config, place: torch.device, function: Callable[[HierarchicalVAE, int], Any],
+         index: int) -> tuple[int, Any]:  # fmt: skip
+    return index, function(store.load_model(config.name, index, place), config.members()[index].seed)
+
+
+def _images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
+            shapes: dict[str, tuple[int, ...]], processes: int = 1) -> dict[str, np.ndarray]:  # fmt: skip
+    """uint8 images of every model, ``(models, *shape)`` by name; black where a model diverged."""
     status = store.training_table(config.name)["status"]
-    blank = np.zeros(tuple(like.shape), np.uint8)
-    return np.stack([
-        draw(store.load_model(config.name, i, device(config)), member.seed) if status[i] == "ok" else blank
-        for i, member in enumerate(config.members())
-    ])  # fmt: skip
+    todo = [i for i, state in enumerate(status) if state == "ok"]
+    images = {name: np.zeros((len(status), *shape), np.uint8) for name, shape in shapes.items()}
+    with track(f"{stage}: images to look at", len(todo), "models") as progress:
+        for index, drawn in _each(config, draw, todo, processes):
+            for name, array in drawn.items():
+                images[name][index] = array
+            progress.update(progress.done + 1)
+    return images
 
 
 def jobs() -> int:

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -40,13 +40,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hvae_core.config import CODE, ROOT, Config, read_yaml
+from hvae_core.config import KINDS, ROOT, Config, read_yaml
 from hvae_core.data import Dataset
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE, build
 from hvae_core.terms import layer_numbers
 
-STAGES = ("training", "reconstruction", "generation", "representation")
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
 
 
@@ -179,10 +178,10 @@ def _code(node: ast.AST) -> str:
     return ast.dump(node)
 
 
-def code_fingerprint(stage: str) -> str:
-    """A hash of what the modules behind a stage do: comments, docstrings and layout do not change it."""
+def code_fingerprint(modules: Iterable[str]) -> str:
+    """A hash of what these modules of `hvae_core` do: comments, docstrings and layout do not change it."""
     digest = hashlib.sha256()
-    for name in CODE[stage]:
+    for name in modules:
         source = inspect.getsource(importlib.import_module(f"hvae_core.{name}"))
         digest.update(_code(ast.parse(source)).encode())
     return digest.hexdigest()[:16]
@@ -223,12 +222,12 @@ def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
 
 def identity(config: Config, fingerprint: str, objective: Callable[..., Any]) -> str:
     """What the weights of a block are a function of, as a hash: data, configuration, objective and code."""
-    unrelated = {"name", "dataset", "generated_samples", "classifier_epochs", "device", "blocks", "test_images"}
+    unrelated = {"name", "dataset", "generated_samples", "classifier_epochs", "device", "blocks", "test_images",
+                 "likelihood_images"}  # fmt: skip
     values = {key: value for key, value in config.dump().items() if key not in unrelated}
     members = config.block_members()
-    described = json.dumps(
-        [values, [members.start, members.stop], fingerprint, described_function(objective), code_fingerprint("training")]
-    )
+    code = code_fingerprint(config.kind.code["training"])
+    described = json.dumps([values, [members.start, members.stop], fingerprint, described_function(objective), code])
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
@@ -296,9 +295,9 @@ def block_folder(config: Config, block: int) -> Path:
     return run_folder(config.name) / "checkpoints" / f"block-{block:03d}"
 
 
-def save_weights(path: Path, parameters: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Stacked weights, ``(members, *shape)`` each, as safetensors."""
-    tensors = {name: value.contiguous().cpu() for name, value in parameters.items()}
+def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Weights as safetensors, with a checksum."""
+    tensors = {name: value.contiguous().cpu() for name, value in tensors.items()}
     with whole_file(path) as part:
         save_file(tensors, part, {**metadata, "sha256": _digest(tensors)})
 
@@ -313,7 +312,7 @@ def saved_identity(path: Path) -> str | None:
 
 
 def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") -> HierarchicalVAE:
-    """The trained model ``index`` (the row in ``results``) of a run, with its own sigma_x.
+    """The trained model ``index`` (the row in ``results``) of a run.
 
     Raises:
         InputError: when it was not trained yet.
@@ -324,8 +323,14 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
             metadata = file.metadata()
             start, stop = json.loads(metadata["members"])
             if start <= index < stop:
-                weights = {name: file.get_slice(name)[index - start] for name in file.keys()}  # noqa: SIM118  # not a dict: it cannot be iterated itself
-                model = build(config.model, tuple(json.loads(metadata["image_shape"])), sigma_x=config.sigma_x)
+                first = max(first for first in json.loads(metadata["starts"]) if first <= index)
+                weights = {
+                    name.removeprefix(f"{first}."): file.get_slice(name)[index - first]
+                    for name in file.keys()  # noqa: SIM118  # not a dict: it cannot be iterated itself
+                    if name.startswith(f"{first}.")
+                }
+                name = config.members()[index].model
+                model = build(name, tuple(json.loads(metadata["image_shape"])), **config.options)
                 model.load_state_dict(weights, strict=False)
                 return model.requires_grad_(False).eval().to(device)
     raise InputError(f"run '{config.name}' has no trained model {index}")
@@ -349,13 +354,14 @@ def stage_columns(stage: str, layers: int) -> list[str]:
             f"mi_z{layers}", "accuracy_bound_mi", "accuracy_bound_rate",
             *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
         ],
+        "likelihood": ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"],
     }[stage]  # fmt: skip
 
 
-def columns(layers: int) -> list[str]:
+def columns(layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages) -> list[str]:
     """The columns of ``results``, for a hierarchy of so many layers."""
     about = ["dataset", "model", "seed", *(f"beta_{n}" for n in layer_numbers(layers)), "epochs", "status"]
-    return about + [column for stage in STAGES for column in stage_columns(stage, layers)]
+    return about + [column for stage in ("training", *stages) for column in stage_columns(stage, layers)]
 
 
 def collect(run: str | Path) -> None:
@@ -372,7 +378,7 @@ def collect(run: str | Path) -> None:
         raise InputError(f"run '{config.name}' has no trained model yet")
     numbers = layer_numbers(config.layers)
     described = pd.DataFrame(
-        [{"member": i, "seed": m.seed, **dict(zip([f"beta_{n}" for n in numbers], m.betas, strict=True))}
+        [{"member": i, "model": m.model, "seed": m.seed, **dict(zip([f"beta_{n}" for n in numbers], m.betas, strict=True))}
          for i, m in enumerate(members)]
     )  # fmt: skip
     training = described.merge(pd.concat(parts["training"]), on="member", how="left", validate="one_to_one")
@@ -386,12 +392,12 @@ def join(run: str | Path) -> pd.DataFrame:
     """Join the stages' tables to ``results.parquet`` and ``results.csv``: one row a model, nulls where not computed."""
     config, folder = load_config(run), run_folder(run)
     results = pd.read_parquet(folder / "tables" / "training.parquet")
-    for stage in STAGES[1:]:
+    for stage in config.kind.stages:
         table = pd.read_parquet(folder / "tables" / f"{stage}.parquet")
         results = results.merge(table, on="member", how="left", validate="one_to_one")
     name = config.dataset if "/" not in config.dataset else Path(config.dataset).stem
-    results = results.assign(dataset=name, model=config.model, epochs=config.epochs)
-    results = results.reindex(columns=columns(config.layers))
+    results = results.assign(dataset=name, epochs=config.epochs)
+    results = results.reindex(columns=columns(config.layers, config.kind.stages))
     write_table(folder / "results.parquet", results)
     with whole_file(folder / "results.csv") as part:
         results.to_csv(part, index=False)
@@ -404,9 +410,9 @@ def load_results(run: str | Path) -> pd.DataFrame:
     Raises:
         InputError: when the run does not exist or was not evaluated yet.
     """
-    load_config(run)
+    config = load_config(run)
     path = run_folder(run) / "results.parquet"
-    tables = [run_folder(run) / "tables" / f"{stage}.parquet" for stage in STAGES]
+    tables = [run_folder(run) / "tables" / f"{stage}.parquet" for stage in ("training", *config.kind.stages)]
     if all(table.exists() for table in tables):
         if not path.exists() or path.stat().st_mtime < max(table.stat().st_mtime for table in tables):
             join(run)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hvae_core.config import KINDS
 from hvae_core.data import Dataset, pixels
 from hvae_core.population import Purpose, generator
 from hvae_core.progress import track
@@ -95,7 +96,7 @@ def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0) -> C
     architecture = architecture_for(data)
     epochs = epochs or default_epochs(architecture, len(data.x_train))
     device = data.x_train.device
-    described = [data.fingerprint, epochs, seed, code_fingerprint("generation")]
+    described = [data.fingerprint, epochs, seed, code_fingerprint(KINDS["hierarchical"].code["generation"])]
     key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     path = output_root() / "runs" / ".classifiers" / f"{data.name}-{architecture}-{key}.safetensors"
     with torch.random.fork_rng(), locked(path.with_suffix(".lock")):

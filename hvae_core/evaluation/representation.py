@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -95,7 +94,7 @@ def _score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
         return float(probe.fit(features[train], y[train]).score(features[test], y[test]))
 
 
-def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: int, jobs: int = 1) -> dict[str, float]:
+def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: int) -> dict[str, float]:
     """I_q(y; z_L), its accuracy bounds (Eq. 11), and the four probes on mu_L ... mu_1 and on a sample of z_L.
 
     ``accuracy_bound_mi`` is f^{-1}(I_q(y; z_L)), ``accuracy_bound_rate`` is f^{-1}(R(z_L)); both bound the probes
@@ -105,7 +104,6 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: i
         x: labelled test images, ``(images, C, H, W)`` uint8.
         y: their labels, 0 ... M-1.
         classes: M >= 2, of the data set; a class may be absent from these images.
-        jobs: processes for the probes.
     """
     layers, z = posteriors(model, x, seed)
     top = model.layers
@@ -120,7 +118,7 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: i
         for latent, values in features.items()
         for name, probe in probes().items()
     }
-    scores = Parallel(n_jobs=jobs)(delayed(_score)(probe, values, labels) for probe, values in tasks.values())
+    scores = [_score(probe, values, labels) for probe, values in tasks.values()]
     return {
         f"mi_z{top}": information,
         "accuracy_bound_mi": float(bounds[0]),
