@@ -13,7 +13,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from hvae_core.config import Member
 from hvae_core.data import pixels
@@ -152,30 +152,92 @@ def summary(plain: list[float], populations: list[float]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def breakdown(shape: tuple[int, int, int], batch: int, threads: int = 1) -> dict[str, float]:
-    """Where the milliseconds of one model-step go on one core: data, forward, backward, Adam."""
-    torch.set_num_threads(threads)
-    model, x = build("ghvae", shape), random_images(shape, batch)
+def growth(shape: tuple[int, int, int], batch: int, device: str, counts: tuple[int, ...],
+           batches: tuple[int, ...]) -> dict[str, dict[int, float]]:  # fmt: skip
+    """Model-steps a second of ours in one process, as the members grow at this batch, and as the batch grows."""
+    torch.set_num_threads(1)
+    x = random_images(shape, 16 * max(batches))
+    ours(x[: 2 * batch], shape, batch, device, 1, None)
+    by_members = {count: 1 / ours(x[: batch * max(1, 16 // count)], shape, batch, device, count, None) for count in counts}
+    members = 1 if device == "cpu" else counts[-2]
+    return {"members": by_members, "batch": {size: 1 / ours(x[: 8 * size], shape, size, device, members, None) for size in batches}}
+
+
+def split(shape: tuple[int, int, int], batch: int, device: str, members: int = 1) -> dict[str, float]:
+    """Where the milliseconds of one model-step go, in one process with one thread.
+
+    *data*: images to floats, and noise. *launches*: what a step costs at batch 1, whatever the batch. *memory*: what the
+    kernel of the operating system takes for mapping and zeroing memory; once more without `keep_memory`, in a process
+    that has not called it. *arithmetic*: the rest, with what it comes to in GFLOP/s beside a matrix product's.
+    """
+    torch.set_num_threads(1)
+    model, steps = build("ghvae", shape).to(device), 20
+
+    def seconds(size: int) -> tuple[float, float]:
+        x = random_images(shape, size * steps)
+        ours(x[: 2 * size], shape, size, device, members, None)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_stime
+        spent = ours(x, shape, size, device, members, None)
+        return spent, (resource.getrusage(resource.RUSAGE_SELF).ru_stime - before) / steps / members
+
+    without = _in_new_process(_plain_seconds, shape, batch) if device == "cpu" else None
+    whole, kernel = seconds(batch)
+    launches = seconds(1)[0]
+    x, source = random_images(shape, batch).to(device), torch.Generator(device).manual_seed(0)
+    data = median_seconds(lambda: (pixels(x), model.noise(batch, source)), device) / members
+    with FlopCounterMode(display=False) as counter:
+        terms = model(pixels(x), model.noise(batch, source))
+        (terms.distortion.mean() + terms.rates.sum(1).mean()).backward()
+    flops = counter.get_total_flops() / 1e9
+    a = torch.randn(1024, 1024, device=device)
+    peak = 2 * 1.024**3 / median_seconds(lambda: a @ a, device)
+    result = {"step": 1000 * whole, "data": 1000 * data, "launches": 1000 * launches}
+    arithmetic = whole - data - launches
+    if device == "cpu":
+        assert without is not None
+        result |= {"memory": 1000 * kernel, "step without keep_memory": 1000 * without[0],
+                   "memory without keep_memory": 1000 * without[1]}  # fmt: skip
+        arithmetic -= kernel
+    return result | {"arithmetic": 1000 * arithmetic, "GFLOP": flops, "GFLOP/s": flops / arithmetic,
+                     "GFLOP/s of a matrix product": peak}  # fmt: skip
+
+
+def _plain_seconds(queue, shape, batch, steps=20) -> None:  # type: ignore[no-untyped-def]  # pickled for a process
+    torch.set_num_threads(1)
+    model, source = build("ghvae", shape), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    source = torch.Generator().manual_seed(0)
-    order = torch.randperm(batch)
-    spent: dict[str, list[float]] = {"data and noise": [], "forward": [], "backward": [], "Adam": []}
-    for repeat in range(25):
-        marks = [time.perf_counter()]
-        images, noise = pixels(x[order]), model.noise(batch, source)
-        marks.append(time.perf_counter())
-        terms = model(images, noise)
-        loss = (terms.distortion + terms.rates.sum(1)).mean()
-        marks.append(time.perf_counter())
-        loss.backward()
-        marks.append(time.perf_counter())
-        optimiser.step()
+    x = pixels(random_images(shape, batch))
+    for step in range(2 * steps):
+        if step == steps:
+            start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_stime
+        terms = model(x, model.noise(batch, source))
         optimiser.zero_grad()
-        marks.append(time.perf_counter())
-        if repeat >= 5:
-            for name, a, b in zip(spent, marks, marks[1:], strict=False):
-                spent[name].append(1000 * (b - a))
-    return {name: statistics.median(times) for name, times in spent.items()}
+        (terms.distortion + terms.rates.sum(1)).mean().backward()
+        optimiser.step()
+    kernel = resource.getrusage(resource.RUSAGE_SELF).ru_stime - before
+    queue.put(((time.perf_counter() - start) / steps, kernel / steps))
+
+
+def _in_new_process(function: Callable[..., None], *args: object) -> tuple[float, float]:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=function, args=(queue, *args))
+    process.start()
+    result: tuple[float, float] = queue.get()
+    process.join()
+    return result
+
+
+def median_seconds(function: Callable[[], object], device: str, repeats: int = 9) -> float:
+    """Median wall time of a call."""
+    times = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        function()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
 
 
 def main() -> None:
@@ -187,36 +249,37 @@ def main() -> None:
     args = parser.parse_args()
     say: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if args.json else print
     steps, repeats = (2, 2) if args.quick else (10, args.repeats)
-    result: dict[str, object] = {
-        "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__,
-        "cpu": {}, "gpu": {},
-    }  # fmt: skip
-    for name, shape in SHAPES.items():
-        say(f"\n{name}, batch {args.batch}, CPU, {os.cpu_count()} cores")
-        times = breakdown(shape, args.batch)
-        say("  one step on one core: " + ", ".join(f"{part} {ms:.1f} ms" for part, ms in times.items()))
-        torch.set_num_threads(os.cpu_count() or 1)
-        row = cpu(shape, args.batch, count=2, steps=steps, repeats=repeats)
-        row["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        report(say, row)
-        result["cpu"][name] = {**row, "breakdown_ms": times}  # type: ignore[index]
-        if torch.cuda.is_available():
-            for count in (1, 8) if args.quick else (1, 8, 64, 441):
-                say(f"{name}, batch {args.batch}, {torch.cuda.get_device_name()}, {count} members")
-                row = cuda(shape, args.batch, count, steps, repeats)
-                report(say, row)
-                result["gpu"][f"{name} x {count}"] = row  # type: ignore[index]
-    if not torch.cuda.is_available():
+    counts, batches = ((1, 8), (16, 64)) if args.quick else ((1, 8, 64, 441), (16, 64, 256, 1024))
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    result: dict[str, object] = {"cores": os.cpu_count(), "torch": torch.__version__}
+    for device in devices:
+        what = torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} cores"
+        for name, shape in SHAPES.items():
+            say(f"\n{name}, batch {args.batch}, {device}, {what}")
+            row: dict[str, object] = {}
+            if device == "cpu":
+                torch.set_num_threads(os.cpu_count() or 1)
+                row |= cpu(shape, args.batch, count=2, steps=steps, repeats=repeats)
+                row["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+            else:
+                row |= cuda(shape, args.batch, counts[-1], steps, repeats)
+            report(say, row)
+            row["split_ms"] = parts = split(shape, args.batch, device, 1 if device == "cpu" else counts[-1])
+            say("  one model-step: " + ", ".join(f"{part} {value:.2f}" for part, value in parts.items()) + " (times in ms)")
+            row["growth"] = grown = growth(shape, args.batch, device, counts, batches)
+            for what_grows, values in grown.items():
+                say(f"  model-steps/s by {what_grows}, one process: " + ", ".join(f"{k}: {v:.1f}" for k, v in values.items()))
+            result[f"{device} {name}"] = row
+    if "cuda" not in devices:
         say("\nno GPU here: not measured")
     if args.json:
         print(json.dumps(result, indent=2))
 
 
-def report(say: Callable[[str], None], row: dict[str, float]) -> None:
-    """One measurement in words."""
-    say(f"  one at a time {row['baseline_steps_per_s']:.1f} model-steps/s, ours {row['ours_steps_per_s']:.1f}: "
-        f"ratio {row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f}), "
-        f"peak memory {row['peak_memory_gib']:.1f} GiB a process")  # fmt: skip
+def report(say: Callable[[str], None], row: dict[str, object]) -> None:
+    """The comparison in words."""
+    say("  one at a time {baseline_steps_per_s:.1f} model-steps/s, ours {ours_steps_per_s:.1f}: ratio {ratio:.2f} "
+        "({ratio_min:.2f} to {ratio_max:.2f}), peak memory {peak_memory_gib:.1f} GiB a process".format(**row))  # fmt: skip
 
 
 if __name__ == "__main__":

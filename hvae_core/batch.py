@@ -99,16 +99,22 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
               "draw all figures; nothing is there yet")  # fmt: skip
         return 0
     stages.device(config)
-    data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
-    print(f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {data.name} "
-          f"({len(data.x_train):,} training and {len(data.x_test):,} test images)", flush=True)  # fmt: skip
-    for note in data.notes:
+    about = f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of "
+    data = None
+    if config.kind.stages:
+        data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
+        about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
+    else:
+        about += config.dataset
+    print(about, flush=True)
+    for note in data.notes if data else ():
         print(f"  data: {note}", flush=True)
     folder = store.open_run(config)
     with store.locked(folder / ".lock", wait=False) as lock:
         if lock is None:
             raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
-        store.keep_data(config, data)
+        if data:
+            store.keep_data(config, data)
         del data
         return _run(config, folder, cores, dry_run, lock)
 

@@ -50,7 +50,7 @@ KINDS = {
     "families": Kind(  # Paper B, Appendix F
         ("likelihood",), "60_rate_distortion", ("b_fig3", "b_fig4"), ("b_table1",),
         {
-            "training": (*_EVERY_MODEL, "models.flows", "models.families", *_TRAINING),
+            "training": (*_EVERY_MODEL, "models.flows", "models.pixelcnn", "models.families", *_TRAINING),
             "likelihood": ("evaluation.likelihood",),
         },
     ),
@@ -115,7 +115,7 @@ class Config(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "quick"
     """The run: results go to runs/<name>, figures to figures/<name>."""
     dataset: Annotated[str, Field(min_length=1)] = "digits"
-    """digits, mnist, omniglot, svhn, cifar10, or a path to an .npz file or a folder of images."""
+    """digits, mnist, static-mnist, omniglot, svhn, cifar10, or a path to an .npz file or a folder of images."""
     train_images: Annotated[int, Field(ge=1)] | None = None
     """Use only the first so many training images; null: all."""
     test_images: Annotated[int, Field(ge=1)] | None = None
@@ -148,7 +148,7 @@ class Config(BaseModel):
     classifier_epochs: Annotated[int, Field(ge=1)] | None = None
     """Training of the classifier behind the Inception Score; null: as its architecture needs."""
     likelihood_images: Annotated[int, Field(ge=1)] | None = None
-    """Test images for the 500-sample bound on the likelihood (families only); null: all."""
+    """Test images for the 500-sample bound, and generated ones for the information (families only); null: all, and 100."""
     blocks: Annotated[int, Field(ge=1)] = 1
     """The grid is trained in so many notebook executions, in parallel as cores or GPUs allow; no result depends on it."""
     block: Annotated[int, Field(ge=0)] | None = None

@@ -1,9 +1,9 @@
 """Named data sets and your own, as uint8 tensors.
 
-    data = load("mnist")                   # or digits, omniglot, svhn, cifar10, mine.npz, my_folder/
+    data = load("mnist")                   # or another of NAMES, mine.npz, my_folder/
     batch = pixels(data.x_train[:128])     # float32 within [0, 1], shape (128, 1, 28, 28)
 
-The paper has two image sizes, and each has its likelihood: 1x28x28 is binary (Bernoulli), 3x32x32 has
+Paper A has two image sizes, and each has its likelihood: 1x28x28 is binary (Bernoulli), 3x32x32 has
 256 levels. Everything is brought to one of the two; what was done to the images stands in `Dataset.notes`.
 Files are looked for under `HVAE_DATA` (default: `data/` of this repository), then downloaded.
 """
@@ -120,12 +120,12 @@ class Dataset:
 
 
 def pixels(x: Tensor) -> Tensor:
-    """uint8 levels 0 to 255 as float32 within [0, 1]; any shape.
+    """uint8 levels 0 to 255 as float32 within [0, 1]; any shape. Floats are what a model sees already: returned as they are.
 
     >>> pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))
     tensor([0.0000, 0.2000, 1.0000])
     """
-    return x.to(torch.float32) / 255
+    return x if x.is_floating_point() else x.to(torch.float32) / 255
 
 
 def load(name: str, root: Path | str | None = None, download: bool = True, *,
@@ -249,6 +249,10 @@ SOURCES = {
          "http://yann.lecun.com/exdb/mnist/"),
         ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
          "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")),
+    # No mirrors: these files have no published md5 that a download could be checked by.
+    "static-mnist": Source(
+        ("static-mnist", "binarized_mnist"), (),
+        ("binarized_mnist_train.amat", "binarized_mnist_test.amat")),
     "omniglot": Source(
         ("", "omniglot-py", "omniglot"),
         ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
@@ -273,6 +277,8 @@ SOURCES = {
 DIGITS = tuple("0123456789")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+
+STATIC_MNIST = (50_000, 10_000)   # images for training and test
 
 MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -468,6 +474,50 @@ def _idx(path: Path) -> Array:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
+def _static_mnist(files: _Files) -> Dataset:
+    """MNIST binarised once and for all, 50,000 and 10,000 digits (Paper B, Appendix F).
+
+    The files of Larochelle and Murray (2011), where they lie under the root, have no labels; else one draw is made here, in
+    which a pixel is 1 with the probability that is its grey level. Either way the last 10,000 training images of MNIST, their
+    validation set, are left out.
+    """
+    names = SOURCES["static-mnist"].files
+    paths = [path for path in (files.find("static-mnist", name) for name in names) if path is not None]
+    if len(paths) == 1:
+        missing = names[0] if paths[0].name == names[1] else names[1]
+        raise InputError(f"{paths[0]} is there, but {missing} is not; needed are both of them, or none")
+    left_out = "the 10,000 images of its validation set are not used"
+    if paths:
+        x_train, x_test = (_amat(path, n) for path, n in zip(paths, STATIC_MNIST, strict=True))
+        notes = ["fixed binarisation of Larochelle and Murray (2011)", left_out, "labels missing: there are none"]
+        return replace(_dataset("static-mnist", (x_train, None), (x_test, None), [], notes), notes=tuple(notes))
+    x_train, y_train, x_test, y_test = (_idx(path) for path in files.get("mnist"))
+    x_train, y_train = x_train[:STATIC_MNIST[0]], y_train[:STATIC_MNIST[0]]
+    # Levels from 0 to 254, so that 0 is never ink and 255 always. RandomState, because its streams are frozen.
+    random = np.random.RandomState(0)
+    x_train, x_test = ((random.randint(0, 255, x.shape, np.uint8) < x) * np.uint8(255) for x in (x_train, x_test))
+    notes = ["one random binarisation of MNIST by its grey levels, seed 0, not that of Larochelle and Murray (2011)",
+             left_out]
+    return replace(_dataset("static-mnist", (x_train[:, None], y_train), (x_test[:, None], y_test), DIGITS, notes),
+                   notes=tuple(notes))
+
+
+def _amat(path: Path, images: int) -> Array:
+    """uint8 (images, 1, 28, 28), 0 or 255, of a text file with a line of 784 zeros and ones for each image."""
+    with _reading(path):
+        text = np.frombuffer(path.read_bytes(), np.uint8)
+        digits = text[text > ord(" ")]   # all else is white space
+        lines = np.count_nonzero(text == ord("\n"))   # the last one may end without
+    width = math.prod(GREY)
+    other = digits[(digits != ord("0")) & (digits != ord("1"))]
+    if len(other):
+        raise InputError(f"{path} holds {chr(other[0])!r}; allowed are 0 and 1, {width} of them a line")
+    if len(digits) != images * width or lines < images - 1:
+        raise InputError(f"{path} holds {len(digits):,} digits and {lines:,} line ends, expected are {images:,} lines of "
+                         f"{width}: without the .amat files a binarisation is made here")
+    return (digits.reshape(images, *GREY) - np.uint8(ord("0"))) * np.uint8(255)
+
+
 def _cifar10(files: _Files) -> Dataset:
     """50,000 and 10,000 photographs in ten classes, the official split."""
     folder = files.find("cifar10", "cifar-10-batches-py")
@@ -558,7 +608,8 @@ def _omniglot_zip(path: Path) -> list[tuple[str, int, Array]]:
 
 
 _LOADERS: dict[str, Callable[[_Files], Dataset]] = {
-    "digits": _digits, "mnist": _mnist, "omniglot": _omniglot, "svhn": _svhn, "cifar10": _cifar10}
+    "digits": _digits, "mnist": _mnist, "static-mnist": _static_mnist, "omniglot": _omniglot, "svhn": _svhn,
+    "cifar10": _cifar10}
 NAMES = tuple(_LOADERS)
 
 

@@ -36,6 +36,35 @@ def lagrangian(terms: Terms, betas: Tensor) -> Tensor:
     return (terms.distortion + terms.rates @ betas).mean()
 
 
+def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
+    r"""The distortion, with a penalty where a layer's rate is not the one asked for (Paper B, Section 4).
+
+    .. math:: D + w \sum_l |R_l - r_l|
+
+    The paper minimises D subject to R = R* and does not print how. Where a rate is below its target this penalty asks for
+    more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the lowest distortion at rate R,
+    convex and falling. The optimum is at R* if, and only if, D falls there by no more than w nats per nat of rate;
+    otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1 holds every target that is no lower than the
+    rate of the best ELBO, and lower ones need a larger w. If the slope is -w just above R* (w = 1 and a decoder so powerful
+    that D = H - R), all those rates are equally good: R rises to R* and stops, but nothing leads it back; any w > 1 does.
+
+    Arguments:
+        terms: of a batch, nats per image. The penalty is on the mean rates of the batch.
+        targets: ``(L,)``, in the place of the betas: rates in nats per image, top layer first.
+        weight: w, the same for all layers.
+
+    Returns:
+        A scalar, nats per image.
+
+    Example:
+        >>> import torch
+        >>> terms = Terms(torch.tensor([80.0, 70.0]), torch.tensor([[12.0], [6.0]]))
+        >>> target_rate(terms, torch.tensor([10.0])).item()
+        76.0
+    """
+    return terms.distortion.mean() + weight * (terms.rates.mean(0) - targets).abs().sum()
+
+
 def warm_up(step: int, steps: int, fraction: float) -> float:
     """The factor on all betas at 0-based ``step`` of ``steps``: a linear ramp over the first ``fraction`` of them.
 

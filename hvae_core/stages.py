@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
-from hvae_core.config import Config
+from hvae_core.config import Config, Member
 from hvae_core.data import Dataset, load
 from hvae_core.errors import InputError
 from hvae_core.evaluation import generation, likelihood, reconstruction, representation
@@ -36,10 +36,11 @@ from hvae_core.terms import layer_numbers
 if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
     from matplotlib.figure import Figure
 
-    from hvae_core.figures import Images
+    from hvae_core.figures import Decodings, Images
 
 SHOWN = 12  # images of each model that are kept to look at
-DECODED = 6  # latents of each model that are decoded several times
+DECODED = 6  # latents of a model that are decoded several times
+GENERATED = 100  # images for the bounds on the generative information
 
 
 def device(config: Config) -> torch.device:
@@ -193,19 +194,25 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
 
 
 def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
-    """The likelihood table (Paper B), and several decodings of the same latents of each model."""
+    """The likelihood table (Paper B), and several decodings of the same latents of one family's models.
+
+    An autoregressive decoder takes a pass through its network for each pixel, so the other families keep none.
+    """
 
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
-        return likelihood.evaluate(model, data.x_test, seed, images=config.likelihood_images)
+        return likelihood.evaluate(model, data.x_test, seed, images=config.likelihood_images,
+                                   generated=config.likelihood_images or GENERATED)  # fmt: skip
 
     table = evaluate(config, "likelihood", score, key=f"{data.fingerprint} {config.likelihood_images}", processes=jobs())
     shown = data.x_test[:DECODED]
-    shapes = dict.fromkeys(("reconstructions", "generated"), (len(shown), likelihood.REPEATS, *data.image_shape))
+    shape: tuple[int, ...] = (len(shown), likelihood.REPEATS, *data.image_shape)
+    shapes = dict.fromkeys(("reconstructions", "generated"), shape)
 
     def draw(model: HierarchicalVAE, seed: int) -> dict[str, np.ndarray]:
         return dict(zip(shapes, likelihood.decodings(model, shown, seed), strict=True))
 
-    images = _images(config, "likelihood", draw, shapes, jobs())
+    family = decoded_family(config)
+    images = _images(config, "likelihood", draw, shapes, jobs(), lambda member: member.model == family)
     store.save_images(config.name, "likelihood", originals=shown.cpu().numpy(), **images)
     return table
 
@@ -271,10 +278,11 @@ def _one(config: Config, place: torch.device, function: Callable[[HierarchicalVA
 
 
 def _images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
-            shapes: dict[str, tuple[int, ...]], processes: int = 1) -> dict[str, np.ndarray]:  # fmt: skip
-    """uint8 images of every model, ``(models, *shape)`` by name; black where a model diverged."""
+            shapes: dict[str, tuple[int, ...]], processes: int = 1,
+            wanted: Callable[[Member], bool] = lambda member: True) -> dict[str, np.ndarray]:  # fmt: skip
+    """uint8 images of the models, ``(models, *shape)`` by name; black where one diverged or is not wanted."""
     status = store.training_table(config.name)["status"]
-    todo = [i for i, state in enumerate(status) if state == "ok"]
+    todo = [i for i, member in enumerate(config.members()) if status[i] == "ok" and wanted(member)]
     images = {name: np.zeros((len(status), *shape), np.uint8) for name, shape in shapes.items()}
     with track(f"{stage}: images to look at", len(todo), "models") as progress:
         for index, drawn in _each(config, draw, todo, processes):
@@ -293,18 +301,35 @@ def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[st
     """What the figures need beside the results: images, label probabilities (None without labels), provenance."""
     from hvae_core.figures import Images
 
-    folder = store.run_folder(config.name)
     reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
     images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
     labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy(), data.num_classes)
-    inputs = [folder / "results.parquet", folder / "images" / "reconstruction.npz", folder / "images" / "generation.npz"]
-    provenance = {
+    return images, labels, provenance(config, "images/reconstruction.npz", "images/generation.npz")
+
+
+def decoded_family(config: Config) -> str:
+    """Whose images are kept: ``-+v`` as in Paper B, Fig. 4, or else the first family with a powerful decoder, or else the first."""
+    return min(config.models, key=lambda name: (name != "-+v", name[1] != "+", config.models.index(name)))
+
+
+def decodings(config: Config) -> "Decodings":
+    """The images behind Paper B, Fig. 4, of `decoded_family`."""
+    from hvae_core.figures import Decodings
+
+    images = store.load_images(config.name, "likelihood")
+    return Decodings(images["originals"], images["reconstructions"], images["generated"])
+
+
+def provenance(config: Config, *images: str) -> dict[str, Any]:
+    """What the figures of a run are made from: its results, these of its files, and the commit."""
+    folder = store.run_folder(config.name)
+    inputs = [folder / name for name in ("results.parquet", *images)]
+    return {
         "run": config.name,
         "inputs": {str(path.relative_to(folder.parents[1])): hashlib.sha256(path.read_bytes()).hexdigest()
                    for path in inputs},
         **store.commit(),
     }  # fmt: skip
-    return images, labels, provenance
 
 
 def save_all(config: Config, figures: dict[str, "Figure"], tables: dict[str, pd.DataFrame],
@@ -315,13 +340,13 @@ def save_all(config: Config, figures: dict[str, "Figure"], tables: dict[str, pd.
     folder = store.figure_folder(config.name)
     with track("figures and tables", len(figures) + len(tables), "files") as progress:
         for name, figure in figures.items():
-            save_figure(figure, folder, name, provenance=provenance | _script(name))
+            save_figure(figure, folder, name, provenance=provenance | _script(config, name))
             progress.update(progress.done + 1)
         for name, table in tables.items():
-            save_table(table, folder, name, provenance=provenance | _script(name))
+            save_table(table, folder, name, provenance=provenance | _script(config, name))
             progress.update(progress.done + 1)
 
 
-def _script(name: str) -> dict[str, str]:
+def _script(config: Config, name: str) -> dict[str, str]:
     drawn = "hvae_core.models.architecture_table" if name in ("table2", "table3") else f"hvae_core.figures.{name}"
-    return {"script": "notebooks/50_figures.ipynb", "function": drawn}
+    return {"script": f"notebooks/{config.kind.notebook}.ipynb", "function": drawn}

@@ -273,6 +273,40 @@ def test_list_and_dry_run(output, capfd):
     assert not (output / "runs").exists()
 
 
+# --- Paper B ------------------------------------------------------------------------------------------------------
+
+FAMILIES = ["model=['---', '-+v', '++-']", "betas=[[0.1, 2.0]]", "width=0.1", "pseudo_inputs=5", "epochs=1", "train_images=40",
+            "test_images=10", "batch_size=20", "likelihood_images=2", "blocks=1"]  # fmt: skip
+
+
+def test_a_run_of_families_has_its_table_and_figures(tmp_path):
+    status, printed, errors = run_all("rd-quick", "--set", *FAMILIES, "--name", "rd", output=tmp_path)
+    assert status == 0, printed + errors
+    results = pd.read_parquet(tmp_path / "runs/rd/results.parquet")
+    assert results["model"].tolist() == ["---", "---", "-+v", "-+v", "++-", "++-"]
+    assert (results["status"] == "ok").all()
+    assert list(results) == store.columns(1, ["likelihood"])
+    assert not results.isna().any().any()
+    np.testing.assert_allclose(results["rate"], results["rate_1"])
+    assert (results["iwae_5"] > results["elbo"] - 2).all(), "the bound is above the ELBO but for noise"
+    made = {path.name for path in (tmp_path / "figures/rd").iterdir()}
+    assert made == {f"{name}.{kind}" for name in ("b_fig3", "b_fig4") for kind in ("pdf", "png", "json")} | {
+        f"b_table1.{kind}" for kind in ("csv", "md", "json")
+    }
+    assert "6 ok" in printed
+    assert "3 families" in printed
+    status, printed, _ = run_all("rd-quick", "--set", *FAMILIES, "--name", "rd", output=tmp_path)
+    assert (status, "nothing to do" in printed) == (0, True)
+
+
+def test_the_toy_run_is_one_notebook(tmp_path):
+    status, printed, errors = run_all("rd-toy", "--set", "seeds=2", "--name", "toy", output=tmp_path)
+    assert status == 0, printed + errors
+    results = pd.read_parquet(tmp_path / "runs/toy/results.parquet")
+    assert sorted(results["objective"]) == ["elbo"] * 2 + ["target_rate"] * 2
+    assert {path.name for path in (tmp_path / "figures/toy").iterdir()} == {f"b_fig2.{kind}" for kind in ("pdf", "png", "json")}
+
+
 # --- notebooks --------------------------------------------------------------------------------------------------
 
 

@@ -131,3 +131,33 @@ def test_steps_of_the_betas_are_equal_in_the_logarithm():
     values = BetaRange(low=0.01, high=10, points=7).values()
     steps = [math.log10(b / a) for a, b in itertools.pairwise(values)]
     assert steps == pytest.approx([0.5] * 6), "with 1 among the points nothing is replaced"
+
+
+# --- runs of several models ---------------------------------------------------------------------------------------
+
+
+def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
+    config = load_profile("rd-quick", ["seeds=2"])
+    assert len(config.members()) == 12 * 2 * 3
+    assert [m.model for m in config.members()][::6] == config.models
+    assert [(m.seed, m.betas) for m in config.members()][:4] == [(0, (0.1,)), (0, (0.5,)), (0, (1.1,)), (1, (0.1,))]
+    assert config.layers == 1
+    assert config.options == {"width": config.width, "pseudo_inputs": config.pseudo_inputs}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model=[ghvae, lvae]", "make no run together"),
+        ("model=['---', ghvae]", "make no run together"),
+        ("model=['---', '---']", "stands there twice"),
+        ("model=['---', '+*+']", "no model is called '\\+\\*\\+'"),
+        ("model=[]", "model"),
+        ("width=0", "width = 0"),
+        ("width=1.5", "width = 1.5"),
+        ("schedule=cosine", "schedule = cosine"),
+    ],
+)
+def test_what_makes_no_run_is_named(change, message):
+    with pytest.raises(InputError, match=message):
+        load_profile("rd-quick", [change])

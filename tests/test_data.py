@@ -168,6 +168,11 @@ def test_pixels() -> None:
     assert torch.equal((x * 255).round().long(), torch.arange(256))
 
 
+def test_pixels_leaves_floats_alone() -> None:
+    for x in (torch.tensor([0.0, 0.3, 7.0]), torch.tensor([0.5], dtype=torch.float64)):
+        assert pixels(x) is x
+
+
 def test_input_error_is_one_line() -> None:
     assert "\n" not in str(InputError("first\nsecond"))
 
@@ -187,6 +192,73 @@ def test_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, pac
     assert np.array_equal(d.x_train.numpy(), np.where(x >= 128, 255, 0))
     assert d.y_train is not None and d.y_train.tolist() == [*range(10), 0, 1] and len(d.x_test) == 5
     assert d.notes == ("official split", "binarised by rounding") and d.class_names[3] == "3"
+
+
+def amat(x: np.ndarray, end: str = "\n") -> bytes:
+    """Binary images (N, 28, 28) as Larochelle and Murray's text."""
+    return "".join(" ".join(map(str, row)) + end for row in x.reshape(len(x), 784)).encode()
+
+
+@pytest.fixture
+def amat_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "STATIC_MNIST", (7, 3))
+
+
+@pytest.mark.parametrize("end", ["\n", " \r\n"], ids=["plain", "with white space"])
+@pytest.mark.parametrize("folder", ["static-mnist", "binarized_mnist"])
+def test_static_mnist_of_larochelle_and_murray(tmp_path: Path, amat_sizes: None, folder: str, end: str) -> None:
+    x = levels(10, 28, 28) % 2
+    write(tmp_path / folder, {"binarized_mnist_train.amat": amat(x[:7], end), "binarized_mnist_valid.amat": b"not read",
+                              "binarized_mnist_test.amat": amat(x[7:], end).rstrip()}, None)
+    write(tmp_path, mnist_files(), None)   # stand back
+    d = offline("static-mnist", tmp_path)
+    assert np.array_equal(d.x_train[:, 0].numpy(), x[:7] * 255) and np.array_equal(d.x_test[:, 0].numpy(), x[7:] * 255)
+    assert d.x_train.dtype == torch.uint8 and d.binary and d.name == "static-mnist"
+    assert d.y_train is d.y_test is None and d.num_classes == 0
+    assert d.notes[0] == "fixed binarisation of Larochelle and Murray (2011)" and not any("rounding" in n for n in d.notes)
+
+
+def test_static_mnist_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amat_sizes: None) -> None:
+    train, test = levels(12, 28, 28), levels(5, 28, 28)
+    train[:, :10], train[:, 10:20] = 0, 255
+    files = mnist_files() | {"train-images-idx3-ubyte.gz": gzip.compress(idx(train)),
+                             "t10k-images-idx3-ubyte.gz": gzip.compress(idx(test))}
+    write(tmp_path, files, monkeypatch)
+    d = offline("static-mnist", tmp_path)
+    assert (len(d.x_train), len(d.x_test)) == (7, 5) and d.binary and set(d.x_train.flatten().tolist()) == {0, 255}
+    assert d.y_train is not None and d.y_train.tolist() == list(range(7)) and d.num_classes == 10
+    assert d.x_train[:, :, :10].eq(0).all() and d.x_train[:, :, 10:20].eq(255).all(), "black and white are certain"
+    drawn, level = (d.x_test[:, 0].numpy() == 255).ravel(), test.ravel() / 255
+    assert (drawn - level).mean() == pytest.approx(0, abs=4 * (level * (1 - level)).mean() ** 0.5 / len(level) ** 0.5)
+    grey = (level > 0.25) & (level < 0.75)
+    assert 0.2 < (drawn[grey] != (level[grey] >= 0.5)).mean() < 0.5, "drawn, not rounded"
+    assert d.fingerprint == offline("static-mnist", tmp_path).fingerprint
+    assert "seed 0, not that of Larochelle and Murray" in d.notes[0] and not any("rounding" in n for n in d.notes)
+
+
+STATIC: dict[str, tuple[dict[str, bytes | None], str]] = {
+    "half of them": ({"binarized_mnist_test.amat": None}, r"train.amat is there, but binarized_mnist_test.amat is not"),
+    "other half": ({"binarized_mnist_train.amat": None}, r"test.amat is there, but binarized_mnist_train.amat is not"),
+    "cut short": ({"binarized_mnist_train.amat": amat(np.ones((6, 28, 28), int))}, "4,704 digits and 6 line ends, .* 7 lines"),
+    "one line": ({"binarized_mnist_test.amat": amat(np.ones((3, 28, 28), int), " ")}, "2,352 digits and 0 line ends"),
+    "grey levels": ({"binarized_mnist_test.amat": amat(np.full((3, 28, 28), 2))}, "holds '2'; allowed are 0 and 1"),
+    "empty": ({"binarized_mnist_test.amat": b""}, "holds 0 digits"),
+}
+
+
+@pytest.mark.parametrize("case", STATIC)
+def test_wrong_amat_files_get_one_plain_line(tmp_path: Path, amat_sizes: None, case: str) -> None:
+    changes, message = STATIC[case]
+    files = {"binarized_mnist_train.amat": amat(levels(7, 28, 28) % 2), "binarized_mnist_test.amat": amat(levels(3, 28, 28) % 2)}
+    write(tmp_path / "static-mnist", {k: v for k, v in (files | changes).items() if v is not None}, None)
+    with pytest.raises(InputError, match=message) as caught:
+        offline("static-mnist", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_static_mnist_without_any_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte.gz is not under"):
+        offline("static-mnist", tmp_path)
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["archive", "folder"])
@@ -548,8 +620,17 @@ def test_real_mnist() -> None:
     assert pixels(d.x_train).mean().item() == pytest.approx(0.1308, abs=0.005)
 
 
+@pytest.mark.skipif(not (REAL / "MNIST/raw").is_dir(), reason="HVAE_TEST_DATA has no MNIST/raw")
+def test_real_static_mnist_drawn_here() -> None:
+    d = offline("static-mnist", REAL)
+    assert d.x_train.shape == (50_000, 1, 28, 28) and d.x_test.shape == (10_000, 1, 28, 28)
+    assert pixels(d.x_train).mean().item() == pytest.approx(0.1310, abs=1e-4)
+    assert d.fingerprint == "88728d96fcc0852d2e0e406da449743cc8ac8d2f764046ca7ac96428f0b14e0c", "the draw is for good"
+
+
 @pytest.mark.skipif(not (REAL / "omniglot_small.npz").is_file(), reason="no small Omniglot there")
 def test_real_omniglot_small() -> None:
     d = offline("omniglot", REAL)
     assert (len(d.x_train), len(d.x_test)) == (242 * 16, 242 * 4) and d.num_classes == 8
     assert d.y_test is not None and set(d.y_test.tolist()) == set(range(8))
+    assert d.binary and set(d.x_train.unique().tolist()) == {0, 255}

@@ -1,10 +1,11 @@
-"""Eq. 8 and its special cases."""
+"""Paper A, Eq. 8 and its special cases; Paper B's target rate."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvae_core.objective import lagrangian, warm_up
+from hvae_core.objective import lagrangian, target_rate, warm_up
 from hvae_core.terms import Terms, elbo, layer_numbers, rate, to_bits_per_dim
 
 positive = st.floats(0.01, 100)
@@ -34,6 +35,44 @@ def test_a_beta_is_the_price_of_its_own_rate(betas):
     rates = t.rates.clone().requires_grad_()
     lagrangian(Terms(t.distortion, rates), torch.tensor(betas)).backward()
     torch.testing.assert_close(rates.grad, torch.tensor(betas).expand_as(rates) / len(rates))
+
+
+@given(st.lists(positive, min_size=1, max_size=5), positive)
+def test_a_target_rate_is_a_penalty_on_each_layers_mean_rate(targets, weight):
+    t = terms(len(targets))
+    wanted = torch.tensor(targets)
+    apart = sum(abs(rate.item() - target) for rate, target in zip(t.rates.mean(0), targets, strict=True))
+    expected = t.distortion.mean().item() + weight * apart
+    assert target_rate(t, wanted, weight).item() == pytest.approx(expected, rel=1e-5)
+    assert target_rate(t, t.rates.mean(0)).item() == t.distortion.mean().item(), "images may differ, their mean counts"
+
+
+def test_rates_are_drawn_to_their_targets_from_both_sides():
+    t = terms(2)
+    rates = t.rates.clone().requires_grad_()
+    above, below = t.rates.mean(0) + torch.tensor([-1.0, 1.0])
+    target_rate(Terms(t.distortion, rates), torch.stack([above, below]), weight=3.0).backward()
+    torch.testing.assert_close(rates.grad.sum(0), torch.tensor([3.0, -3.0]))
+
+
+@given(st.floats(1, 6), st.floats(0.1, 8), st.floats(0.5, 5))
+def test_where_the_penalty_holds_the_target(steepness, target, weight):
+    """Of a family whose D falls with R as steeply as -steepness at R = 0 and flattens out: R* or the beta-VAE, beta = w."""
+    rates = torch.linspace(0, 10, 4001, dtype=torch.float64)
+    distortion = 3 * steepness * torch.exp(-rates / 3)  # its slope is -w at
+    rate_of_beta = max(0.0, 3 * torch.log(torch.tensor(steepness / weight)).item())
+    losses = [target_rate(Terms(d[None], r[None, None]), torch.tensor([target], dtype=torch.float64), weight)
+              for d, r in zip(distortion[::20], rates[::20], strict=True)]  # fmt: skip
+    reached = rates[::20][torch.stack(losses).argmin()].item()
+    assert reached == pytest.approx(max(target, rate_of_beta), abs=0.06)
+
+
+def test_with_a_decoder_that_can_do_all_a_weight_of_one_holds_from_below_only():
+    rates, target = torch.tensor([0.2, 0.5, 0.7, 0.9]), torch.tensor([0.5])
+    losses = {weight: [target_rate(Terms(3 - r[None], r[None, None]), target, weight).item() for r in rates]
+              for weight in (1.0, 2.0)}  # fmt: skip
+    assert losses[1.0] == pytest.approx([2.8 + 0.3, 2.5, 2.5, 2.5])
+    assert losses[2.0] == pytest.approx([2.8 + 0.6, 2.5, 2.7, 2.9])
 
 
 @given(st.integers(1, 300), st.floats(0, 1))

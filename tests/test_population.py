@@ -6,6 +6,7 @@ import random
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import Chain, grid
@@ -88,6 +89,38 @@ def test_any_number_of_layers(layers):
     assert result.history.shape == (2, 200, 1 + layers)
     cheap, dear = result.history[:, -1, 1:].sum(1)
     assert cheap > dear, "a higher beta buys less rate"
+
+
+def test_the_two_phase_schedule_holds_and_then_falls_to_nothing():
+    factors = [engine.scheduled("two-phase", step, 1000) for step in range(1000)]
+    assert factors[:500] == [1.0] * 500
+    assert np.diff(factors[500:]) == pytest.approx([-0.002] * 499)
+    assert factors[-1] == pytest.approx(0.002)
+    assert {engine.scheduled("constant", step, 10) for step in range(10)} == {1.0}
+
+
+def test_normalised_gradients_have_norm_one_for_each_member_alone():
+    gradient = torch.randn(3, 4, 5) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    directions = gradient.clone()
+    engine.normalise(gradient)
+    assert gradient.flatten(1).norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+    assert torch.nn.functional.cosine_similarity(gradient.flatten(1), directions.flatten(1)).tolist() == pytest.approx([1, 1, 1])
+    nothing = torch.zeros(2, 3)
+    engine.normalise(nothing)
+    assert not nothing.any()
+    scalars = torch.tensor([2.0, -3.0])
+    engine.normalise(scalars)
+    assert scalars.tolist() == [1, -1]
+
+
+def test_training_with_schedule_and_normalised_gradients_is_stacked_alike(images):
+    how = SETTINGS | {"schedule": "two-phase", "normalise_gradients": True}
+    members = grid(0.1, 10.0)
+    one, stacked = (train(MAKE, members, images, chunk=chunk, **how) for chunk in (1, 4))
+    plain = train(MAKE, members, images, **SETTINGS)
+    for i in range(4):
+        assert_same(weights(one, i), weights(stacked, i), rtol=1e-3, atol=1e-5)
+    assert any(not torch.equal(weights(one, 0)[name], value) for name, value in weights(plain, 0).items())
 
 
 def test_members_with_one_seed_start_alike_and_those_with_another_do_not():

@@ -235,3 +235,42 @@ def test_read_in_order_without_the_batch(output):
     assert len(results) == 9
     assert not results.isna().any().any()
     assert stages.figure_inputs(config, data)[0].samples.shape[0] == 9
+
+
+# --- several architectures in one run -------------------------------------------------------------------------------
+
+
+def families(name, *changes):
+    small = ["model=['---', '--v', '+--']", "betas=[[0.1, 1.0]]", "width=0.1", "pseudo_inputs=5", "epochs=1", "batch_size=20"]
+    return load_profile("rd-quick", [*small, "train_images=40", "test_images=30", *changes], name)
+
+
+def test_blocks_may_cut_through_the_models_of_a_run(output):
+    """Two runs of three families, in one block and in four: the same rows and the same weights."""
+    whole, cut = families("whole", "blocks=1"), families("cut", "blocks=4")
+    for config in (whole, cut):
+        store.open_run(config)
+        stages.train_members(config, stages.load_data(config))
+    a, b = (store.training_table(name) for name in ("whole", "cut"))
+    pd.testing.assert_frame_equal(a, b)
+    assert a["model"].tolist() == ["---", "---", "--v", "--v", "+--", "+--"]
+    assert a["beta_1"].tolist() == [0.1, 1.0] * 3
+    for i in range(6):
+        models = [store.load_model(name, i) for name in ("whole", "cut")]
+        assert {model.family for model in models} == {a["model"][i]}
+        first, second = (model.state_dict() for model in models)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_evaluation_in_processes_is_as_without(output):
+    config = families("processes")
+    store.open_run(config)
+    data = stages.load_data(config)
+    stages.train_members(config, data)
+
+    def score(model, seed):
+        return {"iwae_5": sum(p.abs().sum().item() for p in model.parameters()), "active_units": seed}
+
+    one, two = (stages.evaluate(config, "likelihood", score, processes=count) for count in (1, 2))
+    pd.testing.assert_frame_equal(one, two)
+    assert one["iwae_5"].nunique() == 6

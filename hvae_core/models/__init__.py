@@ -1,4 +1,4 @@
-"""The architectures, by name. One file each; what the paper's two share is in `layers`."""
+"""The architectures, by name: Paper A's two, one file each, with what they share in `layers`; Paper B's `families`."""
 
 import inspect
 from typing import Any
@@ -7,25 +7,31 @@ import pandas as pd
 from torch import nn
 
 from hvae_core.errors import InputError
-from hvae_core.models.distributions import Bernoulli, Gaussian, kl
+from hvae_core.models.distributions import Bernoulli, Distribution, Gaussian, Posterior, kl, log_ratio
+from hvae_core.models.families import FAMILIES, Family
 from hvae_core.models.ghvae import GHVAE
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.models.layers import SIZES
 from hvae_core.models.lvae import LVAE
+from hvae_core.models.pixelcnn import Gated
 
-__all__ = ["LAYERS", "MODELS", "Bernoulli", "Gaussian", "HierarchicalVAE", "architecture_table", "build", "kl"]
+__all__ = ["FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior",
+           "architecture_table", "build", "kl", "log_ratio"]  # fmt: skip
 
 MODELS: dict[str, type[HierarchicalVAE]] = {"ghvae": GHVAE, "lvae": LVAE}
-LAYERS = {"ghvae": 2, "lvae": 2}  # L of each
+LAYERS = {"ghvae": 2, "lvae": 2, **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
 
 
 def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> HierarchicalVAE:
     """The model called ``model`` for images of ``image_shape`` (C, H, W), with fresh random weights.
 
     Arguments:
-        model: ``ghvae`` or ``lvae``.
-        image_shape: ``(1, 28, 28)`` or ``(3, 32, 32)``.
-        options: ``sigma_x``, the fixed standard deviation of the Gaussian likelihood (default 0.71).
+        model: ``ghvae``, ``lvae``, or one of Paper B's twelve families (`FAMILIES`), such as ``-+v``.
+        image_shape: ``(1, 28, 28)``; for ``ghvae`` and ``lvae`` also ``(3, 32, 32)``.
+        options: ``sigma_x`` (``ghvae``, ``lvae``), the fixed standard deviation of the Gaussian likelihood (default
+            0.71). ``width`` (families), a factor on the numbers of features and hidden units (default 1), and
+            ``pseudo_inputs`` (families), the number of components of the VampPrior (default 500), which marginals
+            - and + do without.
 
     Raises:
         InputError: for a model, shape or option that is not there.
@@ -33,33 +39,45 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> Hier
     Example:
         >>> sum(p.numel() for p in build("ghvae", (3, 32, 32)).parameters())
         475811
+        >>> sum(p.numel() for p in build("---", (1, 28, 28)).parameters())
+        2998177
     """
-    if model not in MODELS:
-        raise InputError(f"model: no model is called {model!r}; there are {', '.join(MODELS)}")
+    if model not in LAYERS:
+        raise InputError(f"model: no model is called {model!r}; there are {', '.join(LAYERS)}")
+    make: Any = MODELS.get(model, Family)
     shape: Any = tuple(image_shape)
-    if shape not in SIZES:
-        allowed = " and ".join("x".join(map(str, shape)) for shape in SIZES)
+    allowed_shapes = list(SIZES) if model in MODELS else [(1, 28, 28)]
+    if shape not in allowed_shapes:
+        allowed = " and ".join("x".join(map(str, shape)) for shape in allowed_shapes)
         raise InputError(f"model {model}: images of {'x'.join(map(str, image_shape))}; it is made for {allowed}")
-    allowed_options = list(inspect.signature(MODELS[model]).parameters)[1:]
+    allowed_options = [name for name in inspect.signature(make).parameters if name not in ("image_shape", "family")]
     for name in options:
         if name not in allowed_options:
             raise InputError(f"model {model}: no option is called {name!r}; there are {', '.join(allowed_options)}")
-    return MODELS[model](shape, **options)
+    return make(shape, **options) if model in MODELS else make(shape, model, **options)
 
 
 def describe(layer: nn.Module) -> str:
     """A layer in the paper's notation, such as Conv(3, 32, 4, 2, 1): in, out, kernel, stride, padding."""
+    if isinstance(layer, Gated):
+        return f"Gated{_describe(layer.layer, 2)}"
+    return _describe(layer)
+
+
+def _describe(layer: nn.Module, outputs: int = 1) -> str:
+    """The layer, with its outputs counted in groups of ``outputs``."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         kind = "ConvTransp" if layer.transposed else "Conv"
-        sizes = (layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0], layer.padding[0])
-        return f"{kind}({', '.join(map(str, sizes))})"
+        kernel, padding = ("x".join(map(str, dict.fromkeys(size) if size[0] == size[1] else size))
+                           for size in (layer.kernel_size, layer.padding))  # fmt: skip
+        return f"{kind}({layer.in_channels}, {layer.out_channels // outputs}, {kernel}, {layer.stride[0]}, {padding})"
     if isinstance(layer, nn.Linear):
-        return f"FC({layer.in_features}, {layer.out_features})"
-    return type(layer).__name__
+        return f"FC({layer.in_features}, {layer.out_features // outputs})"
+    return getattr(layer, "notation", type(layer).__name__)
 
 
 def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
-    """The architecture as a table, read off the module itself (Paper A, Tables 2 and 3).
+    """The architecture as a table, read off the module itself (Paper A, Tables 2 and 3; Paper B, Appendix F).
 
     One row a step of a distribution (columns distribution, step, layers, parameters) and a last row with the total.
 
@@ -81,6 +99,6 @@ def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
     rows.append({"distribution": "total", "step": "", "layers": "", "parameters": total})
     table = pd.DataFrame(rows)
     table.attrs["caption"] = (
-        f"The architecture {type(model).__name__} for images of {'x'.join(map(str, model.image_shape))}, read off the code."
+        f"The architecture {getattr(model, 'family', type(model).__name__)} for images of {'x'.join(map(str, model.image_shape))}, read off the code."
     )
     return table

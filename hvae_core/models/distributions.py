@@ -6,6 +6,7 @@ divergences are sums over them, in nats.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -18,13 +19,28 @@ class Distribution(Protocol):
 
     @property
     def mode(self) -> Tensor:
-        """The mode of a latent; of an image the mean, in [0, 1]."""
+        """The mode of a latent; of an image the mean, in [0, 1], where its pixels are independent."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density at ``value``, ``(batch,)``, in nats."""
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The value that belongs to standard-normal ``noise``, differentiable in the parameters."""
+        """The value that belongs to standard-normal ``noise``."""
+
+
+class Posterior(Distribution, Protocol):
+    """What a posterior can do besides; its samples are differentiable in the parameters."""
+
+    def log_prob_of_sample(self, noise: Tensor) -> Tensor:
+        """Log-density at ``sample(noise)``, ``(batch,)``, in nats; never slower than the sample."""
+
+
+class Bijection(Protocol):
+    """An invertible map of vectors, ``(batch, dimensions)``, that keeps volumes: its log-determinant is 0."""
+
+    def __call__(self, u: Tensor) -> Tensor: ...
+
+    def inverse(self, z: Tensor) -> Tensor: ...
 
 
 class Gaussian(NamedTuple):
@@ -43,6 +59,70 @@ class Gaussian(NamedTuple):
 
     def sample(self, noise: Tensor) -> Tensor:
         return self.mean + self.std * noise
+
+    def log_prob_of_sample(self, noise: Tensor) -> Tensor:
+        return (-0.5 * noise.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+class Mixture(NamedTuple):
+    """A mixture of Gaussians with diagonal covariances, without a batch, such as Paper B's VampPrior.
+
+    Attributes:
+        mean, std: of the components, ``(components, dimensions)``.
+        log_weights: ``(components,)``; their exponentials sum to 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+    log_weights: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        """Of the components' means the one with the highest density, ``(1, dimensions)``; the mode has no closed form."""
+        return self.mean[self.log_prob(self.mean).argmax()].unsqueeze(0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        z = (value.unsqueeze(1) - self.mean) / self.std
+        offset = self.log_weights - (self.std.log() + 0.5 * math.log(2 * math.pi)).sum(1)
+        return (offset - 0.5 * z.square().sum(2)).logsumexp(1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Samples from noise ``(batch, dimensions)``, not differentiable in the weights.
+
+        The first number of the noise is spent twice. As a uniform number it falls into one component's share of
+        [0, 1]: that is the choice. Where in the share it falls is again uniform, and independent of the choice.
+        """
+        weights = self.log_weights.double().softmax(0)
+        ends = weights.cumsum(0)
+        uniform = torch.special.ndtr(noise[:, 0].double())
+        chosen = torch.searchsorted(ends, uniform, right=True).clamp(max=len(ends) - 1)
+        rest = 1 - (ends[chosen] - uniform) / weights[chosen]
+        first = torch.special.ndtri(rest.clamp(1e-9, 1 - 1e-9)).to(noise.dtype)
+        noise = torch.cat([first.unsqueeze(1), noise[:, 1:]], 1)
+        return self.mean[chosen] + self.std[chosen] * noise
+
+    def log_prob_of_sample(self, noise: Tensor) -> Tensor:
+        return self.log_prob(self.sample(noise))
+
+
+class Pushforward(NamedTuple):
+    """The distribution of flow(u) for u from ``base``; densities carry over, since the flow keeps volumes."""
+
+    base: Gaussian | Mixture
+    flow: Bijection
+
+    @property
+    def mode(self) -> Tensor:
+        return self.flow(self.base.mode)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.base.log_prob(self.flow.inverse(value))
+
+    def sample(self, noise: Tensor) -> Tensor:
+        return self.flow(self.base.sample(noise))
+
+    def log_prob_of_sample(self, noise: Tensor) -> Tensor:
+        return self.base.log_prob_of_sample(noise)
 
 
 class Bernoulli(NamedTuple):
@@ -64,6 +144,45 @@ class Bernoulli(NamedTuple):
         return (uniform < self.logits.sigmoid()).to(noise.dtype)
 
 
+class AutoregressiveBernoulli(NamedTuple):
+    """Binary pixels, each given those before it in raster order: p(x) is the product of p(x_i | x_{<i}).
+
+    Such a distribution has no mean and no mode that could be computed. ``mode`` is the greedy image: pixel by pixel
+    the likelier value, given the pixels chosen before. It is binary, and may be improbable as a whole.
+
+    Attributes:
+        network: ``network(x, condition)`` gives the logits of all pixels, each from the pixels before it and from
+            the condition; of images cut off below some row it gives the logits above.
+        condition: ``(batch, 1, H, W)``.
+    """
+
+    network: Callable[[Tensor, Tensor], Tensor]
+    condition: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        return self._fill(torch.full_like(self.condition, 0.5))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return Bernoulli(self.network(value, self.condition)).log_prob(value)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """One pixel after the other: as many passes through the network as an image has pixels."""
+        return self._fill(torch.special.ndtr(noise))
+
+    @torch.no_grad()
+    def _fill(self, thresholds: Tensor) -> Tensor:
+        """Images whose pixels are 1 where the threshold is below their probability."""
+        x = torch.zeros_like(thresholds)
+        height, width = x.shape[2:]
+        for row in range(height):
+            above = slice(row + 1)  # what lies below cannot matter
+            for column in range(width):
+                probability = self.network(x[:, :, above], self.condition[:, :, above])[:, :, row, column].sigmoid()
+                x[:, :, row, column] = (thresholds[:, :, row, column] < probability).to(x.dtype)
+        return x
+
+
 def kl(q: Gaussian, p: Gaussian) -> Tensor:
     """KL[q || p] in closed form, ``(batch,)``, in nats.
 
@@ -76,6 +195,26 @@ def kl(q: Gaussian, p: Gaussian) -> Tensor:
     ratio = q.std / p.std
     shift = (q.mean - p.mean) / p.std
     return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).flatten(1).sum(1)
+
+
+def log_ratio(q: Posterior, p: Distribution, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """The sample z of ``q`` that belongs to ``noise``, and log q(z) - log p(z), ``(batch,)``, in nats.
+
+    Its mean is KL[q || p]: what stands for the rate where there is no closed form (Paper B, Section 2).
+
+    Example:
+        >>> q = Gaussian(torch.ones(1, 2), torch.ones(1, 2))
+        >>> p = Gaussian(torch.zeros(1, 2), torch.ones(1, 2))
+        >>> z, ratio = log_ratio(q, p, torch.zeros(1, 2))
+        >>> z.tolist(), ratio.item()
+        ([[1.0, 1.0]], 1.0)
+    """
+    if isinstance(q, Pushforward) and isinstance(p, Pushforward) and q.flow is p.flow:
+        # A bijection of both changes no ratio of densities, and its inverse may be slow.
+        u, ratio = log_ratio(q.base, p.base, noise)
+        return q.flow(u), ratio
+    z = q.sample(noise)
+    return z, q.log_prob_of_sample(noise) - p.log_prob(z)
 
 
 def product(q: Gaussian, p: Gaussian) -> Gaussian:

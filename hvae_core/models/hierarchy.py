@@ -10,12 +10,12 @@ layers (Eqs. 6 and 7).
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hvae_core.models.distributions import Bernoulli, Gaussian, kl
+from hvae_core.models.distributions import Distribution, Gaussian, Posterior, kl, log_ratio
 from hvae_core.terms import Terms
 
 
@@ -29,27 +29,29 @@ class HierarchicalVAE(nn.Module):
     Attributes:
         image_shape: ``(C, H, W)``.
         latent_shapes: of z_L, ..., z_1.
-        parts: the layers that make each distribution, as ``{distribution: {step: module names}}``; the
-            architecture tables are printed from it.
     """
 
     image_shape: tuple[int, int, int]
     latent_shapes: tuple[tuple[int, ...], ...]
-    parts: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
+
+    @property
+    def parts(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """The layers that make each distribution, as ``{distribution: {step: module names}}``, for the architecture tables."""
+        raise NotImplementedError
 
     def features(self, x: Tensor) -> Any:
         """Deterministic features of ``x`` that the posteriors of several layers share; computed once a pass."""
         return None
 
-    def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Gaussian:
+    def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Posterior:
         """q(z_l | z_{>l}, x) for the layer below ``z_above`` (top layer first; empty for z_L)."""
         raise NotImplementedError
 
-    def prior(self, z_above: Sequence[Tensor]) -> Gaussian:
+    def prior(self, z_above: Sequence[Tensor]) -> Distribution:
         """p(z_l | z_{>l}) for the layer below ``z_above``; for the empty sequence p(z_L), without a batch."""
         raise NotImplementedError
 
-    def likelihood(self, z: Sequence[Tensor]) -> Gaussian | Bernoulli:
+    def likelihood(self, z: Sequence[Tensor]) -> Distribution:
         """p(x | z), of all layers' latents, top layer first."""
         raise NotImplementedError
 
@@ -61,6 +63,9 @@ class HierarchicalVAE(nn.Module):
     def forward(self, x: Tensor, noise: Sequence[Tensor]) -> Terms:
         """The distortion and the layer-wise rates of ``x``, nats per image (Paper A, Eqs. 7 and 8).
 
+        A rate is in closed form where posterior and prior are Gaussian; elsewhere it is log q(z) - log p(z) at the
+        one sample z (Paper B, Section 2), which has the rate as its mean and may be negative.
+
         Arguments:
             x: ``(batch, C, H, W)`` in [0, 1].
             noise: one standard-normal tensor a layer, top layer first.
@@ -69,19 +74,24 @@ class HierarchicalVAE(nn.Module):
         z: list[Tensor] = []
         rates = []
         for epsilon in noise:
-            q = self.posterior(x, z, features)
-            rates.append(kl(q, self.prior(z)))
-            z.append(q.sample(epsilon))
+            q, p = self.posterior(x, z, features), self.prior(z)
+            if isinstance(q, Gaussian) and isinstance(p, Gaussian):
+                rates.append(kl(q, p))
+                z.append(q.sample(epsilon))
+            else:
+                sample, ratio = log_ratio(q, p, epsilon)
+                rates.append(ratio)
+                z.append(sample)
         return Terms(-self.likelihood(z).log_prob(x), torch.stack(rates, 1))
 
-    def infer(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Gaussian]:
+    def infer(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Posterior]:
         """The posteriors of all layers, top layer first, each given the layers above it.
 
         With ``noise`` the layers above are samples, without it they are modes.
         """
         features = self.features(x)
         z: list[Tensor] = []
-        posteriors = []
+        posteriors: list[Posterior] = []
         for layer in range(self.layers):
             q = self.posterior(x, z, features)
             posteriors.append(q)
@@ -89,13 +99,20 @@ class HierarchicalVAE(nn.Module):
         return posteriors
 
     def reconstruct(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """x -> z_L -> ... -> z_1 -> x' (Paper A, Eq. 5), by modes, or with ``noise`` by samples; in [0, 1]."""
+        """x -> z_L -> ... -> z_1 -> x' (Paper A, Eq. 5), by modes, or with ``noise`` by samples; in [0, 1].
+
+        The image is the mode of p(x | z) in any case; see `generate`.
+        """
         posteriors = self.infer(x, noise)
         z = [q.mode if noise is None else q.sample(noise[layer]) for layer, q in enumerate(posteriors)]
         return self.likelihood(z).mode
 
     def generate(self, noise: Sequence[Tensor]) -> Tensor:
-        """New images: all latents sampled from their priors, the image is the mean of p(x | z)."""
+        """New images: all latents sampled from their priors, the image is the mode of p(x | z).
+
+        That is the mean of independent pixels; what it is of others, their class says. Images sampled to the end
+        are ``likelihood(z).sample(noise of the image's shape)``.
+        """
         z: list[Tensor] = []
         for epsilon in noise:
             z.append(self.prior(z).sample(epsilon))
