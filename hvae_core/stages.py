@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
-from hvae_core.config import Config, Member
+from hvae_core.config import KINDS, Config, Member
 from hvae_core.data import Dataset, load
 from hvae_core.errors import InputError
 from hvae_core.evaluation import generation, likelihood, reconstruction, representation
@@ -320,10 +320,24 @@ def decodings(config: Config) -> "Decodings":
     return Decodings(images["originals"], images["reconstructions"], images["generated"])
 
 
-def provenance(config: Config, *images: str) -> dict[str, Any]:
-    """What the figures of a run are made from: its results, these of its files, and the commit."""
+def comparable(config: Config) -> dict[str, pd.DataFrame]:
+    """The results of all finished runs of Paper A's models on the same data, by name of the run."""
+    data = json.loads((store.run_folder(config.name) / "data.json").read_text())["fingerprint"]
+    found = {}
+    for path in sorted((store.output_root() / "runs").glob("*/results.parquet")):
+        other = path.parent / "data.json"
+        if other.exists() and json.loads(other.read_text())["fingerprint"] == data:
+            with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
+                if store.load_config(path.parent.name).kind == KINDS["hierarchical"]:
+                    found[path.parent.name] = store.load_results(path.parent.name)
+    return found
+
+
+def provenance(config: Config, *images: str, others: Iterable[str] = ()) -> dict[str, Any]:
+    """What the figures of a run are made from: its results and these of its files, other runs' results, and the commit."""
     folder = store.run_folder(config.name)
     inputs = [folder / name for name in ("results.parquet", *images)]
+    inputs += [store.run_folder(name) / "results.parquet" for name in others]
     return {
         "run": config.name,
         "inputs": {str(path.relative_to(folder.parents[1])): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvae_core.frontier import upper_hull
+from hvae_core.frontier import lower_hull, pareto_frontier, upper_hull
 
 NAN = float("nan")
 
@@ -63,3 +63,38 @@ def test_shapes_must_agree():
         upper_hull([0, 1], [0])
     with pytest.raises(ValueError, match="one-dimensional"):
         upper_hull([[0, 1]], [[0, 1]])
+
+
+def frontier_by_definition(rate, distortion):
+    """Every point that is beaten by none: no more rate and no more distortion, and one of them less."""
+    points = list(zip(rate, distortion, strict=True))
+    finite = [i for i, p in enumerate(points) if np.isfinite(p).all()]
+    kept = [
+        i for i in finite
+        if not any(a <= points[i][0] and b <= points[i][1] and (a, b) != points[i] for a, b in (points[j] for j in finite))
+        and not any(points[j] == points[i] for j in finite if j < i)
+    ]  # fmt: skip
+    return sorted(kept, key=lambda i: rate[i])
+
+
+@given(st.lists(st.tuples(coordinate, coordinate), max_size=14))
+def test_the_frontier_agrees_with_the_definition(points):
+    rate, distortion = [p[0] for p in points], [p[1] for p in points]
+    assert pareto_frontier(rate, distortion).tolist() == frontier_by_definition(rate, distortion)
+
+
+@given(st.lists(st.tuples(st.floats(0, 200), st.floats(0, 300)), min_size=1, max_size=40))
+def test_the_lower_hull_lies_below_the_frontier_and_touches_it(points):
+    rate, distortion = np.array(points).T
+    frontier, hull = pareto_frontier(rate, distortion), lower_hull(rate, distortion)
+    assert set(hull) <= set(frontier)
+    assert (hull[0], hull[-1]) == (frontier[0], frontier[-1])
+    below = np.interp(rate[frontier], rate[hull], distortion[hull])
+    assert (below <= distortion[frontier] + 1e-6).all()
+
+
+def test_the_frontier_falls_and_shapes_must_agree():
+    assert pareto_frontier([2, 0, 1, NAN], [3, 9, 9, 0]).tolist() == [1, 0]
+    assert pareto_frontier([], []).dtype.kind == "i"
+    with pytest.raises(ValueError, match="equally long"):
+        pareto_frontier([0, 1], [0])

@@ -1,14 +1,17 @@
-"""Stored results -> figures and tables of Paper A, one function each. Nothing is trained or evaluated here.
+"""Stored results -> figures and tables of the papers, one function each. Nothing is trained or evaluated here.
 
 ::
 
-    points.py   what a figure is about: grid points, baselines, optima, the surface over the grid of betas
-    panels.py   how one panel is drawn
-    paper.py    fig1 ... fig9, table1
-    files.py    figures and tables -> files, with their provenance
+    points.py           what a figure is about: grid points, baselines, optima, the surface over the grid of betas
+    panels.py           how one panel is drawn
+    paper.py            fig1 ... fig9, table1 of Paper A
+    rate_distortion.py  b_fig3, b_fig4, b_table1 of Paper B
+    toy.py              b_fig2 of Paper B
+    files.py            figures and tables -> files, with their provenance
 
 Every function takes ``results``, one row a model, as `hvae_core.store.load_results` returns it. With several seeds a
-grid point, the mean over seeds is drawn. What was not computed is said to be so; it is never drawn as 0 or filled in.
+grid point, the mean over seeds is drawn (in Paper B's plane every model is a point). What was not computed is said to
+be so; it is never drawn as 0 or filled in.
 """
 
 from hvae_core.figures.files import save_figure, save_table
@@ -28,8 +31,10 @@ from hvae_core.figures.paper import (
     table1,
 )
 from hvae_core.figures.points import grid_means
+from hvae_core.figures.rate_distortion import Decodings, b_fig3, b_fig4, b_table1
+from hvae_core.figures.toy import b_fig2
 
 __all__ = [
-    "Images", "PaperFigure", "all_metrics", "fig1", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9",
-    "grid_means", "image_rows", "save_figure", "save_table", "table1",
+    "Decodings", "Images", "PaperFigure", "all_metrics", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fig1", "fig3", "fig4",
+    "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "save_figure", "save_table", "table1",
 ]  # fmt: skip
