@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -88,14 +89,17 @@ def ours(x: torch.Tensor, shape: tuple[int, int, int], batch: int, device: str, 
     return (time.perf_counter() - start) / (count * -(-len(x) // batch))
 
 
-def _worker(queue, barrier, shape, batch, count, steps, repeats) -> None:  # type: ignore[no-untyped-def]
-    torch.set_num_threads(1)
+def _serve(pipe, threads, kind, shape, batch, count, steps) -> None:  # type: ignore[no-untyped-def]  # pickled for a process
+    """A process that times one side each time it is asked to; each side has processes, and memory, of its own."""
+    torch.set_num_threads(threads)
     x = random_images(shape, batch * steps)
-    ours(x[: 2 * batch], shape, batch, "cpu", 1, None)
-    for _ in range(repeats):
-        barrier.wait()
-        queue.put(ours(x, shape, batch, "cpu", count, None))
-        barrier.wait()
+
+    def timed(images: torch.Tensor) -> float:
+        return baseline(images, shape, batch, "cpu") if kind == "baseline" else ours(images, shape, batch, "cpu", count, None)
+
+    timed(x[: 2 * batch])
+    while pipe.recv():
+        pipe.send(timed(x))
 
 
 def random_images(shape: tuple[int, int, int], count: int) -> torch.Tensor:
@@ -108,24 +112,26 @@ def cpu(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats
     """Model-steps a second of both sides on all cores, in turn."""
     cores = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    queue, barrier = context.Queue(), context.Barrier(cores + 1)
-    workers = [
-        context.Process(target=_worker, args=(queue, barrier, shape, batch, count, steps, repeats), daemon=True)
-        for _ in range(cores)
-    ]
-    for worker in workers:
-        worker.start()
-    x = random_images(shape, batch * steps)
-    baseline(x[: 2 * batch], shape, batch, "cpu")
+
+    def start(kind: str, threads: int) -> Connection:
+        here, there = context.Pipe()
+        context.Process(target=_serve, args=(there, threads, kind, shape, batch, count, steps), daemon=True).start()
+        return here
+
+    def ask(pipes: list[Connection]) -> float:
+        for pipe in pipes:
+            pipe.send(True)
+        return len(pipes) / statistics.mean([pipe.recv() for pipe in pipes])
+
+    one, many = [start("baseline", cores)], [start("ours", 1) for _ in range(cores)]
     plain, populations = [], []
     for _ in range(repeats):
-        barrier.wait()
-        seconds = [queue.get() for _ in workers]
-        barrier.wait()
-        populations.append(cores / statistics.mean(seconds))
-        plain.append(1 / baseline(x, shape, batch, "cpu"))
-    for worker in workers:
-        worker.join()
+        populations.append(ask(many))
+        plain.append(ask(one))
+    for pipe in one + many:
+        pipe.send(False)
+    for process in multiprocessing.active_children():
+        process.join()
     return summary(plain, populations) | {"processes": cores}
 
 

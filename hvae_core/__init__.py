@@ -29,5 +29,9 @@ All rates, distortions and information are in nats per image. From the papers' s
     f, f^-1                      accuracy bound (A, Eq. 11)              ``bounds.information``, ``.accuracy_bound``
     H[p_data]                    entropy of the data (A, Eqs. 3, 9)      ``bounds.entropy_bound``
     e(z|x), d(x|z), m(z)         B's encoder, decoder, marginal          posterior, likelihood, prior
+    -/+, -/+, -/+/v              B's families: encoder, decoder, m(z)    ``build("-+v", ...)``, ``models.FAMILIES``
+    R*                           B's target rate                         ``objective.target_rate``
+    E, G                         bounds on I_gen (B, appendix C)         ``mi_lower``, ``mi_upper``
+    IWAE                         importance-weighted bound, K samples    ``iwae_5``, ``iwae_500``
     ===========================  ======================================  ==========================================
 """

@@ -29,7 +29,7 @@ from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import HierarchicalVAE, build
 from hvae_core.objective import Objective, lagrangian
-from hvae_core.population import Population, train
+from hvae_core.population import Population, keep_memory, train
 from hvae_core.progress import track
 from hvae_core.terms import layer_numbers
 
@@ -274,6 +274,8 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
 
 def _one(config: Config, place: torch.device, function: Callable[[HierarchicalVAE, int], Any],
          index: int) -> tuple[int, Any]:  # fmt: skip
+    if place.type == "cpu":
+        keep_memory()
     return index, function(store.load_model(config.name, index, place), config.members()[index].seed)
 
 

@@ -140,7 +140,7 @@ def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
     config = load_profile("rd-quick", ["seeds=2"])
     assert len(config.members()) == 12 * 2 * 3
     assert [m.model for m in config.members()][::6] == config.models
-    assert [(m.seed, m.betas) for m in config.members()][:4] == [(0, (0.1,)), (0, (0.5,)), (0, (1.1,)), (1, (0.1,))]
+    assert [(m.seed, m.betas) for m in config.members()][:4] == [(0, (0.1,)), (0, (0.5,)), (0, (1.5,)), (1, (0.1,))]
     assert config.layers == 1
     assert config.options == {"width": config.width, "pseudo_inputs": config.pseudo_inputs}
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from hvae_core.data import pixels
-from hvae_core.evaluation.rates import BATCH
 from hvae_core.evaluation.reconstruction import to_uint8
 from hvae_core.models import HierarchicalVAE
 from hvae_core.models.distributions import log_ratio
 from hvae_core.population import Purpose, generator
 
+BATCH = 100  # an autoregressive decoder has large activations
 FEW, MANY = 5, 500  # samples of the two importance-weighted bounds
 REPEATS = 5  # decodings of one latent, of which Paper B, Fig. 4 shows the first and the mean
 # Streams of their own beside the one of `average_terms`, index 0.

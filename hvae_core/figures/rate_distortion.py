@@ -421,7 +421,8 @@ def b_table1(results: pd.DataFrame) -> pd.DataFrame:
     table = table.map(lambda value: float(f"{value:.4g}"))
     table.attrs["caption"] = (
         "The model with the highest ELBO of each family (encoder, decoder, marginal), on test images: its beta, rate R "
-        "and distortion D, importance-weighted bounds with 5 and 500 samples, all in nats per image; dimensions of z "
+        "and distortion D, importance-weighted bounds with 5 and 500 samples (500: over the run's first `likelihood_images` "
+        "test images only), all in nats per image; dimensions of z "
         "that the posterior's mean uses (variance over 0.01); lower and upper bound E <= I_gen <= G on the mutual "
         f"information of image and latent in generated images, in nats. Models: {_described(results, {})}."
     )
