@@ -25,6 +25,22 @@ DRAWN = [*expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.figures, kind=["pdf",
 JOB = f"python -m hvae_core.batch {config['run']}"
 
 
+def same_data():
+    """Results of Paper A's models on the same data: they are drawn into the plane of Paper B."""
+
+    def data(run):
+        return yaml.safe_load((run / "data.json").read_text())["fingerprint"]
+
+    found = [path.parent for path in Path("runs").glob("*/data.json") if (path.parent / "results.parquet").exists()]
+    found = [run for run in found if run != Path(RUN) and data(run) == data(Path(RUN))]
+    return [str(run / "results.parquet") for run in found
+            if yaml.safe_load((run / "config.yaml").read_text())["model"] in ("ghvae", "lvae")]
+
+
+DRAWING = [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")]
+DRAWING += [str(HERE / "hvae_core" / name) for name in ("frontier.py", "evaluation/bounds.py")]
+
+
 def modules(stage):
     return [str(HERE / "hvae_core" / f"{name.replace('.', '/')}.py") for name in KIND.code[stage]]
 
@@ -94,8 +110,9 @@ if KIND.stages:
     rule figures:
         input:
             HERE / f"notebooks/{KIND.notebook}.ipynb",
-            [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")], HERE / "hvae_core/frontier.py",
+            DRAWING,
             f"{RUN}/results.parquet",
+            same_data() if KIND.notebook == "60_rate_distortion" else [],
             [f"{RUN}/images/{stage}.npz" for stage in SHOWN],
         output:
             DRAWN,
@@ -106,7 +123,7 @@ else:
 
     rule whole:  # one notebook trains, evaluates and draws
         input:
-            HERE / f"notebooks/{KIND.notebook}.ipynb", modules("training"), HERE / "hvae_core/figures/toy.py",
+            HERE / f"notebooks/{KIND.notebook}.ipynb", modules("training"), DRAWING,
             f"{RUN}/config.yaml",
         output:
             f"{RUN}/results.parquet", f"{RUN}/results.csv", DRAWN,

@@ -90,6 +90,7 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
     """Make everything that a configuration asks for."""
     from hvae_core import stages, store
     from hvae_core.data import load
+    from hvae_core.models import check_shape
 
     if config.block is not None:
         raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
@@ -103,6 +104,9 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
     data = None
     if config.kind.stages:
         data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
+        check_shape(config.models[0], data.image_shape)
+        if config.likelihood_images and config.likelihood_images > len(data.x_test):
+            raise InputError(f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images")
         about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
     else:
         about += config.dataset

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
 
 _EVERY_MODEL = ("terms", "models.distributions", "models.hierarchy")
-_TRAINING = ("objective", "population")
+_TRAINING = ("objective", "population", "evaluation.rates")
 
 
 class Kind(NamedTuple):
@@ -50,7 +50,7 @@ KINDS = {
     "families": Kind(  # Paper B, Appendix F
         ("likelihood",), "60_rate_distortion", ("b_fig3", "b_fig4"), ("b_table1",),
         {
-            "training": (*_EVERY_MODEL, "models.flows", "models.pixelcnn", "models.families", *_TRAINING),
+            "training": (*_EVERY_MODEL, "models.layers", "models.flows", "models.pixelcnn", "models.families", *_TRAINING),
             "likelihood": ("evaluation.likelihood",),
         },
     ),
@@ -59,7 +59,7 @@ KINDS = {
 NOTEBOOKS = {"reconstruction": "20_reconstruction", "generation": "30_generation",
              "representation": "40_representation", "likelihood": "45_likelihood"}  # fmt: skip
 
-Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Beta = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -80,8 +80,8 @@ class BetaRange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: Beta = 0.1
-    high: Beta = 100.0
+    low: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
     points: Annotated[int, Field(ge=1)] = 21
 
     @model_validator(mode="after")
@@ -131,7 +131,7 @@ class Config(BaseModel):
     betas: BetaRange | Annotated[list[Beta], Field(min_length=1)] | Annotated[
         list[Annotated[list[Beta], Field(min_length=1)]], Field(min_length=1)
     ] = BetaRange(points=5)  # fmt: skip
-    """{low, high, points}, or a list of values for every layer, or one list a layer, top layer first."""
+    """{low, high, points}, or a list of values for every layer, or one list a layer, top layer first; 0 for families only."""
     seeds: Annotated[int, Field(ge=1)] = 1
     """Models at each grid point, with seeds 0, 1, ..."""
     epochs: Annotated[int, Field(ge=1)] = 200
@@ -176,6 +176,14 @@ class Config(BaseModel):
             raise ValueError(f"model: {', '.join(self.models)} make no run together; only families of Paper B do")
         if isinstance(self.betas, list) and isinstance(self.betas[0], list) and len(self.betas) != self.layers:
             raise ValueError(f"betas: {len(self.betas)} lists for the {self.layers} layers of {self.models[0]}")
+        if len(self.models) == 1:
+            object.__setattr__(self, "model", self.models[0])
+        if _kind(self.models[0]) == "toy" and (self.dataset, self.betas) != ("toy", [[1.0]]):
+            raise ValueError("model toy: it has a data set of its own, toy, and betas [[1.0]]")
+        if _kind(self.models[0]) == "toy" and self.batch_size < 30:
+            raise ValueError(f"batch_size = {self.batch_size}: the toy model's thirty states are one batch")
+        if _kind(self.models[0]) == "hierarchical" and any(0 in member.betas for member in self.members()):
+            raise ValueError("betas: 0 is for families of Paper B; the hierarchical models are drawn over log beta")
         if len(self.members()) < self.blocks:
             object.__setattr__(self, "blocks", len(self.members()))
         if self.block is not None and self.block >= self.blocks:
@@ -321,6 +329,8 @@ def load_profile(profile: str, changes: list[str] | None = None, name: str | Non
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"--set {change}: '{text}' is not a value") from None
+        if key == "model" and value is None:
+            value = text  # the family --- is the mark of a document's start to YAML
         outer, dot, inner = key.partition(".")
         if dot:
             if not isinstance(values.get(outer), dict):

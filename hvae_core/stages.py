@@ -164,6 +164,7 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
 
 def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
+    _only(config, "hierarchical")
     classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
 
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
@@ -224,7 +225,13 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
     else they depend on; rows made under another key, by other code or with other weights are not used. With several
     ``processes`` as many models are evaluated at once.
+
+    Raises:
+        InputError: for a stage that runs of these models do not have.
     """
+    if stage not in config.kind.stages:
+        raise InputError(f"run '{config.name}' is of {config.models[0]}, which has no stage {stage}; "
+                         f"it has {', '.join(config.kind.stages) or 'one notebook, ' + config.kind.notebook}")  # fmt: skip
     folder = store.run_folder(config.name)
     status = store.training_table(config.name)["status"]
     described = json.dumps([key, store.code_fingerprint(config.kind.code[stage]), _weights(folder)])
@@ -262,21 +269,21 @@ def _weights(folder: Path) -> list[str | None]:
 def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int],
           processes: int) -> Iterator[tuple[int, Any]]:  # fmt: skip
     """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
-    place = device(config)
+    place, folder = device(config), store.run_folder(config.name).resolve()
     # A process starts in seconds: not for one model. GPUs are shared out to notebooks, not to processes.
     if processes == 1 or place.type != "cpu" or len(indices) < 2:
-        yield from (_one(config, place, function, index) for index in indices)
+        yield from (_one(config, folder, place, function, index) for index in indices)
     else:
         yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
-            delayed(_one)(config, place, function, index) for index in indices
+            delayed(_one)(config, folder, place, function, index) for index in indices
         )
 
 
-def _one(config: Config, place: torch.device, function: Callable[[HierarchicalVAE, int], Any],
+def _one(config: Config, folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any],
          index: int) -> tuple[int, Any]:  # fmt: skip
     if place.type == "cpu":
         keep_memory()
-    return index, function(store.load_model(config.name, index, place), config.members()[index].seed)
+    return index, function(store.load_model(folder, index, place), config.members()[index].seed)
 
 
 def _images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
@@ -303,6 +310,7 @@ def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[st
     """What the figures need beside the results: images, label probabilities (None without labels), provenance."""
     from hvae_core.figures import Images
 
+    _only(config, "hierarchical")
     reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
     images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
     labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy(), data.num_classes)
@@ -323,16 +331,27 @@ def decodings(config: Config) -> "Decodings":
 
 
 def comparable(config: Config) -> dict[str, pd.DataFrame]:
-    """The results of all finished runs of Paper A's models on the same data, by name of the run."""
+    """The results of all finished runs of Paper A's models on the same data, by name of the run.
+
+    Raises:
+        InputError: for a run of other models than the families of Paper B.
+    """
+    _only(config, "families")
     data = json.loads((store.run_folder(config.name) / "data.json").read_text())["fingerprint"]
+    name = store.load_results(config.name)["dataset"].iloc[0]
     found = {}
     for path in sorted((store.output_root() / "runs").glob("*/results.parquet")):
         other = path.parent / "data.json"
         if other.exists() and json.loads(other.read_text())["fingerprint"] == data:
             with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
                 if store.load_config(path.parent.name).kind == KINDS["hierarchical"]:
-                    found[path.parent.name] = store.load_results(path.parent.name)
+                    found[path.parent.name] = pd.read_parquet(path).assign(dataset=name)
     return found
+
+
+def _only(config: Config, kind: str) -> None:
+    if config.kind != KINDS[kind]:
+        raise InputError(f"run '{config.name}' is of {config.models[0]}; its figures are in {config.kind.notebook}")
 
 
 def provenance(config: Config, *images: str, others: Iterable[str] = ()) -> dict[str, Any]:

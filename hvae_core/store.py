@@ -321,6 +321,8 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
     for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
+            if "starts" not in metadata:
+                raise InputError(f"run '{config.name}' was made by an earlier version; remove {run_folder(run)} and run it again")
             start, stop = json.loads(metadata["members"])
             if start <= index < stop:
                 first = max(first for first in json.loads(metadata["starts"]) if first <= index)

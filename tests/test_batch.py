@@ -299,6 +299,16 @@ def test_a_run_of_families_has_its_table_and_figures(tmp_path):
     assert (status, "nothing to do" in printed) == (0, True)
 
 
+def test_families_of_colour_images_are_refused_and_leave_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8).transpose(0, 3, 1, 2)
+    np.savez(tmp_path / "colour.npz", x_train=x, x_test=x)
+    status, _, errors = run_all("rd-quick", "--set", f"dataset={tmp_path / 'colour.npz'}", output=tmp_path)
+    assert status == 2
+    assert errors.strip().splitlines() == ["error: model ---: images of 3x32x32; it is made for 1x28x28"]
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_toy_run_is_one_notebook(tmp_path):
     status, printed, errors = run_all("rd-toy", "--set", "seeds=2", "--name", "toy", output=tmp_path)
     assert status == 0, printed + errors

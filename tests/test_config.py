@@ -145,6 +145,10 @@ def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
     assert config.options == {"width": config.width, "pseudo_inputs": config.pseudo_inputs}
 
 
+def test_families_may_have_beta_0():
+    assert load_profile("rd-quick", ["betas=[[0, 1]]"]).members()[0].betas == (0.0,)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -153,6 +157,7 @@ def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
         ("model=['---', '---']", "stands there twice"),
         ("model=['---', '+*+']", "no model is called '\\+\\*\\+'"),
         ("model=[]", "model"),
+        ("model=toy", "betas"),
         ("width=0", "width = 0"),
         ("width=1.5", "width = 1.5"),
         ("schedule=cosine", "schedule = cosine"),
@@ -161,3 +166,14 @@ def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
 def test_what_makes_no_run_is_named(change, message):
     with pytest.raises(InputError, match=message):
         load_profile("rd-quick", [change])
+
+
+def test_one_model_in_a_list_is_that_model():
+    assert load_profile("quick", ["model=[lvae]"]).warm_up == 0.2
+    assert load_profile("rd-quick", ["model=---"]).models == ["---"]
+
+
+@pytest.mark.parametrize("change", ["dataset=digits", "betas=[[2.0]]", "batch_size=10"])
+def test_what_the_toy_run_would_not_heed_is_refused(change):
+    with pytest.raises(InputError, match="toy|thirty"):
+        load_profile("rd-toy", [change])

@@ -448,3 +448,8 @@ def test_what_families_do_not_have_is_refused_by_name(arguments, named):
     with pytest.raises(InputError, match=named) as error:
         build(family, shape, **options)
     assert "\n" not in str(error.value)
+
+
+def test_the_toy_is_no_model_of_images():
+    with pytest.raises(InputError, match="70_toy"):
+        build("toy", (1, 28, 28))

@@ -274,3 +274,31 @@ def test_evaluation_in_processes_is_as_without(output):
     one, two = (stages.evaluate(config, "likelihood", score, processes=count) for count in (1, 2))
     pd.testing.assert_frame_equal(one, two)
     assert one["iwae_5"].nunique() == 6
+
+
+def test_hierarchical_runs_on_the_same_data_are_comparable(output):
+    table = pd.DataFrame({"dataset": ["whatever it was called"], "rate": [1.0]})
+    for config in (families("plane"), tiny("same"), tiny("other", "test_images=29"), families("no-grid")):
+        store.open_run(config)
+        store.keep_data(config, stages.load_data(config))
+        store.write_table(store.run_folder(config.name) / "results.parquet", table.assign(dataset="digits" if config.name == "plane" else "copy"))
+    found = stages.comparable(families("plane"))
+    assert list(found) == ["same"]
+    assert found["same"]["dataset"].tolist() == ["digits"]
+
+
+def test_what_a_kind_of_run_does_not_have_is_said(output):
+    with pytest.raises(InputError, match="of ghvae, which has no stage likelihood; it has reconstruction"):
+        stages.evaluate(tiny(), "likelihood", lambda model, seed: {})
+    with pytest.raises(InputError, match="of ---, which has no stage reconstruction; it has likelihood"):
+        stages.evaluate(families("rd"), "reconstruction", lambda model, seed: {})
+    with pytest.raises(InputError, match="its figures are in 50_figures"):
+        stages.comparable(tiny())
+
+
+def test_weights_of_an_earlier_version_are_named(output):
+    config = tiny()
+    store.open_run(config)
+    store.save_weights(store.block_folder(config, 0) / "weights.safetensors", {"w": torch.zeros(4)}, {"members": "[0, 4]"})
+    with pytest.raises(InputError, match="made by an earlier version"):
+        store.load_model("tiny", 0)

@@ -16,7 +16,7 @@ from hvae_core.models.lvae import LVAE
 from hvae_core.models.pixelcnn import Gated
 
 __all__ = ["FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior",
-           "architecture_table", "build", "kl", "log_ratio"]  # fmt: skip
+           "architecture_table", "build", "check_shape", "kl", "log_ratio"]  # fmt: skip
 
 MODELS: dict[str, type[HierarchicalVAE]] = {"ghvae": GHVAE, "lvae": LVAE}
 LAYERS = {"ghvae": 2, "lvae": 2, **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
@@ -42,19 +42,30 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> Hier
         >>> sum(p.numel() for p in build("---", (1, 28, 28)).parameters())
         2998177
     """
-    if model not in LAYERS:
-        raise InputError(f"model: no model is called {model!r}; there are {', '.join(LAYERS)}")
+    check_shape(model, image_shape)
     make: Any = MODELS.get(model, Family)
     shape: Any = tuple(image_shape)
-    allowed_shapes = list(SIZES) if model in MODELS else [(1, 28, 28)]
-    if shape not in allowed_shapes:
-        allowed = " and ".join("x".join(map(str, shape)) for shape in allowed_shapes)
-        raise InputError(f"model {model}: images of {'x'.join(map(str, image_shape))}; it is made for {allowed}")
     allowed_options = [name for name in inspect.signature(make).parameters if name not in ("image_shape", "family")]
     for name in options:
         if name not in allowed_options:
             raise InputError(f"model {model}: no option is called {name!r}; there are {', '.join(allowed_options)}")
     return make(shape, **options) if model in MODELS else make(shape, model, **options)
+
+
+def check_shape(model: str, image_shape: tuple[int, int, int]) -> None:
+    """Whether there is such a model for such images.
+
+    Raises:
+        InputError: if not.
+    """
+    if model == "toy":
+        raise InputError("model toy: it is no model of images; 70_toy is its notebook, ./run_all.sh rd-toy its profile")
+    if model not in LAYERS:
+        raise InputError(f"model: no model is called {model!r}; there are {', '.join(MODELS)}, {', '.join(FAMILIES)}")
+    allowed_shapes = list(SIZES) if model in MODELS else [(1, 28, 28)]
+    if tuple(image_shape) not in allowed_shapes:
+        allowed = " and ".join("x".join(map(str, shape)) for shape in allowed_shapes)
+        raise InputError(f"model {model}: images of {'x'.join(map(str, image_shape))}; it is made for {allowed}")
 
 
 def describe(layer: nn.Module) -> str:
