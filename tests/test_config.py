@@ -175,5 +175,5 @@ def test_one_model_in_a_list_is_that_model():
 
 @pytest.mark.parametrize("change", ["dataset=digits", "betas=[[2.0]]", "batch_size=10"])
 def test_what_the_toy_run_would_not_heed_is_refused(change):
-    with pytest.raises(InputError, match="toy|thirty"):
+    with pytest.raises(InputError, match=r"toy|thirty"):
         load_profile("rd-toy", [change])
