@@ -27,14 +27,9 @@ JOB = f"python -m hvae_core.batch {config['run']}"
 
 def same_data():
     """Results of Paper A's models on the same data: they are drawn into the plane of Paper B."""
+    from hvae_core.store import comparable_runs  # seconds to import
 
-    def data(run):
-        return yaml.safe_load((run / "data.json").read_text())["fingerprint"]
-
-    found = [path.parent for path in Path("runs").glob("*/data.json") if (path.parent / "results.parquet").exists()]
-    found = [run for run in found if run != Path(RUN) and data(run) == data(Path(RUN))]
-    return [str(run / "results.parquet") for run in found
-            if yaml.safe_load((run / "config.yaml").read_text())["model"] in ("ghvae", "lvae")]
+    return [f"runs/{name}/results.parquet" for name in comparable_runs(config["run"])]
 
 
 DRAWING = [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")]

@@ -126,7 +126,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         weights,
         weights_by_name,
         {"identity": identity, "members": json.dumps([members.start, members.stop]), "starts": json.dumps(starts),
-         "image_shape": json.dumps(data.image_shape), "options": json.dumps(config.options)},
+         "image_shape": json.dumps(data.image_shape)},
     )  # fmt: skip
     store.write_table(tables[0], table)
     store.write_table(tables[1], history.dropna(subset=names))
@@ -337,16 +337,9 @@ def comparable(config: Config) -> dict[str, pd.DataFrame]:
         InputError: for a run of other models than the families of Paper B.
     """
     _only(config, "families")
-    data = json.loads((store.run_folder(config.name) / "data.json").read_text())["fingerprint"]
     name = store.load_results(config.name)["dataset"].iloc[0]
-    found = {}
-    for path in sorted((store.output_root() / "runs").glob("*/results.parquet")):
-        other = path.parent / "data.json"
-        if other.exists() and json.loads(other.read_text())["fingerprint"] == data:
-            with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
-                if store.load_config(path.parent.name).kind == KINDS["hierarchical"]:
-                    found[path.parent.name] = pd.read_parquet(path).assign(dataset=name)
-    return found
+    return {run: pd.read_parquet(store.run_folder(run) / "results.parquet").assign(dataset=name)
+            for run in store.comparable_runs(config.name)}  # fmt: skip
 
 
 def _only(config: Config, kind: str) -> None:

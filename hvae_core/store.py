@@ -424,6 +424,22 @@ def load_results(run: str | Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
+def comparable_runs(run: str | Path) -> list[str]:
+    """The names of all finished runs of Paper A's models on the same data as this run, of families of Paper B."""
+
+    def data(folder: Path) -> Any:
+        return json.loads((folder / "data.json").read_text())["fingerprint"]
+
+    found = []
+    for path in sorted((output_root() / "runs").glob("*/data.json")):
+        folder = path.parent
+        if (folder / "results.parquet").exists() and data(folder) == data(run_folder(run)):
+            with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
+                if load_config(folder.name).kind == KINDS["hierarchical"]:
+                    found.append(folder.name)
+    return found
+
+
 def training_table(run: str | Path) -> pd.DataFrame:
     """One row a model: betas, seed, status and terms.
 

@@ -135,7 +135,7 @@ def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture
                 optimiser.step()
                 schedule.step()
                 value = loss.detach()
-                progress.update(epoch + (step + 1) * BATCH / len(x), lambda value=value: f"loss {value:.3f}")  # type: ignore[misc]
+                progress.update(epoch + (step + 1) * BATCH / len(x), lambda value=value: f"loss {value:.3f}")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             progress.update(epoch + 1)
 
 

@@ -57,7 +57,7 @@ def _markdown(frame: pd.DataFrame) -> str:
     """A GitHub table; nulls are 'not computed', line breaks stay within their cell."""
 
     def cell(value: object) -> str:
-        text = "not computed" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+        text = "not computed" if pd.isna(value) else str(value)  # type: ignore[call-overload]  # a cell of a table may be anything
         return text.replace("|", r"\|").replace("\n", "<br>")
 
     rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.itertuples(index=False)]

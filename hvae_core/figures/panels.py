@@ -162,7 +162,7 @@ def set_plane(ax: Axes, plane: Plane, ticks: int = 4) -> None:
         known = numbers[np.isfinite(numbers)]
         side = getattr(ax, f"{axis}axis")
         if plane.scale != "log":
-            set_rate_scale(ax, axis, known.max(initial=0), plane.scale, ticks=ticks)  # type: ignore[arg-type]
+            set_rate_scale(ax, axis, known.max(initial=0), plane.scale, ticks=ticks)  # type: ignore[arg-type]  # axis is "x" or "y"
         else:
             getattr(ax, f"set_{axis}scale")("log")
             getattr(ax, f"set_{axis}lim")(*cell_edges(known)[[0, -1]])

@@ -37,7 +37,7 @@ class HierarchicalVAE(nn.Module):
     @property
     def parts(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """The layers that make each distribution, as ``{distribution: {step: module names}}``, for the architecture tables."""
-        raise NotImplementedError
+        raise NotImplementedError  # each architecture gives its own
 
     def features(self, x: Tensor) -> Any:
         """Deterministic features of ``x`` that the posteriors of several layers share; computed once a pass."""
@@ -45,15 +45,15 @@ class HierarchicalVAE(nn.Module):
 
     def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Posterior:
         """q(z_l | z_{>l}, x) for the layer below ``z_above`` (top layer first; empty for z_L)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each architecture gives its own
 
     def prior(self, z_above: Sequence[Tensor]) -> Distribution:
         """p(z_l | z_{>l}) for the layer below ``z_above``; for the empty sequence p(z_L), without a batch."""
-        raise NotImplementedError
+        raise NotImplementedError  # each architecture gives its own
 
     def likelihood(self, z: Sequence[Tensor]) -> Distribution:
         """p(x | z), of all layers' latents, top layer first."""
-        raise NotImplementedError
+        raise NotImplementedError  # each architecture gives its own
 
     @property
     def layers(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr
 from torch import Tensor, nn
 
 from hvae_core.models.hierarchy import HierarchicalVAE
@@ -56,7 +56,7 @@ def joint(separation: float) -> Tensor:
     edges[[0, -1]] = -np.inf, np.inf
     h = edges - np.array([[0.0], [separation]])  # in sigmas from the mean of each class
     # Differences of what is small: those of the distribution function round to 0 in its upper tail.
-    within = np.where(h[:, 1:] <= 0, np.diff(norm.cdf(h)), -np.diff(norm.sf(h)))
+    within = np.where(h[:, 1:] <= 0, np.diff(ndtr(h)), -np.diff(ndtr(-h)))
     return torch.from_numpy(np.array(CLASSES)[:, None] * within)
 
 
