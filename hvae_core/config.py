@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -36,17 +36,22 @@ class Kind(NamedTuple):
     code: dict[str, tuple[str, ...]]
 
 
+_APPLICATIONS = ("reconstruction", "generation", "representation")
+_HIERARCHICAL_CODE = {
+    "training": (*_EVERY_MODEL, "models.layers", "models.ghvae", "models.lvae", *_TRAINING),
+    "reconstruction": ("evaluation.reconstruction",),
+    "generation": ("evaluation.generation", "evaluation.classifier"),
+    "representation": ("evaluation.representation", "evaluation.bounds"),
+}
+_TARGET_CODE = {**_HIERARCHICAL_CODE, "training": (*_HIERARCHICAL_CODE["training"], "target_rates")}
+
 KINDS = {
     "hierarchical": Kind(  # Paper A
-        ("reconstruction", "generation", "representation"), "50_figures",
-        tuple(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)), ("table1", "table2", "table3"),
-        {
-            "training": (*_EVERY_MODEL, "models.layers", "models.ghvae", "models.lvae", *_TRAINING),
-            "reconstruction": ("evaluation.reconstruction",),
-            "generation": ("evaluation.generation", "evaluation.classifier"),
-            "representation": ("evaluation.representation", "evaluation.bounds"),
-        },
+        _APPLICATIONS, "50_figures",
+        tuple(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)), ("table1", "table2", "table3"), _HIERARCHICAL_CODE,
     ),
+    "targets": Kind(_APPLICATIONS, "80_target_rates", ("targets",), ("targets_table",), _TARGET_CODE),
+    "shares": Kind(_APPLICATIONS, "80_target_rates", ("targets", "shares"), ("targets_table", "shares_table"), _TARGET_CODE),
     "families": Kind(  # Paper B, Appendix F
         ("likelihood",), "60_rate_distortion", ("b_fig3", "b_fig4"), ("b_table1",),
         {
@@ -60,15 +65,26 @@ NOTEBOOKS = {"reconstruction": "20_reconstruction", "generation": "30_generation
              "representation": "40_representation", "likelihood": "45_likelihood"}  # fmt: skip
 
 Beta = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Width = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Member(NamedTuple):
-    """One model of a population: its betas, top layer first, and its seed; and its name in a run of several models."""
+    """One model of a population.
+
+    Attributes:
+        betas: one a layer, top layer first; where a layer has a target, the beta that it starts from.
+        seed: of weights, order of images and noise.
+        model: its name, in a run of several models.
+        targets: the rate to hold, nats per image, or None, one a layer; empty where no layer has one.
+    """
 
     betas: tuple[float, ...]
     seed: int
     model: str = ""
+    targets: tuple[float | None, ...] = ()
 
 
 class BetaRange(BaseModel):
@@ -107,6 +123,34 @@ class BetaRange(BaseModel):
         return values
 
 
+class FixedTotal(BaseModel):
+    """Target rates that share a fixed total: ``{total: [40], shares: [0, 0.5, 1]}``.
+
+    A share is that of z_L; the other layers have equal parts of the rest. Or it is a list, one share a layer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    total: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
+    shares: Annotated[list[Share | list[Share]], Field(min_length=1)]
+
+    def points(self, layers: int) -> list[tuple[float, ...]]:
+        """The target rates, top layer first.
+
+        Example:
+            >>> FixedTotal(total=[40], shares=[0.25, 1]).points(layers=2)
+            [(10.0, 30.0), (40.0, 0.0)]
+        """
+        points = []
+        for total in self.total:
+            for share in self.shares:
+                split = share if isinstance(share, list) else [share, *[(1 - share) / max(1, layers - 1)] * (layers - 1)]
+                if len(split) != layers or abs(sum(split) - 1) > 1e-6:
+                    raise ValueError(f"target_rates: shares {split} are not {layers} numbers that add up to 1")
+                points.append(tuple(total * part for part in split))
+        return points
+
+
 class Config(BaseModel):
     """What a run is. Two runs with equal configurations and seeds on one device have equal results."""
 
@@ -122,7 +166,9 @@ class Config(BaseModel):
     """Use only the first so many test images; null: all."""
     model: str | Annotated[list[str], Field(min_length=1)] = "ghvae"
     """ghvae or lvae (Paper A); a family of Paper B, such as "-+v", or a list of families; toy."""
-    width: Share = 1.0
+    latent_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
+    """Numbers of latents of z_L, ..., z_1, such as [10, 20, 256] (ghvae only); null: the paper's two layers."""
+    width: Width = 1.0
     """Factor on the layers' widths (families only)."""
     pseudo_inputs: Annotated[int, Field(ge=1)] = 500
     """Of the VampPrior (families ending in v)."""
@@ -131,7 +177,11 @@ class Config(BaseModel):
     betas: BetaRange | Annotated[list[Beta], Field(min_length=1)] | Annotated[
         list[Annotated[list[Beta], Field(min_length=1)]], Field(min_length=1)
     ] = BetaRange(points=5)  # fmt: skip
-    """{low, high, points}, or a list of values for every layer, or one list a layer, top layer first; 0 for families only."""
+    """{low, high, points}, or a list of values for every layer, or one list a layer or bin, top layer first; 0 for families only."""
+    bins: Annotated[list[Count], Field(min_length=1)] | None = None
+    """How many layers share each beta, top first, such as [1, 3]; null: a beta for every layer."""
+    target_rates: FixedTotal | Annotated[list[Annotated[list[Rate], Field(min_length=1)] | None], Field(min_length=1)] | None = None
+    """Rates to hold, nats per image: one list a layer, top first, or null for a layer that keeps its betas; or {total, shares}."""
     seeds: Annotated[int, Field(ge=1)] = 1
     """Models at each grid point, with seeds 0, 1, ..."""
     epochs: Annotated[int, Field(ge=1)] = 200
@@ -142,7 +192,7 @@ class Config(BaseModel):
     normalise_gradients: bool = False
     """Divide the gradient of each parameter tensor by its norm before Adam (Paper B)."""
     warm_up: Annotated[float, Field(ge=0, le=1)] | None = None
-    """The fraction of training over which all betas rise from 0; null: 0.2 for lvae, none for ghvae."""
+    """The fraction of training over which all betas rise from 0; null: 0.2 for lvae, none for ghvae or with target rates."""
     generated_samples: Annotated[int, Field(ge=10)] = 10_000
     """Images generated a model for the Inception Score."""
     classifier_epochs: Annotated[int, Field(ge=1)] | None = None
@@ -165,7 +215,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def consistent(self) -> "Config":
-        from hvae_core.models import LAYERS
+        from hvae_core.models import LAYERS, check_sizes
 
         for name in self.models:
             if name not in LAYERS:
@@ -174,10 +224,19 @@ class Config(BaseModel):
             raise ValueError("model: a model stands there twice; use seeds for several of a kind")
         if len({_kind(name) for name in self.models}) > 1 or (len(self.models) > 1 and _kind(self.models[0]) != "families"):
             raise ValueError(f"model: {', '.join(self.models)} make no run together; only families of Paper B do")
-        if isinstance(self.betas, list) and isinstance(self.betas[0], list) and len(self.betas) != self.layers:
-            raise ValueError(f"betas: {len(self.betas)} lists for the {self.layers} layers of {self.models[0]}")
         if len(self.models) == 1:
             object.__setattr__(self, "model", self.models[0])
+        if self.latent_sizes is not None:
+            if self.model != "ghvae":
+                raise ValueError("latent_sizes: only ghvae is made of any number of layers")
+            check_sizes(self.latent_sizes)
+        if self.bins is not None and sum(self.bins) != self.layers:
+            raise ValueError(f"bins: {self.bins} hold {sum(self.bins)} layers, {self.models[0]} has {self.layers}")
+        knobs = len(self._bins)
+        if isinstance(self.betas, list) and isinstance(self.betas[0], list) and len(self.betas) != knobs:
+            raise ValueError(f"betas: {len(self.betas)} lists for the {knobs} {'bins' if self.bins else 'layers'} of {self.models[0]}")
+        if self.target_rates is not None:
+            self._check_targets()
         if _kind(self.models[0]) == "toy" and (self.dataset, self.betas) != ("toy", [[1.0]]):
             raise ValueError("model toy: it has a data set of its own, toy, and betas [[1.0]]")
         if _kind(self.models[0]) == "toy" and self.batch_size < 30:
@@ -189,7 +248,7 @@ class Config(BaseModel):
         if self.block is not None and self.block >= self.blocks:
             raise ValueError(f"block: {self.block} of {self.blocks} blocks; they are counted from 0")
         if self.warm_up is None:
-            object.__setattr__(self, "warm_up", 0.2 if self.model == "lvae" else 0.0)
+            object.__setattr__(self, "warm_up", 0.2 if self.model == "lvae" and not self.target_rates else 0.0)
         return self
 
     @property
@@ -200,34 +259,79 @@ class Config(BaseModel):
     @property
     def kind(self) -> Kind:
         """What is made of the run."""
-        return KINDS[_kind(self.models[0])]
+        return KINDS[self._kind_name]
 
     @property
     def layers(self) -> int:
         """L."""
         from hvae_core.models import LAYERS
 
-        return LAYERS[self.models[0]]
+        return len(self.latent_sizes) if self.latent_sizes else LAYERS[self.models[0]]
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of `hvae_core.models.build` that these models have."""
         return {
-            "hierarchical": {"sigma_x": self.sigma_x},
+            "hierarchical": {"sigma_x": self.sigma_x} | ({"latent_sizes": tuple(self.latent_sizes)} if self.latent_sizes else {}),
             "families": {"width": self.width, "pseudo_inputs": self.pseudo_inputs},
             "toy": {},
         }[_kind(self.models[0])]
 
+    @property
+    def _kind_name(self) -> str:
+        if isinstance(self.target_rates, FixedTotal):
+            return "shares"
+        return "targets" if self.target_rates else _kind(self.models[0])
+
+    @property
+    def _bins(self) -> list[int]:
+        return self.bins or [1] * self.layers
+
+    def _knobs(self) -> list[list[float]]:
+        """The betas of each bin of layers."""
+        betas: Any = self.betas.values() if isinstance(self.betas, BetaRange) else self.betas
+        return betas if isinstance(betas[0], list) else [betas] * len(self._bins)
+
+    def _check_targets(self) -> None:
+        if _kind(self.models[0]) != "hierarchical":
+            raise ValueError(f"target_rates: for the hierarchical models, ghvae and lvae, not {self.models[0]}")
+        if isinstance(self.target_rates, FixedTotal):
+            held = [True] * self.layers
+            self.target_rates.points(self.layers)
+        else:
+            held = [values is not None for values in self.target_rates or []]
+            if len(held) != self.layers:
+                raise ValueError(f"target_rates: {len(held)} entries for the {self.layers} layers of {self.models[0]}; null for a layer without")
+            if not any(held):
+                raise ValueError("target_rates: no layer has one; leave the key out")
+        if self.bins is not None:
+            raise ValueError("bins: with target rates every layer has a multiplier of its own")
+        for number, betas, is_held in zip(range(self.layers, 0, -1), self._knobs(), held, strict=True):
+            if is_held and (len(betas) > 1 or betas[0] == 0):
+                raise ValueError(f"betas: z_{number} has a target rate, so it takes one beta, above 0, to start from; "
+                                 "such as betas: [[1], [1]]")  # fmt: skip
+        if self.warm_up:
+            raise ValueError("warm_up: with target rates the multipliers follow the rates; set it to 0")
+
+    def _points(self) -> Iterator[tuple[tuple[float, ...], tuple[float | None, ...]]]:
+        """Betas and targets of every setting."""
+        for values in itertools.product(*self._knobs()):
+            betas = tuple(beta for beta, count in zip(values, self._bins, strict=True) for _ in range(count))
+            if self.target_rates is None:
+                yield betas, ()
+            elif isinstance(self.target_rates, FixedTotal):
+                yield from ((betas, targets) for targets in self.target_rates.points(self.layers))
+            else:
+                yield from ((betas, targets) for targets in itertools.product(*[rates or [None] for rates in self.target_rates]))
+
     def members(self) -> list[Member]:
-        """Every model of the run, in the order of all its tables: by name, seed, then betas, top layer slowest."""
-        betas = self.betas.values() if isinstance(self.betas, BetaRange) else self.betas
-        layers: list[Any] = betas if isinstance(betas[0], list) else [betas] * self.layers
+        """Every model of the run, in the order of all its tables: by name, seed, then betas and targets, top layer slowest."""
         return [
-            Member(tuple(point), seed, name)
+            Member(betas, seed, name, targets)
             for name in self.models
             for seed in range(self.seeds)
-            for point in itertools.product(*layers)
-        ]  # fmt: skip
+            for betas, targets in self._points()
+        ]
 
     def block_members(self) -> range:
         """The indices into `members` that this execution trains."""

@@ -11,6 +11,16 @@ from hvae_core.models.distributions import Gaussian
 from hvae_core.models.layers import GENERATIVE_PARTS, TOP_POSTERIOR_PARTS, WIDE, PaperVAE, Parts, heads_conv
 
 
+def check_sizes(latent_sizes: Sequence[int]) -> None:
+    """Whether a GHVAE can have latent layers of these sizes.
+
+    Raises:
+        ValueError: if not.
+    """
+    if len(latent_sizes) < 2 or latent_sizes[-1] % 16:
+        raise ValueError(f"latent_sizes: {list(latent_sizes)}; at least two layers, the last a number of 4x4 maps, so a multiple of 16")
+
+
 class GHVAE(PaperVAE):
     """GHVAE: q(z_1 | z_2, x) is an explicit network on both x and z_2 (Paper A, Fig. 2c and Table 2).
 
