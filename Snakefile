@@ -107,7 +107,7 @@ if KIND.stages:
             HERE / f"notebooks/{KIND.notebook}.ipynb",
             DRAWING,
             f"{RUN}/results.parquet",
-            same_data() if KIND.notebook == "60_rate_distortion" else [],
+            same_data() if KIND.notebook in ("60_rate_distortion", "80_target_rates") else [],
             [f"{RUN}/images/{stage}.npz" for stage in SHOWN],
         output:
             DRAWN,

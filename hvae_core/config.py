@@ -50,6 +50,10 @@ KINDS = {
         _APPLICATIONS, "50_figures",
         tuple(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)), ("table1", "table2", "table3"), _HIERARCHICAL_CODE,
     ),
+    "deep": Kind(  # Paper A, Section 3.2, with more than two layers
+        _APPLICATIONS, "90_deep_hierarchies",
+        ("layers", *(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9))), ("table1", "table2"), _HIERARCHICAL_CODE,
+    ),
     "targets": Kind(_APPLICATIONS, "80_target_rates", ("targets",), ("targets_table",), _TARGET_CODE),
     "shares": Kind(_APPLICATIONS, "80_target_rates", ("targets", "shares"), ("targets_table", "shares_table"), _TARGET_CODE),
     "families": Kind(  # Paper B, Appendix F
@@ -271,17 +275,21 @@ class Config(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         """The options of `hvae_core.models.build` that these models have."""
-        return {
-            "hierarchical": {"sigma_x": self.sigma_x} | ({"latent_sizes": tuple(self.latent_sizes)} if self.latent_sizes else {}),
+        options: dict[str, dict[str, Any]] = {
+            "hierarchical": {"sigma_x": self.sigma_x},
             "families": {"width": self.width, "pseudo_inputs": self.pseudo_inputs},
             "toy": {},
-        }[_kind(self.models[0])]
+        }
+        sizes = {"latent_sizes": tuple(self.latent_sizes)} if self.latent_sizes else {}
+        return options[_kind(self.models[0])] | sizes
 
     @property
     def _kind_name(self) -> str:
         if isinstance(self.target_rates, FixedTotal):
             return "shares"
-        return "targets" if self.target_rates else _kind(self.models[0])
+        if self.target_rates:
+            return "targets"
+        return "deep" if self.layers > 2 else _kind(self.models[0])
 
     @property
     def _bins(self) -> list[int]:
@@ -322,7 +330,8 @@ class Config(BaseModel):
             elif isinstance(self.target_rates, FixedTotal):
                 yield from ((betas, targets) for targets in self.target_rates.points(self.layers))
             else:
-                yield from ((betas, targets) for targets in itertools.product(*[rates or [None] for rates in self.target_rates]))
+                none: list[float | None] = [None]
+                yield from ((betas, targets) for targets in itertools.product(*[rates or none for rates in self.target_rates]))
 
     def members(self) -> list[Member]:
         """Every model of the run, in the order of all its tables: by name, seed, then betas and targets, top layer slowest."""

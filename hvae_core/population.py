@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from hvae_core import target_rates
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import HierarchicalVAE
 from hvae_core.objective import Objective, lagrangian, warm_up
 from hvae_core.progress import track
 from hvae_core.store import Checkpoints
+from hvae_core.target_rates import PI, Controller
 from hvae_core.terms import Terms
 
 Maker = Callable[[], HierarchicalVAE]
@@ -79,6 +81,8 @@ class Population:
         history: ``(members, epochs, 1 + L)``: distortion and rates of each epoch, averaged over the training
             images as they were seen, nats per image. NaN where a member was not trained.
         diverged_epoch: for each member the epoch (from 1) in which its terms ceased to be finite, or None.
+        betas: ``(members, L)``, top layer first; where a layer has a target rate, the multiplier that was found.
+        multipliers: ``(members, epochs, L)``, the betas after each epoch.
     """
 
     def __init__(self, make: Maker, members: Sequence[Member], device: str | torch.device = "cpu") -> None:
@@ -93,6 +97,8 @@ class Population:
         }
         self.history = torch.zeros(len(self.members), 0, 1 + self.model.layers)
         self.diverged_epoch: list[int | None] = [None] * len(self.members)
+        self.betas = _betas(self.members)
+        self.multipliers = torch.zeros(len(self.members), 0, self.model.layers)
 
     def member(self, index: int) -> HierarchicalVAE:
         """One member as a model of its own."""
@@ -109,6 +115,7 @@ class _How(NamedTuple):
     factor: float  # on the betas: the warm-up
     learning_rate: float
     normalise_gradients: bool
+    controller: Controller
 
 
 def normalise(gradient: Tensor | None) -> None:
@@ -135,15 +142,17 @@ def scheduled(schedule: str, step: int, steps: int) -> float:
 
 
 class _Chunk:
-    """Members with one seed that are computed together, and their optimiser."""
+    """Members with one seed that are computed together, their optimiser, and the multipliers of those with target rates."""
 
-    def __init__(self, model: HierarchicalVAE, indices: list[int], members: list[Member],
-                 parameters: dict[str, Tensor], moments: dict[str, Tensor], step: int) -> None:  # fmt: skip
+    def __init__(self, model: HierarchicalVAE, indices: list[int], members: list[Member], parameters: dict[str, Tensor],
+                 moments: dict[str, Tensor], control: Tensor, step: int) -> None:  # fmt: skip
         self.model, self.indices, self.members = model, indices, members
         self.seed = members[0].seed
         self.parameters = {name: value.clone().requires_grad_() for name, value in parameters.items()}
         device = next(iter(parameters.values())).device
-        self.betas = torch.tensor([member.betas for member in members], device=device)
+        self.betas = _betas(members).to(device)
+        self.targets = _targets(members).to(device) if any(member.targets for member in members) else None
+        self.control = control.clone()
         self.optimiser = torch.optim.Adam(self.parameters.values(), fused=True)
         for name, parameter in self.parameters.items():
             self.optimiser.state[parameter] = {
@@ -159,8 +168,20 @@ class _Chunk:
         return _Chunk(
             self.model, indices, [self.members[row] for row in rows],
             {name: value.detach()[rows] for name, value in self.parameters.items()},
-            {name: value[rows] for name, value in self.moments().items()}, step,
+            {name: value[rows] for name, value in self.moments().items()}, self.control[rows], step,
         )  # fmt: skip
+
+    def multipliers(self, controller: Controller) -> Tensor:
+        """The betas to train with, ``(members, L)``: the given ones, and those that follow a target rate."""
+        if self.targets is None:
+            return self.betas
+        return torch.where(self.targets.isnan(), self.betas, controller.multipliers(self.control, self.targets))
+
+    def found(self) -> Tensor:
+        """The betas as they are reported, ``(members, L)``: of a target rate, what holds it, without what damps."""
+        if self.targets is None:
+            return self.betas
+        return torch.where(self.targets.isnan(), self.betas, self.control[..., 0].exp())
 
     def step(self, x: Tensor, noise: list[Tensor], how: "_How") -> Tensor:
         """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
@@ -171,7 +192,7 @@ class _Chunk:
             sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
             return value, sums.detach()
 
-        betas = self.betas * how.factor
+        betas = self.multipliers(how.controller) * how.factor
         self.optimiser.zero_grad()
         if len(self.indices) == 1:
             total, sums = loss({name: value.squeeze(0) for name, value in self.parameters.items()}, betas[0])
@@ -185,6 +206,8 @@ class _Chunk:
                 normalise(parameter.grad)
         self.optimiser.param_groups[0]["lr"] = how.learning_rate
         self.optimiser.step()
+        if self.targets is not None:
+            self.control = how.controller.follow(self.control, sums[:, 2:] / len(x), self.targets)
         return sums
 
     def moments(self) -> dict[str, Tensor]:
@@ -208,6 +231,7 @@ def train(
     schedule: str = "constant",
     normalise_gradients: bool = False,
     objective: Objective = lagrangian,
+    controller: Controller = PI(),  # noqa: B008  # frozen
     checkpoints: Checkpoints | None = None,
     chunk: int | None = None,
     label: str = "training",
@@ -222,6 +246,7 @@ def train(
         schedule: of the learning rate, ``constant`` or ``two-phase``; see `scheduled`.
         normalise_gradients: give each gradient norm 1 before Adam; see `normalise`.
         objective: any ``f(terms, betas) -> scalar``; see `hvae_core.objective`.
+        controller: how the betas of layers with a target rate follow it; see `hvae_core.target_rates`.
         checkpoints: where to keep the state; training continues from what is there.
         chunk: members computed together; None chooses by the device. Out of memory halves it.
 
@@ -246,13 +271,16 @@ def train(
         for moment in ("exp_avg", "exp_avg_sq")
     }
     history = torch.full((count, epochs, 1 + layers), math.nan)
+    multipliers = torch.full((count, epochs, layers), math.nan)
     diverged = torch.zeros(count, dtype=torch.int64)  # the epoch, 0 for none
+    control = target_rates.start(population.betas).to(x.device)
     done = 0
     if checkpoints is not None and (state := checkpoints.load(x.device)) is not None:
         done, tensors = state
         population.parameters = {name: tensors[f"parameters.{name}"] for name in population.parameters}
         moments = {name: tensors[name] for name in moments}
         history[:, :done], diverged = tensors["history"].cpu(), tensors["diverged"].cpu()
+        multipliers[:, :done], control = tensors["multipliers"].cpu(), tensors["control"]
 
     batches = math.ceil(len(x) / batch_size)
     if chunk is None:
@@ -264,6 +292,7 @@ def train(
             [population.members[i] for i in part],
             {name: value[part] for name, value in population.parameters.items()},
             {name: value[part] for name, value in moments.items()},
+            control[part],
             done * batches,
         )
         for part in _split(population.members, chunk)
@@ -271,10 +300,10 @@ def train(
     seeds = sorted({member.seed for member in population.members})
 
     def collect() -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {"history": history[:, :done], "diverged": diverged}
+        tensors: dict[str, Tensor] = {"history": history[:, :done], "multipliers": multipliers[:, :done], "diverged": diverged}
         for part in chunks:
             for name, value in {**{f"parameters.{n}": p.detach() for n, p in part.parameters.items()},
-                                **part.moments()}.items():  # fmt: skip
+                                **part.moments(), "control": part.control}.items():  # fmt: skip
                 tensors.setdefault(name, value.new_empty(count, *value.shape[1:]))[part.indices] = value
         return tensors
 
@@ -287,7 +316,7 @@ def train(
             for batch in range(batches):
                 now = done * batches + batch, epochs * batches
                 how = _How(objective, warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
-                           normalise_gradients)  # fmt: skip
+                           normalise_gradients, controller)  # fmt: skip
                 for seed in seeds:
                     order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
                     images, noise = pixels(x[order]), population.model.noise(len(order), noises[seed])
@@ -303,6 +332,8 @@ def train(
             frozen = diverged > 0
             diverged[~frozen & ~means.isfinite().all(1)] = done
             history[:, done - 1] = torch.where(frozen[:, None], torch.nan, means[:, 1:])
+            for part in chunks:
+                multipliers[part.indices, done - 1] = part.found().cpu()
             for part in list(chunks):  # who has just diverged is computed no more
                 well = [i for i in part.indices if not diverged[i]]
                 if 0 < len(well) < len(part.indices):
@@ -317,9 +348,22 @@ def train(
     population.parameters = {name: tensors[f"parameters.{name}"] for name in population.parameters}
     for value in population.parameters.values():
         diverged[(diverged == 0) & ~value.flatten(1).isfinite().all(1).cpu()] = epochs
-    population.history = history
+    population.history, population.multipliers = history, multipliers
+    population.betas = multipliers[:, -1]
     population.diverged_epoch = [int(epoch) or None for epoch in diverged]
     return population
+
+
+def _betas(members: Sequence[Member]) -> Tensor:
+    return torch.tensor([member.betas for member in members], dtype=torch.get_default_dtype())
+
+
+def _targets(members: Sequence[Member]) -> Tensor:
+    """Target rates, ``(members, L)``; NaN where a layer has none."""
+    return torch.tensor([
+        [math.nan if target is None else target for target in member.targets or [None] * len(member.betas)]
+        for member in members
+    ])  # fmt: skip
 
 
 def _split(members: Sequence[Member], size: int) -> list[list[int]]:

@@ -31,6 +31,7 @@ from hvae_core.models import HierarchicalVAE, build
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.population import Population, keep_memory, train
 from hvae_core.progress import track
+from hvae_core.target_rates import verdict
 from hvae_core.terms import layer_numbers
 
 if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
@@ -115,9 +116,12 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         )
         rows += _terms(population, indices, data)
         weights_by_name |= {f"{indices[0]}.{key}": value for key, value in population.parameters.items()}
-        histories.append(population.history.double().numpy())
+        kept = [population.history] + ([population.multipliers] if config.target_rates else [])
+        histories.append(torch.cat(kept, 2).double().numpy())
     table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
-    names = ["train_distortion", *(f"train_rate_{n}" for n in layer_numbers(config.layers))]
+    numbers = layer_numbers(config.layers)
+    terms = ["train_distortion", *(f"train_rate_{n}" for n in numbers)]
+    names = terms + ([f"beta_{n}" for n in numbers] if config.target_rates else [])
     history = pd.concat([
         pd.DataFrame(values, columns=names).assign(member=index, epoch=range(1, config.epochs + 1))
         for index, values in zip(members, np.concatenate(histories), strict=True)
@@ -129,23 +133,29 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
          "image_shape": json.dumps(data.image_shape)},
     )  # fmt: skip
     store.write_table(tables[0], table)
-    store.write_table(tables[1], history.dropna(subset=names))
+    store.write_table(tables[1], history.dropna(subset=terms))
     shutil.rmtree(folder / "resume", ignore_errors=True)
     return table
 
 
 def _terms(population: Population, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
-    """Rows of the training table: terms on test and training images."""
-    rows = []
+    """Rows of the training table: terms on test and training images, betas, and whether target rates are held."""
+    rows, numbers = [], layer_numbers(population.model.layers)
     with track("rates on training and test images", len(indices), "models") as progress:
         for i, index in enumerate(indices):
             epoch = population.diverged_epoch[i]
             row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
+            member = population.members[i]
+            if member.targets:
+                row |= {f"beta_{n}": given if target is None else beta for n, given, target, beta in zip(
+                    numbers, member.betas, member.targets, population.betas[i].double().tolist(), strict=True)}  # fmt: skip
             if not epoch:
-                model, seed = population.member(i), population.members[i].seed
+                model, seed = population.member(i), member.seed
                 seen = average_terms(model, data.x_train, seed)
                 row |= average_terms(model, data.x_test, seed)
                 row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
+                if member.targets:
+                    row |= verdict(member.targets, [seen[f"rate_{n}"] for n in numbers], population.multipliers[i])
             rows.append(row)
             progress.update(i + 1)
     return rows
@@ -164,7 +174,7 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
 
 def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
-    _only(config, "hierarchical")
+    _only(config, "hierarchical", "deep", "targets", "shares")
     classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
 
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
@@ -310,7 +320,7 @@ def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[st
     """What the figures need beside the results: images, label probabilities (None without labels), provenance."""
     from hvae_core.figures import Images
 
-    _only(config, "hierarchical")
+    _only(config, "hierarchical", "deep")
     reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
     images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
     labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy(), data.num_classes)
@@ -342,8 +352,25 @@ def comparable(config: Config) -> dict[str, pd.DataFrame]:
             for run in store.comparable_runs(config.name)}  # fmt: skip
 
 
-def _only(config: Config, kind: str) -> None:
-    if config.kind != KINDS[kind]:
+def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
+    """The finished grids of betas that were trained as this run with target rates was: same data, model, epochs and settings.
+
+    Returns:
+        Their results by name of the run; empty if there are none.
+    """
+    free = {"name", "betas", "seeds", "target_rates", "generated_samples", "classifier_epochs", "likelihood_images",
+            "blocks", "block", "device", "test_images"}  # fmt: skip
+
+    def trained_as(other: Config) -> dict[str, Any]:
+        return {key: value for key, value in other.dump().items() if key not in free}
+
+    found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
+    return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
+            if other.target_rates is None and trained_as(other) == trained_as(config)}  # fmt: skip
+
+
+def _only(config: Config, *kinds: str) -> None:
+    if config.kind not in [KINDS[kind] for kind in kinds]:
         raise InputError(f"run '{config.name}' is of {config.models[0]}; its figures are in {config.kind.notebook}")
 
 

@@ -360,9 +360,11 @@ def stage_columns(stage: str, layers: int) -> list[str]:
     }[stage]  # fmt: skip
 
 
-def columns(layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages) -> list[str]:
-    """The columns of ``results``, for a hierarchy of so many layers."""
+def columns(layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages, targets: bool = False) -> list[str]:
+    """The columns of ``results``, for a hierarchy of so many layers, with or without target rates."""
     about = ["dataset", "model", "seed", *(f"beta_{n}" for n in layer_numbers(layers)), "epochs", "status"]
+    if targets:
+        about += [*(f"target_{n}" for n in layer_numbers(layers)), "target_status", "target_reason"]
     return about + [column for stage in ("training", *stages) for column in stage_columns(stage, layers)]
 
 
@@ -379,12 +381,14 @@ def collect(run: str | Path) -> None:
     if not parts["training"]:
         raise InputError(f"run '{config.name}' has no trained model yet")
     numbers = layer_numbers(config.layers)
-    described = pd.DataFrame(
-        [{"member": i, "model": m.model, "seed": m.seed, **dict(zip([f"beta_{n}" for n in numbers], m.betas, strict=True))}
-         for i, m in enumerate(members)]
-    )  # fmt: skip
+    betas = [f"beta_{n}" for n in numbers]
+    given, found = betas, []
+    if config.target_rates is not None:  # the betas are what training found
+        given, found = [f"target_{n}" for n in numbers], [*betas, "target_status", "target_reason"]
+    described = pd.DataFrame([{"member": i, "model": m.model, "seed": m.seed} for i, m in enumerate(members)])
+    described[given] = np.array([m.targets or m.betas for m in members], float)
     training = described.merge(pd.concat(parts["training"]), on="member", how="left", validate="one_to_one")
-    training = training.reindex(columns=[*described, "status", "diverged_epoch", *stage_columns("training", config.layers)])
+    training = training.reindex(columns=[*described, *found, "status", "diverged_epoch", *stage_columns("training", config.layers)])
     training["status"] = training["status"].fillna("missing")
     write_table(folder / "tables" / "training.parquet", training)
     write_table(folder / "history.parquet", described.merge(pd.concat(parts["history"]), on="member"))
@@ -399,7 +403,7 @@ def join(run: str | Path) -> pd.DataFrame:
         results = results.merge(table, on="member", how="left", validate="one_to_one")
     name = config.dataset if "/" not in config.dataset else Path(config.dataset).stem
     results = results.assign(dataset=name, epochs=config.epochs)
-    results = results.reindex(columns=columns(config.layers, config.kind.stages))
+    results = results.reindex(columns=columns(config.layers, config.kind.stages, config.target_rates is not None))
     write_table(folder / "results.parquet", results)
     with whole_file(folder / "results.csv") as part:
         results.to_csv(part, index=False)
@@ -435,7 +439,7 @@ def comparable_runs(run: str | Path) -> list[str]:
         folder = path.parent
         if (folder / "results.parquet").exists() and data(folder) == data(run_folder(run)):
             with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
-                if load_config(folder.name).kind == KINDS["hierarchical"]:
+                if load_config(folder.name).kind in (KINDS["hierarchical"], KINDS["deep"]):
                     found.append(folder.name)
     return found
 

@@ -7,6 +7,9 @@
     paper.py            fig1 ... fig9, table1 of Paper A
     rate_distortion.py  b_fig3, b_fig4, b_table1 of Paper B
     toy.py              b_fig2 of Paper B
+    deep.py             how the rate is spread over more than two layers
+    guidance.py         what is recommended under a rate budget
+    targets.py          rates asked for and held, and shares of a fixed total
     files.py            figures and tables -> files, with their provenance
 
 Every function takes ``results``, one row a model, as `hvae_core.store.load_results` returns it. With several seeds a
@@ -14,8 +17,10 @@ grid point, the mean over seeds is drawn (in Paper B's plane every model is a po
 be so; it is never drawn as 0 or filled in.
 """
 
+from hvae_core.figures.deep import layers
 from hvae_core.figures.files import save_figure, save_table
 from hvae_core.figures.grids import image_rows
+from hvae_core.figures.guidance import recommendation
 from hvae_core.figures.panels import PaperFigure
 from hvae_core.figures.paper import (
     Images,
@@ -32,9 +37,11 @@ from hvae_core.figures.paper import (
 )
 from hvae_core.figures.points import grid_means
 from hvae_core.figures.rate_distortion import Decodings, b_fig3, b_fig4, b_table1
+from hvae_core.figures.targets import shares, shares_table, targets, targets_table
 from hvae_core.figures.toy import b_fig2
 
 __all__ = [
     "Decodings", "Images", "PaperFigure", "all_metrics", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fig1", "fig3", "fig4",
-    "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "save_figure", "save_table", "table1",
+    "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "layers", "recommendation", "save_figure", "save_table", "shares", "shares_table",
+    "table1", "targets", "targets_table",
 ]  # fmt: skip

@@ -30,11 +30,12 @@ from hvae_core.figures.points import (
     Metric,
     best,
     betas,
+    bins,
     chosen,
     is_beta_vae,
     is_vae,
-    layers,
     optimal,
+    split,
     split_betas,
     split_rates,
     triangles,
@@ -108,17 +109,25 @@ class Plane:
 
 
 def rate_plane(points: pd.DataFrame, scale: RateScale = "sqrt") -> Plane:
-    """The rate of the top layer, and that of all others given the top layer; nats per image."""
-    top = layers(points)
-    others = {1: "no other layer", 2: r"$R(z_1\,|\,z_2)$"}.get(top, rf"$R(z_{{<{top}}}\,|\,z_{top})$")
-    return Plane(*split_rates(points), (f"$R(z_{top})$", others), scale)
+    """The rate of the top layer, or of those that share its beta, and that of all others given it; nats per image."""
+    upper, lower = split(points)
+    above = _subscript(upper)
+    names = f"$R(z_{above})$", rf"$R(z_{_subscript(lower)}\,|\,z_{above})$" if lower else "no other layer"
+    return Plane(*split_rates(points), names, scale)
 
 
 def beta_plane(points: pd.DataFrame) -> Plane:
-    """The beta of the top layer, and that of the others (their geometric mean)."""
-    top = layers(points)
-    others = {1: "no other layer", 2: r"$\beta_1$"}.get(top, rf"mean of $\beta_{{<{top}}}$")
-    return Plane(*split_betas(points), (rf"$\beta_{top}$", others), "log")
+    """The beta of the top layer, or of those that share it, and that of the others (their geometric mean)."""
+    upper, lower = split(points)
+    others = ("mean of " if len(bins(points)) > 2 else "") + rf"$\beta_{_subscript(lower)}$" if lower else "no other layer"
+    return Plane(*split_betas(points), (rf"$\beta_{_subscript(upper)}$", others), "log")
+
+
+def _subscript(numbers: list[int]) -> str:
+    """Neighbouring layers as an index: ``1``, ``{<3}`` for those down to z_1, ``{\\geq 2}`` for those from z_L."""
+    if len(numbers) == 1:
+        return str(numbers[0])
+    return f"{{<{numbers[0] + 1}}}" if numbers[-1] == 1 else rf"{{\geq {numbers[-1]}}}"
 
 
 def signed_sqrt(x: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from hvae_core.figures.points import (
     accuracy,
     best,
     betas,
+    bins,
     chosen,
     described,
     drawable,
@@ -294,6 +295,8 @@ def all_metrics(
         f"All metrics over the {over}. LR: logistic regression; mu: mode; z ~ q: a sample of q(z_{top}|x). "
     )
     text += MARKS + (DIAGONALS + SURFACE if over_rates else "White: not drawn. ")
+    if not over_rates and len(bins(points)) > 2:
+        text += "Upwards the geometric mean of the other layers' betas: models of one mean lie upon each other. "
     fig.caption = caption(results, text, rate_scale if over_rates else None)
     return fig
 
@@ -369,8 +372,8 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
     fig.caption = caption(
         results,
         "Test images, their reconstructions and samples from the prior, for three models: the highest total rate, "
-        "the most rate in the top layer (beyond that in the others), and the lowest total rate. With several seeds "
-        "a setting, the first is shown, with its own rates.",
+        "the most rate in the top layer, or in those that share its beta (beyond that in the others), and the lowest "
+        "total rate. With several seeds a setting, the first is shown, with its own rates.",
     )
     return fig
 

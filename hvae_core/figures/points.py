@@ -66,14 +66,20 @@ def betas(frame: pd.DataFrame) -> np.ndarray:
     return frame[[f"beta_{n}" for n in layer_numbers(layers(frame))]].to_numpy(float)
 
 
+def settings(results: pd.DataFrame) -> list[str]:
+    """The columns that were chosen before training, top layer first: a layer's target rate if it has one, or else its beta."""
+    targeted = {n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()}
+    return [f"{'target' if n in targeted else 'beta'}_{n}" for n in layer_numbers(layers(results))]
+
+
 def grid_means(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting of the betas: the mean over its seeds, and the spread.
+    """One row a setting (of betas, or of target rates): the mean over its seeds, and the spread.
 
     Models that diverged or are missing are left out of the mean; a setting without any model left keeps its row,
     with nulls. Values that are not finite count as not computed.
 
     Returns:
-        A frame sorted by betas, with ``seeds`` (models that the means are over), every number of ``results``,
+        A frame sorted by setting, with ``seeds`` (models that the means are over), every number of ``results``,
         and ``<column>_sd``, its standard deviation over seeds (null for a single seed).
 
     Raises:
@@ -86,7 +92,7 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
         kinds = list(results[name].unique()) if name in results else []
         if len(kinds) > 1:
             raise ValueError(f"a figure is about one {name}, not {', '.join(map(str, kinds))}")
-    keys = [f"beta_{n}" for n in numbers]
+    keys = settings(results)
     words = {"dataset", "model", "seed", "status", *keys}
     values = results[[column for column in results.columns if column not in words]]
     values = values.apply(pd.to_numeric, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
@@ -115,10 +121,9 @@ def described(results: pd.DataFrame) -> str:
     """What is drawn and what is left out, in one line."""
     names = [str(results[name].iloc[0]) for name in ("dataset", "model") if name in results]
     left_out = status(results)[~drawable(results)].value_counts()
-    settings = len(results.groupby([f"beta_{n}" for n in layer_numbers(layers(results))]))
-    models = f"{len(results)} models" + (
-        f" at {settings} settings of the betas" if settings < len(results) else ""
-    )
+    chosen_before = settings(results)
+    count, what = len(results.groupby(chosen_before)), "the betas" if chosen_before[0].startswith("beta") else "the target rates"
+    models = f"{len(results)} models" + (f" at {count} settings of {what}" if count < len(results) else "")
     parts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
     return ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
 
@@ -129,17 +134,43 @@ def values(points: pd.DataFrame, metric: Metric) -> np.ndarray:
     return np.where(np.isfinite(points["rate"]), metric.factor * stored, np.nan)
 
 
+def bins(points: pd.DataFrame) -> list[tuple[int, ...]]:
+    """The numbers of neighbouring layers that share a beta in all points, top first.
+
+    Example:
+        >>> frame = pd.DataFrame({"rate_3": [9, 9], "rate_2": [9, 9], "rate_1": [9, 9]})
+        >>> bins(frame.assign(beta_3=[1, 10], beta_2=[1, 1], beta_1=[1, 1]))
+        [(3,), (2, 1)]
+    """
+    columns = betas(points).T
+    found: list[tuple[int, ...]] = []
+    for i, number in enumerate(layer_numbers(len(columns))):
+        if i and np.isclose(columns[i], columns[i - 1]).all():
+            found[-1] += (number,)
+        else:
+            found.append((number,))
+    return found
+
+
+def split(points: pd.DataFrame) -> tuple[list[int], list[int]]:
+    """The layers of the two axes: the top layer, or all that share its beta, and the others; none if L = 1."""
+    numbers = layer_numbers(layers(points))
+    first, *others = bins(points)
+    count = len(first) if others else 1
+    return list(numbers[:count]), list(numbers[count:])
+
+
 def split_rates(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The two rate axes: R(z_L), and the sum of the other layers' rates given z_L; ``(points,)``, nats per image."""
-    number, *rest = layer_numbers(layers(points))
-    others = points[[f"rate_{n}" for n in rest]].sum(axis=1, skipna=False)
-    return points[f"rate_{number}"].to_numpy(float), others.to_numpy(float)
+    """The two rate axes of `split`: R(z_L), or a sum of rates, and the sum of the rest; ``(points,)``, nats per image."""
+    upper, lower = (points[[f"rate_{n}" for n in numbers]].sum(axis=1, skipna=False) for numbers in split(points))
+    return upper.to_numpy(float), lower.to_numpy(float)
 
 
 def split_betas(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The two beta axes: beta_L, and the geometric mean of the other layers' betas (1 without other layers)."""
-    top, *others = betas(points).T
-    return top, np.exp(np.mean(np.log(others), axis=0)) if others else np.ones_like(top)
+    """The two beta axes of `split`: beta_L, and the geometric mean of the others' betas (1 without other layers)."""
+    top, *_ = betas(points).T
+    others = betas(points)[:, len(split(points)[0]) :]
+    return top, np.exp(np.log(others).mean(1)) if others.size else np.ones_like(top)
 
 
 def is_vae(points: pd.DataFrame) -> np.ndarray:
@@ -164,11 +195,12 @@ def best(points: pd.DataFrame, metric: Metric) -> int | None:
 
 
 def chosen(points: pd.DataFrame) -> dict[str, int]:
-    """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer, the lowest rate."""
+    """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer (see `split`), the lowest rate."""
     top, others = split_rates(points)
+    plural = "s" if len(split(points)[0]) > 1 else ""
     scores = {
         "highest rate": top + others,
-        "most rate in top layer": top - others,
+        f"most rate in top layer{plural}": top - others,
         "lowest rate": -(top + others),
     }
     return {name: int(np.nanargmax(score)) for name, score in scores.items() if np.isfinite(score).any()}

@@ -29,7 +29,8 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> Hier
         model: ``ghvae``, ``lvae``, or one of Paper B's twelve families (`FAMILIES`), such as ``-+v``.
         image_shape: ``(1, 28, 28)``; for ``ghvae`` and ``lvae`` also ``(3, 32, 32)``.
         options: ``sigma_x`` (``ghvae``, ``lvae``), the fixed standard deviation of the Gaussian likelihood (default
-            0.71). ``width`` (families), a factor on the numbers of features and hidden units (default 1), and
+            0.71). ``latent_sizes`` (``ghvae``), the numbers of latents of z_L, ..., z_1 (default: the paper's two layers).
+            ``width`` (families), a factor on the numbers of features and hidden units (default 1), and
             ``pseudo_inputs`` (families), the number of components of the VampPrior (default 500), which marginals
             - and + do without.
 

@@ -1,4 +1,4 @@
-"""What the paper's two architectures share: their sizes, heads, q(z_2 | x), p(z_1 | z_2) and p(x | z_1)."""
+"""What the paper's two architectures share: their sizes, heads, q(z_L | x), p(z_1 | z_2) and p(x | z_1)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -47,59 +47,66 @@ def heads_fc(inputs: int, shape: tuple[int, ...]) -> Heads:
     return Heads(lambda: nn.Linear(inputs, math.prod(shape)), shape)
 
 
-def heads_conv(channels: int) -> Heads:
-    return Heads(lambda: nn.Conv2d(channels, channels, 3, 1, 1), (channels, 4, 4))
+def heads_conv(channels: int, maps: int) -> Heads:
+    return Heads(lambda: nn.Conv2d(channels, maps, 3, 1, 1), (maps, 4, 4))
 
 
 class PaperVAE(HierarchicalVAE):
-    """The generative model and the top posterior of Paper A, Tables 2 and 3; L = 2. Subclasses give q(z_1 | z_2, x).
+    """The generative model and the top posterior of Paper A, Tables 2 and 3. Subclasses give q(z_1 | z_2, x).
+
+    In the paper z_2 is the top layer. A subclass may put others between z_L and z_2: then ``q2_`` is of q(z_L | x).
 
     Arguments:
         image_shape: ``(1, 28, 28)`` (binary images, Bernoulli likelihood) or ``(3, 32, 32)`` (Gaussian likelihood).
         sigma_x: standard deviation of the Gaussian likelihood, fixed and stored with the weights.
+        latent_sizes: numbers of latents of z_L, ..., z_1; None: the paper's two layers. z_1 is maps of 4x4.
     """
 
     sigma_x: Tensor
     zero: Tensor
     one: Tensor
 
-    def __init__(self, image_shape: tuple[int, int, int], sigma_x: float = 0.71) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], sigma_x: float = 0.71, latent_sizes: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         sizes = SIZES[image_shape]
         colours, c = image_shape[0], sizes.channels
+        *vectors, z1 = latent_sizes or (sizes.z2, c * 16)
+        top, z2, maps = vectors[0], vectors[-1], z1 // 16
         self.sizes = sizes
         self.image_shape = image_shape
-        self.latent_shapes = ((sizes.z2,), (c, 4, 4))
+        self.latent_shapes = (*((z,) for z in vectors), (maps, 4, 4))
         self.binary = colours == 1
         self.register_buffer("sigma_x", torch.tensor(sigma_x))
-        self.register_buffer("zero", torch.zeros(1, sizes.z2), persistent=False)
-        self.register_buffer("one", torch.ones(1, sizes.z2), persistent=False)
+        self.register_buffer("zero", torch.zeros(1, top), persistent=False)
+        self.register_buffer("one", torch.ones(1, top), persistent=False)
 
-        # q(z_2 | x)
+        # q(z_L | x)
         self.q2_conv1 = nn.Conv2d(colours, c, *WIDE)
         self.q2_conv2 = nn.Conv2d(c, c, *WIDE)
         self.q2_conv3 = nn.Conv2d(c, c, *sizes.narrow)
-        self.q2_heads = heads_fc(c * 16, (sizes.z2,))
+        self.q2_heads = heads_fc(c * 16, (top,))
         # p(z_1 | z_2)
-        self.p1_fc = nn.Linear(sizes.z2, c * 8)
-        self.p1_heads = heads_fc(c * 8, (c, 4, 4))
+        self.p1_fc = nn.Linear(z2, c * 8)
+        self.p1_heads = heads_fc(c * 8, (maps, 4, 4))
         # p(x | z_1)
-        self.px_conv1 = nn.ConvTranspose2d(c, c, *sizes.narrow)
+        self.px_conv1 = nn.ConvTranspose2d(maps, c, *sizes.narrow)
         self.px_conv2 = nn.ConvTranspose2d(c, c, *WIDE)
         self.px_conv3 = nn.ConvTranspose2d(c, colours, *WIDE)
 
     def q2_trunk(self, x: Tensor) -> Tensor:
-        """The first two convolutions of q(z_2 | x)."""
+        """The first two convolutions of q(z_L | x)."""
         return F.relu(self.q2_conv2(F.relu(self.q2_conv1(x))))
 
     def q2_top(self, d: Tensor) -> Gaussian:
-        """The rest of q(z_2 | x)."""
+        """The rest of q(z_L | x)."""
         return self.q2_heads(F.relu(self.q2_conv3(d)).flatten(1))
 
     def prior(self, z_above: Sequence[Tensor]) -> Gaussian:
         if not z_above:
             return Gaussian(self.zero, self.one)
-        return self.p1_heads(F.relu(self.p1_fc(z_above[0])))
+        return self.p1_heads(F.relu(self.p1_fc(z_above[-1])))
 
     def likelihood(self, z: Sequence[Tensor]) -> Gaussian | Bernoulli:
         h = F.relu(self.px_conv2(F.relu(self.px_conv1(z[-1]))))

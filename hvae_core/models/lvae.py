@@ -27,7 +27,7 @@ class LVAE(PaperVAE):
         super().__init__(image_shape, sigma_x)
         c = self.sizes.channels
         self.q1_conv = nn.Conv2d(c, c, *self.sizes.narrow)
-        self.q1_heads = heads_conv(c)
+        self.q1_heads = heads_conv(c, c)
 
     def features(self, x: Tensor) -> Tensor:
         """d_1."""

@@ -1,0 +1,250 @@
+"""Runs with target rates: whether they are held, at which betas, and what a share of a fixed total is good for."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+
+from hvae_core.figures import panels as draw
+from hvae_core.figures.panels import PaperFigure
+from hvae_core.figures.paper import caption, styled
+from hvae_core.figures.points import (
+    INCEPTION,
+    PSNR,
+    Metric,
+    accuracy,
+    best,
+    described,
+    drawable,
+    grid_means,
+    information,
+    layers,
+    values,
+)
+from hvae_core.target_rates import tolerance
+from hvae_core.terms import layer_numbers
+
+LAYERS = (("#0077bb", "o"), ("#ee7733", "s"), ("#009988", "^"), ("#cc3311", "v"))  # by colour and by marker, from the top
+DISTORTION = Metric("distortion", "distortion D", "nats per image")
+
+
+def targeted(results: pd.DataFrame) -> list[int]:
+    """The numbers of the layers with a target rate, top first.
+
+    Raises:
+        ValueError: no layer has one.
+    """
+    found = [n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()]
+    if not found:
+        raise ValueError("results of a run without target rates")
+    return found
+
+
+def deviations(results: pd.DataFrame) -> pd.DataFrame:
+    """R_l - r_l on training images of the models that are well, one row a model and layer.
+
+    Returns:
+        ``layer, target, rate, beta``, ``deviation`` (nats per image) and ``allowed``, the deviation as a multiple of the
+        tolerance: at most 1 in size where the target is held.
+    """
+    well = results[drawable(results)]
+    parts = [
+        pd.DataFrame({"layer": n, "target": well[f"target_{n}"], "rate": well[f"train_rate_{n}"], "beta": well[f"beta_{n}"]})
+        for n in targeted(results)
+    ]
+    table = pd.concat(parts)
+    deviation = table["rate"] - table["target"]
+    return table.assign(deviation=deviation, allowed=deviation / table["target"].map(tolerance))
+
+
+@styled
+def targets(results: pd.DataFrame) -> PaperFigure:
+    """Rates asked for and held, how far off, and the betas that hold them.
+
+    Arguments:
+        results: of a run with target rates, one row a model.
+    """
+    table, numbers = deviations(results), targeted(results)
+    fig = draw.new_figure(4.3, described(results))
+    above, below = fig.subfigures(2, 1, squeeze=False)[:, 0]
+    asked, off = above.subplots(1, 2)
+    highest = max(table["target"].max(), table["rate"].max(), 1.0)
+    draw.set_rate_scale(asked, "x", highest, "sqrt")
+    draw.set_rate_scale(asked, "y", highest, "sqrt")
+    line = np.linspace(0, highest, 200)
+    allowed = np.array([tolerance(rate) for rate in line])
+    asked.fill_between(line, line - allowed, line + allowed, color="0.85", lw=0)
+    for n, (colour, marker) in zip(numbers, LAYERS * len(numbers), strict=False):
+        part = table[table["layer"] == n]
+        asked.scatter(part["target"], part["rate"], s=7, c=colour, marker=marker, lw=0, alpha=0.8, gid=f"layer {n}")
+        size = np.sort(part["allowed"].abs())
+        off.step(np.r_[0, size], np.arange(len(size) + 1) / len(size), where="post", color=colour)
+        if len(size):
+            off.plot(size, np.arange(1, len(size) + 1) / len(size), ls="", marker=marker, ms=2.5, mec="none", color=colour)
+    asked.set(xlabel="rate asked for (nats per image)", ylabel="rate held (nats per image)", title="asked and held, training images")
+    off.axvspan(0, 1, color="0.92", lw=0, zorder=0)
+    off.set(xlim=(0, max(1.5, min(4.0, float(table["allowed"].abs().max()) * 1.05))), ylim=(0, 1.03), title="how far off",
+            xlabel="|R - r| / tolerance", ylabel="share of models")  # fmt: skip
+    off.yaxis.set_major_formatter(PercentFormatter(1))
+    off.axhline(0.95, ls=":", color="0.4")
+    for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
+        _multipliers(ax, results, n, numbers)
+    handles = [Line2D([], [], ls="", marker=m, ms=4, color=c, label=rf"$z_{n}$") for n, (c, m) in zip(numbers, LAYERS, strict=False)]
+    asked.legend(handles=handles, loc="upper left", frameon=False)
+    held = results.loc[drawable(results), "target_status"].eq("reached").mean() if drawable(results).any() else 0
+    fig.caption = caption(
+        results,
+        f"Above: rates asked for and held on training images; grey: the tolerance, 2 % or 0.1 nats per image. All targets of a model are held in {held:.0%} of "
+        "the models (dotted: 95 %). Below: the beta that holds the rate of a layer, which is the slope of the rate/rate/distortion surface there; "
+        "colours: the target of the other layers together, nats per image; open: a target of the model is not held.",
+    )
+    return fig
+
+
+def _multipliers(ax: Axes, results: pd.DataFrame, n: int, numbers: list[int]) -> None:
+    """beta_n against its own target, a line for each setting of the other targets."""
+    well = results[drawable(results)]
+    others = [m for m in numbers if m != n]
+    rest = well[[f"target_{m}" for m in others]].sum(axis=1).round(9)
+    levels = sorted(rest.unique())
+    few = len(levels) <= 12
+    for level, colour in zip(levels, colormaps["viridis"](np.linspace(0, 0.9, len(levels))), strict=True):
+        part = well[rest == level].groupby(f"target_{n}").agg(
+            beta=(f"beta_{n}", "median"), held=("target_status", lambda s: (s == "reached").all())
+        )
+        ax.plot(part.index, part["beta"], color=colour, lw=0.8 if few else 0, zorder=1, label=f"{level:g}")
+        ax.scatter(part.index, part["beta"], s=9, lw=0.7, ec=[colour], fc=[colour if ok else "white" for ok in part["held"]], zorder=2)
+    if others and few:
+        ax.legend(title=" + ".join(f"$r_{m}$" for m in others), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
+                  handlelength=1, labelspacing=0.25, handletextpad=0.4, borderpad=0.1)  # fmt: skip
+    draw.set_rate_scale(ax, "x", max(1.0, well[f"target_{n}"].max()), "sqrt")
+    ax.set_yscale("log")
+    ax.set(xlabel=f"target $r_{n}$ (nats per image)", ylabel=rf"$\beta_{n}$ found")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def targets_table(results: pd.DataFrame) -> pd.DataFrame:
+    """How well target rates are held: a row a layer, and one for all layers of a model together."""
+    table = deviations(results)
+    rows = []
+    for n, part in table.groupby("layer", sort=False):
+        relative = (part["deviation"] / part["target"]).abs()[part["target"] > 0]
+        rows.append({
+            "layer": f"z_{n}", "models": len(part), "held, %": 100 * part["allowed"].abs().le(1).mean(),
+            "median |R - r|, nats": part["deviation"].abs().median(), "median |R - r| / r, %": 100 * relative.median(),
+            "worst |R - r|, nats": part["deviation"].abs().max(), "worst, in tolerances": part["allowed"].abs().max(),
+        })  # fmt: skip
+    well = drawable(results)
+    held = results["target_status"].eq("reached")[well]
+    rows.append({"layer": "all", "models": int(well.sum()), "held, %": 100 * held.mean()})
+    frame = pd.DataFrame(rows).round(3)
+    reasons = results.loc[well & results["target_status"].eq("unreached")]
+    frame.attrs["caption"] = (
+        "Target rates r and the rates R on training images, nats per image; held: within 2 % or 0.1 nats, whichever is more. "
+        f"{described(results)}. Not held: {len(reasons)} models."
+    )
+    return frame
+
+
+def fixed_totals(results: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of a run whose target rates share a total, with ``total`` and ``share``, that of z_L.
+
+    Raises:
+        ValueError: a layer has no target.
+    """
+    if len(targeted(results)) != layers(results):
+        raise ValueError("a total is only fixed where every layer has a target rate")
+    points = grid_means(results)
+    asked = points[[f"target_{n}" for n in layer_numbers(layers(results))]]
+    total = asked.sum(axis=1).round(6)
+    keys = list(asked.columns)
+    held = results.assign(held=results["target_status"].eq("reached")).groupby(keys)["held"].all().rename("held").reset_index()
+    points = points.assign(total=total, share=asked.iloc[:, 0] / total).merge(held, on=keys)
+    return points.sort_values(["total", "share"], ignore_index=True)
+
+
+def share_metrics(results: pd.DataFrame) -> list[Metric]:
+    """What is shown against the share: the three applications, the information on the label, and the distortion."""
+    top = layers(results)
+    return [PSNR, INCEPTION, accuracy(f"z{top}", "rbf_svm"), accuracy(f"mu{top}", "rbf_svm"), information(top), DISTORTION]
+
+
+@styled
+def shares(results: pd.DataFrame) -> PaperFigure:
+    """Every application's metric against the share of the top layer in a fixed total rate.
+
+    Arguments:
+        results: of a run whose target rates share a total, one row a model.
+
+    Source: Paper A, Section 5.3 and Fig. 6, which could hold the rate fixed only approximately, by a hull.
+    """
+    points, top = fixed_totals(results), layers(results)
+    fig = draw.new_figure(3.9, described(results))
+    looks = dict(zip(points["total"].unique(), LAYERS * len(points), strict=False))
+    for ax, metric in zip(fig.subplots(2, 3).flat, share_metrics(results), strict=True):
+        value = values(points, metric)
+        if not np.isfinite(value).any():
+            draw.not_computed(ax, metric.label)
+            continue
+        spread = metric.factor * points[f"{metric.column}_sd"].fillna(0).to_numpy(float)
+        for total, (colour, marker) in looks.items():
+            here = (points["total"] == total).to_numpy()
+            ax.errorbar(points["share"][here], value[here], spread[here], color=colour, lw=0.9, elinewidth=0.6, capsize=1.5, zorder=2)
+            filled = np.where(points["held"][here], colour, "white")
+            ax.scatter(points["share"][here], value[here], s=11, marker=marker, ec=colour, fc=filled, lw=0.7, zorder=3)
+            row = optimum(points[here], metric)
+            if row is not None:
+                draw.star(ax, (points["share"][here].iloc[row], value[here][row]))
+        ax.set(title=metric.label, xlim=(-0.04, 1.04))
+        ax.set_xlabel(rf"share of $z_{top}$ in the total rate")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    handles = [Line2D([], [], color=c, marker=m, ms=4, label=f"R = {total:g} nats per image") for total, (c, m) in looks.items()]
+    handles += [
+        Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="0.3", label="a target not held"),
+        Line2D([], [], ls="", marker="*", ms=7, mfc="white", mec=draw.BLACK, mew=0.7, label="best share"),
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.5, borderaxespad=0.2)
+    fig.caption = caption(
+        results,
+        f"The total rate is held fixed and the share of z_{top} moves from none to all. Metrics on test images; star: the best share (of D: the lowest); "
+        "bars: standard deviation over seeds; open: in at least one seed a rate is off its target by more than 2 % or 0.1 nats on training images.",
+    )
+    return fig
+
+
+def optimum(points: pd.DataFrame, metric: Metric) -> int | None:
+    """The place of the best value: the highest, of the distortion the lowest; None where nothing was computed."""
+    if metric is not DISTORTION:
+        return best(points, metric)
+    value = points["distortion"].to_numpy(float)
+    return int(np.nanargmin(value)) if np.isfinite(value).any() else None
+
+
+def shares_table(results: pd.DataFrame) -> pd.DataFrame:
+    """The best share for each metric and total, its neighbours, and whether seeds could tell them apart."""
+    rows = []
+    for total, here in fixed_totals(results).groupby("total"):
+        here = here.reset_index(drop=True)
+        for metric in share_metrics(results):
+            row = optimum(here, metric)
+            if row is None:
+                continue
+            value, spread = (metric.factor * here[column].to_numpy(float) for column in (metric.column, f"{metric.column}_sd"))
+            behind = (value - value[row]) if metric is DISTORTION else (value[row] - value)  # how far each share lies behind the best
+            behind[row] = np.nan
+            known = np.isfinite(behind).any()
+            second = int(np.nanargmin(behind)) if known else row
+            noise = float(np.hypot(spread[row], spread[second]))
+            rows.append({
+                "total R, nats": total, "metric": metric.column, "best share": here["share"][row], "value": value[row],
+                "sd over seeds": spread[row], "second share": here["share"][second] if known else np.nan, "lead": behind[second],
+                "settled": bool(behind[second] > noise) if known and np.isfinite(noise) else None,
+            })  # fmt: skip
+    frame = pd.DataFrame(rows).round(4)
+    frame.attrs["caption"] = (
+        f"The best share of z_{layers(results)} at a fixed total rate; settled: it leads the second by more than the seeds spread (standard "
+        f"deviations of both, added in squares). Test images. {described(results)}."
+    )
+    return frame

@@ -1,0 +1,94 @@
+"""The rate/rate/distortion surface that a grid of betas found, between its points.
+
+For each beta let L(beta) be the lowest value of the objective, D + beta_L R_L + ... + beta_1 R_1 (Paper A, Eq. 8). Where
+training reaches it, L is concave in the betas and its slopes are the rates: it holds the whole surface, and is smoother
+than any of its terms. So models with other betas are compared with a grid by L at their own betas, which to first order is the
+difference of the distortions at equal rates.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.interpolate import RBFInterpolator
+
+from hvae_core.terms import layer_numbers
+
+
+def lagrangian(results: pd.DataFrame, layers: int, on: str = "") -> np.ndarray:
+    """D + sum of beta R of each model at its own betas, ``(models,)``, nats per image; ``on="train_"``: training images.
+
+    Example:
+        >>> frame = pd.DataFrame({"distortion": [80.0], "rate_2": [10.0], "rate_1": [5.0], "beta_2": [1.0], "beta_1": [2.0]})
+        >>> lagrangian(frame, layers=2).tolist()
+        [100.0]
+    """
+    weighted = [results[f"beta_{n}"] * results[f"{on}rate_{n}"] for n in layer_numbers(layers)]
+    return (results[f"{on}distortion"] + sum(weighted)).to_numpy(float)
+
+
+class Surface:
+    """L(beta) of a two-way (or L-way) grid of betas, interpolated over log beta.
+
+    Arguments:
+        betas: ``(points, L)``.
+        values: ``(points, seeds)``, L(beta) of each seed, nats per image.
+    """
+
+    def __init__(self, betas: ArrayLike, values: ArrayLike) -> None:
+        self.betas, self.values = np.log(np.asarray(betas, float)), np.log(np.asarray(values, float))
+
+    @classmethod
+    def of(cls, results: pd.DataFrame, layers: int, on: str = "") -> "Surface":
+        """The surface of a finished grid of betas; a setting with a seed that diverged is left out.
+
+        Raises:
+            ValueError: fewer settings than an interpolation needs.
+        """
+        names = [f"beta_{n}" for n in layer_numbers(layers)]
+        table = results.assign(L=lagrangian(results, layers, on)).pivot_table(index=names, columns="seed", values="L").dropna()
+        if len(table) < 2 * (layers + 1):
+            raise ValueError(f"{len(table)} settings of the betas are too few for a surface")
+        return cls(np.array(table.index.to_list()), table.to_numpy())
+
+    def __call__(self, betas: ArrayLike) -> np.ndarray:
+        """L at ``betas`` ``(models, L)``, for each seed of the grid: ``(models, seeds)``. NaN outside the grid."""
+        at = np.log(np.asarray(betas, float))
+        inside = ((at >= self.betas.min(0) - 1e-9) & (at <= self.betas.max(0) + 1e-9)).all(1)
+        found = np.full((len(at), self.values.shape[1]), np.nan)
+        if inside.any():
+            found[inside] = np.exp(_interpolated(self.betas, self.values, at[inside]))
+        return found
+
+    def error(self) -> np.ndarray:
+        """How wrong the interpolation is at points inside the grid when they are left out, relative, ``(points inside,)``.
+
+        With a point left out the grid is twice as coarse there, so this overstates the error between points.
+        """
+        low, high = self.betas.min(0), self.betas.max(0)
+        inside = np.flatnonzero(((self.betas > low) & (self.betas < high)).all(1))
+        rest = [np.arange(len(self.betas)) != i for i in inside]
+        guessed = [_interpolated(self.betas[keep], self.values[keep], self.betas[[i]])[0] for i, keep in zip(inside, rest, strict=True)]
+        return np.expm1(np.abs(np.array(guessed) - self.values[inside]).mean(1)) if guessed else np.empty(0)
+
+
+def _interpolated(points: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    return RBFInterpolator(points, values, kernel="cubic")(at)
+
+
+def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFrame:
+    """Models with betas of their own beside the surface of a grid, at their own betas.
+
+    Returns:
+        For each model ``lagrangian``, ``surface`` (mean over the grid's seeds), ``difference`` (the first minus the second;
+        to first order that of the distortions at equal rates), ``spread`` (standard deviation over the grid's seeds, null for one
+        seed), all in nats per image, and ``percent``, the difference relative to the surface. Null outside the grid.
+    """
+    betas = results[[f"beta_{n}" for n in layer_numbers(layers)]].to_numpy(float)
+    surface = Surface.of(grid, layers, on)(betas)
+    own = lagrangian(results, layers, on)
+    spread = surface.std(1, ddof=1) if surface.shape[1] > 1 else np.full(len(own), np.nan)
+    difference = own - surface.mean(1)
+    return pd.DataFrame({"lagrangian": own, "surface": surface.mean(1), "difference": difference, "spread": spread,
+                         "percent": 100 * difference / surface.mean(1)}, index=results.index)  # fmt: skip
+
+
