@@ -35,6 +35,7 @@ from hvae_core.terms import Terms
 
 Maker = Callable[[], HierarchicalVAE]
 CHECKPOINT_EVERY_S = 60.0
+FILLING = 0.1  # of training: so long multipliers stay where they start, for a layer that is squeezed before it is of use may never be
 
 
 class Purpose(IntEnum):
@@ -115,7 +116,7 @@ class _How(NamedTuple):
     factor: float  # on the betas: the warm-up
     learning_rate: float
     normalise_gradients: bool
-    controller: Controller
+    controller: Controller | None  # None: every beta stays where it starts
 
 
 def normalise(gradient: Tensor | None) -> None:
@@ -171,9 +172,9 @@ class _Chunk:
             {name: value[rows] for name, value in self.moments().items()}, self.control[rows], step,
         )  # fmt: skip
 
-    def multipliers(self, controller: Controller) -> Tensor:
+    def multipliers(self, controller: Controller | None) -> Tensor:
         """The betas to train with, ``(members, L)``: the given ones, and those that follow a target rate."""
-        if self.targets is None:
+        if self.targets is None or controller is None:
             return self.betas
         return torch.where(self.targets.isnan(), self.betas, controller.multipliers(self.control, self.targets))
 
@@ -206,7 +207,7 @@ class _Chunk:
                 normalise(parameter.grad)
         self.optimiser.param_groups[0]["lr"] = how.learning_rate
         self.optimiser.step()
-        if self.targets is not None:
+        if self.targets is not None and how.controller is not None:
             self.control = how.controller.follow(self.control, sums[:, 2:] / len(x), self.targets)
         return sums
 
@@ -316,7 +317,7 @@ def train(
             for batch in range(batches):
                 now = done * batches + batch, epochs * batches
                 how = _How(objective, warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
-                           normalise_gradients, controller)  # fmt: skip
+                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None)  # fmt: skip
                 for seed in seeds:
                     order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
                     images, noise = pixels(x[order]), population.model.noise(len(order), noises[seed])
