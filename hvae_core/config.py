@@ -318,6 +318,9 @@ class Config(BaseModel):
             if is_held and (len(betas) > 1 or betas[0] == 0):
                 raise ValueError(f"betas: z_{number} has a target rate, so it takes one beta, above 0, to start from; "
                                  "such as betas: [[1], [1]]")  # fmt: skip
+        points = list(self._points())
+        if len(set(points)) < len(points):
+            raise ValueError("target_rates: a setting stands there twice; use seeds for several models at one point")
         if self.warm_up:
             raise ValueError("warm_up: with target rates the multipliers follow the rates; set it to 0")
 

@@ -46,7 +46,7 @@ class Surface:
         """
         names = [f"beta_{n}" for n in layer_numbers(layers)]
         table = results.assign(L=lagrangian(results, layers, on)).pivot_table(index=names, columns="seed", values="L").dropna()
-        if len(table) < 2 * (layers + 1):
+        if len(table) <= (layers + 1) * (layers + 2) // 2:  # no more than the parabola beneath the interpolation has
             raise ValueError(f"{len(table)} settings of the betas are too few for a surface")
         return cls(np.array(table.index.to_list()), table.to_numpy())
 
@@ -72,7 +72,7 @@ class Surface:
 
 
 def _interpolated(points: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return RBFInterpolator(points, values, kernel="cubic")(at)
+    return RBFInterpolator(points, values, kernel="quintic")(at)
 
 
 def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFrame:

@@ -1,0 +1,75 @@
+"""The surface of a grid of betas, against one that is known in closed form."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvae_core.surface import Surface, compare, lagrangian
+
+A, S = np.array([200.0, 120.0]), np.array([8.0, 15.0])  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
+
+
+def at(betas, seed=0, **more):
+    """The best model at these betas, ``(L,)``, as a row of results."""
+    betas = np.asarray(betas, float)
+    rates = S * np.log(A / (S * betas))
+    rows = {"distortion": (S * betas).sum(), "train_distortion": (S * betas).sum(), "seed": seed, "status": "ok"}
+    for n, beta, rate in zip((2, 1), betas, rates, strict=True):
+        rows |= {f"beta_{n}": beta, f"rate_{n}": rate, f"train_rate_{n}": rate}
+    return {**rows, **more}
+
+
+BETAS = np.geomspace(0.1, 5, 7)
+GRID = pd.DataFrame([at((b2, b1), seed) for seed in (0, 1) for b2 in BETAS for b1 in BETAS])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.11, 4.9), st.floats(0.11, 4.9))
+def test_between_the_points_of_a_grid_the_surface_is_met(b2, b1):
+    found = Surface.of(GRID, layers=2)([[b2, b1]])
+    assert found.shape == (1, 2)
+    row = pd.DataFrame([at((b2, b1))])
+    assert found == pytest.approx(lagrangian(row, 2)[0], rel=4e-3)
+    assert compare(row, GRID, 2)["percent"].item() == pytest.approx(0, abs=0.4)
+
+
+def test_at_the_points_it_is_exact_and_outside_it_says_nothing():
+    surface = Surface.of(GRID, 2)
+    np.testing.assert_allclose(surface(GRID[["beta_2", "beta_1"]][:49])[:, 0], lagrangian(GRID[:49], 2), rtol=1e-6)
+    assert np.isnan(surface([[0.05, 1], [1, 6]])).all()
+
+
+def test_the_slopes_are_the_rates():
+    """dL/dbeta_l = R_l: the envelope theorem, on the interpolated surface."""
+    surface, step = Surface.of(GRID, 2), 1e-3
+    for beta in ((0.5, 0.5), (1.0, 2.0)):
+        rates = S * np.log(A / (S * np.array(beta)))
+        for layer in range(2):
+            shift = np.eye(2)[layer] * step
+            slope = (surface([np.add(beta, shift)]) - surface([np.subtract(beta, shift)])) / (2 * step)
+            assert slope[0, 0] == pytest.approx(rates[layer], rel=0.03)
+
+
+def test_a_worse_model_at_equal_rates_differs_by_its_distortion():
+    """To first order the difference of L is that of D at equal rates, wherever the model's rates lie."""
+    worse = at((1.0, 1.0))
+    worse["train_distortion"] += 3.0
+    moved = at((1.1, 0.95), train_distortion=at((1.1, 0.95))["train_distortion"] + 3.0) | {"beta_2": 1.0, "beta_1": 1.0}
+    table = compare(pd.DataFrame([worse, moved]), GRID, 2)
+    assert table["difference"].to_numpy() == pytest.approx([3, 3], abs=0.3)
+
+
+def test_the_spread_is_over_seeds():
+    shifted = pd.DataFrame([at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed) for seed in (0, 1) for b2 in BETAS for b1 in BETAS])
+    assert compare(pd.DataFrame([at((1, 1))]), shifted, 2)["spread"].item() == pytest.approx(np.sqrt(0.5), rel=0.05)
+    assert compare(pd.DataFrame([at((1, 1))]), shifted[shifted["seed"] == 0], 2)["spread"].isna().all()
+
+
+def test_what_is_left_out_is_missed_by_little_and_too_few_points_are_refused():
+    error = Surface.of(GRID, 2).error()
+    assert len(error) == 25
+    assert 0 < np.median(error) < 0.01
+    with pytest.raises(ValueError, match="3 settings of the betas are too few"):
+        Surface.of(GRID[:3], 2)
