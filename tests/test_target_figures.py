@@ -49,7 +49,7 @@ def test_the_figure_of_targets_is_made_of_any_run(frame):
             figures.targets(frame)
         return
     fig = figures.targets(frame)
-    held = [ax for ax in fig.axes if ax.get_title() == "asked and held, training images"][0]
+    held = next(ax for ax in fig.axes if ax.get_title() == "asked and held, training images")
     drawn = {c.get_gid(): np.asarray(c.get_offsets()) for c in held.collections if c.get_gid()}
     np.testing.assert_allclose(drawn["layer 2"], frame[["target_2", "train_rate_2"]].to_numpy())
     assert ("layer 1" in drawn) == frame["target_1"].notna().any()

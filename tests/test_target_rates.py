@@ -3,7 +3,9 @@
 import json
 import math
 
+import nbformat
 import pandas as pd
+import papermill
 import pytest
 import torch
 from conftest import Chain
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_batch import run_all
 
-from hvae_core.config import Config, Member
+from hvae_core.config import ROOT, Config, Member
 from hvae_core.data import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
@@ -250,9 +252,9 @@ def test_a_run_with_targets_reports_betas_and_reasons(tmp_path):
                                       "--name", "mixed", output=tmp_path)  # fmt: skip
     assert status == 0, printed + errors
     results = pd.read_parquet(tmp_path / "runs/mixed/results.parquet")
-    assert results["target_2"].tolist() == [2, 2, 900, 900]
+    assert results["target_2"].tolist() == [2, 900, 2, 900]
     assert results["target_1"].isna().all()
-    assert results["beta_1"].tolist() == [1, 2, 1, 2]
+    assert results["beta_1"].tolist() == [1, 1, 2, 2]
     assert (results["beta_2"] != 0.1).all()
     assert results["target_status"].isin(["reached", "unreached"]).all()
     assert results.loc[results["target_2"] == 900, "target_reason"].str.contains(r"R\(z_2\) is .* nats, not 900").all()
@@ -279,3 +281,13 @@ def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
     compared = pd.read_csv(folder / "targets_surface_grid.csv")
     assert len(compared) == 6
     assert {"lagrangian", "surface", "difference", "spread", "percent"} <= set(compared)
+
+
+def test_the_notebook_of_two_rules_compares_them(output):
+    target = output / "82.ipynb"
+    small = {"epochs": 1, "train_images": 60, "test_images": 40}
+    papermill.execute_notebook(ROOT / "notebooks/82_two_controllers.ipynb", target, small, kernel_name="python3", progress_bar=False, cwd=str(ROOT))
+    tables = [out["data"]["text/plain"] for cell in nbformat.read(target, as_version=4).cells
+              for out in cell.get("outputs", []) if "text/html" in out.get("data", {})]  # fmt: skip
+    assert [rule in tables[0] for rule in ("PI, betas start at 0.1", "GECO, memory 0.97")] == [True, True]
+    assert "held, %" in tables[0]
