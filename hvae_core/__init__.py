@@ -23,6 +23,7 @@ All rates, distortions and information are in nats per image. From the papers' s
     ELBO                         -(D + R)                                ``terms.elbo(...)``, ``elbo``
     beta_L ... beta_1            one multiplier a layer (A, Eq. 8)       ``betas``; ``beta_2``, ``beta_1``
     L_beta                       objective (A, Eq. 8)                    ``objective.lagrangian``
+    r_L ... r_1                  rates asked for; not in the papers      ``target_rates``; ``target_2``, ``target_1``
     mu_2, mu_1                   modes of the posteriors                 ``mu2``, ``mu1`` in column names
     IS                           Inception Score (A, Eq. 12)             ``inception_score``
     I_q(y; z_2)                  mutual information (A, Eq. 10)          ``mi_z2``

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure
@@ -198,6 +198,7 @@ def shares(results: pd.DataFrame) -> PaperFigure:
             if row is not None:
                 draw.star(ax, (points["share"][here].iloc[row], value[here][row]))
         ax.set(title=metric.label, xlim=(-0.04, 1.04))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.set_xlabel(rf"share of $z_{top}$ in the total rate")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     handles = [Line2D([], [], color=c, marker=m, ms=4, label=f"R = {total:g} nats per image") for total, (c, m) in looks.items()]
