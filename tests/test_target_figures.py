@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from hvae_core import figures
+from hvae_core.errors import InputError
 from hvae_core.figures.points import grid_means, settings
 from hvae_core.figures.targets import deviations, fixed_totals, optimum, share_metrics
 
@@ -45,7 +46,7 @@ def test_the_table_counts_what_is_held():
 @pytest.mark.parametrize("frame", [GRID, SHARES, GRID.assign(target_1=np.nan), GRID.assign(status="diverged")[:0]], ids=["grid", "shares", "one layer", "none"])
 def test_the_figure_of_targets_is_made_of_any_run(frame):
     if frame.empty:
-        with pytest.raises(ValueError, match="without target rates"):
+        with pytest.raises(InputError, match="without target rates"):
             figures.targets(frame)
         return
     fig = figures.targets(frame)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from hvae_core.errors import InputError
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure
 from hvae_core.figures.paper import caption, styled
@@ -34,11 +35,11 @@ def targeted(results: pd.DataFrame) -> list[int]:
     """The numbers of the layers with a target rate, top first.
 
     Raises:
-        ValueError: no layer has one.
+        InputError: no layer has one.
     """
     found = [n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()]
     if not found:
-        raise ValueError("results of a run without target rates")
+        raise InputError("these results are of a run without target rates; ./run_all.sh digits-targets makes one with")
     return found
 
 
