@@ -217,6 +217,16 @@ class Config(BaseModel):
                 raise ValueError("a beta stands there twice; use seeds for several models at one point")
         return betas
 
+    @field_validator("target_rates", mode="before")
+    @classmethod
+    def lists_or_shares(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict | FixedTotal):
+            return value
+        lists = isinstance(value, list) and all(v is None or (isinstance(v, list) and v and None not in v) for v in value)
+        if not lists:
+            raise ValueError("one list a layer, top first, such as [[5, 10], [20]], null for a layer without; or {total: [40], shares: [0, 0.5, 1]}")
+        return value
+
     @model_validator(mode="after")
     def consistent(self) -> "Config":
         from hvae_core.models import LAYERS, check_sizes
@@ -317,7 +327,7 @@ class Config(BaseModel):
         for number, betas, is_held in zip(range(self.layers, 0, -1), self._knobs(), held, strict=True):
             if is_held and (len(betas) > 1 or betas[0] == 0):
                 raise ValueError(f"betas: z_{number} has a target rate, so it takes one beta, above 0, to start from; "
-                                 "such as betas: [[1], [1]]")  # fmt: skip
+                                 "such as betas: [[0.1], [0.1]]")  # fmt: skip
         points = list(self._points())
         if len(set(points)) < len(points):
             raise ValueError("target_rates: a setting stands there twice; use seeds for several models at one point")

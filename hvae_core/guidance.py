@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from hvae_core.errors import InputError
-from hvae_core.figures.points import betas, grid_means, layers, status
+from hvae_core.figures.points import betas, grid_means, layers, settings, status
 from hvae_core.frontier import upper_hull
 from hvae_core.store import load_results
 from hvae_core.terms import layer_numbers
 
 TASKS = {"reconstruction": "psnr", "representation": "acc_z{top}_rbf_svm", "generation": "inception_score"}
-_NO_METRIC = re.compile(r"((train_)?rate|beta|target)_\d+|(train_)?rate|(train_)?distortion|epochs|member|seeds|diverged_epoch|.*_(sd|std)")
+_NO_METRIC = re.compile(r"((train_)?rate|beta|target)_\d+|(train_)?rate|(train_)?distortion|epochs|member|seeds|held|diverged_epoch|.*_(sd|std)")
 
 
 class Interpolated(NamedTuple):
@@ -166,7 +166,7 @@ def recommend(run: str | Path | pd.DataFrame, task: str, total_rate: float | Non
             "recommended": [best], "runner-up": [] if runner_up is None else [runner_up],
             "interpolated": ends if ends and interpolated else [], "neighbour": near,
         }),
-        warnings=(*_budget_warnings(points, value, total_rate), *_model_warnings(points, metric, best, runner_up, near),
+        warnings=(*_budget_warnings(points, value, total_rate), *_target_warnings(points, best, total_rate), *_model_warnings(points, metric, best, runner_up, near),
                   *(_far_warning(points, *ends) if ends and interpolated else ())),
     )  # fmt: skip
 
@@ -192,6 +192,8 @@ def _points(run: str | Path | pd.DataFrame) -> pd.DataFrame:
     results = run if isinstance(run, pd.DataFrame) else load_results(run)
     name = "the results" if isinstance(run, pd.DataFrame) else f"run '{Path(run).name}'"
     try:
+        if "target_status" in results:
+            results = results.assign(held=results["target_status"].eq("reached").astype(float))
         points = grid_means(results)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
@@ -208,19 +210,20 @@ def _metric(points: pd.DataFrame, task: str, top: int) -> str:
         column for column in points.columns
         if not _NO_METRIC.fullmatch(column) and pd.api.types.is_numeric_dtype(points[column]) and points.loc[known, column].notna().any()
     ]  # fmt: skip
-    metric = TASKS.get(task, task).format(top=top) if isinstance(task, str) else ""
+    known_task = isinstance(task, str) and task in TASKS
+    metric = TASKS[task].format(top=top) if known_task else str(task)
     if metric in computed:
         return metric
     tasks = [f"{name} ({column.format(top=top)})" for name, column in TASKS.items() if column.format(top=top) in computed]
     allowed = f"allowed are {', '.join([*tasks, *computed])}" if computed else "this run has no metric"
-    if task in TASKS:
+    if known_task:
         raise InputError(f"task '{task}': {metric} was not computed; {allowed}")
     close = get_close_matches(str(task), [*TASKS, *computed], 1)
     raise InputError(f"task '{task}' is unknown, not computed, or less of it is better; {f'did you mean {close[0]}? ' if close else ''}{allowed}")
 
 
 def _positive(total_rate: float) -> float:
-    if isinstance(total_rate, (int, float, np.number)) and math.isfinite(total_rate) and total_rate > 0:
+    if isinstance(total_rate, (int, float, np.number)) and not isinstance(total_rate, bool) and math.isfinite(total_rate) and total_rate > 0:
         return float(total_rate)
     raise InputError(f"total_rate = {total_rate}: allowed is a positive number of nats per image, or None for any")
 
@@ -228,15 +231,9 @@ def _positive(total_rate: float) -> float:
 # --- the grid ---------------------------------------------------------------------------------------------------
 
 
-def _axes(points: pd.DataFrame) -> list[str]:
-    """What was set for each layer, top first: its target rate or else its beta, as columns."""
-    pairs = [(f"target_{n}", f"beta_{n}") for n in layer_numbers(layers(points))]
-    return [target if target in points and points[target].notna().any() else beta for target, beta in pairs]
-
-
 def _words(points: pd.DataFrame, row: int) -> str:
     """A setting in words, such as ``beta_2 = 0.1, beta_1 = 1``."""
-    return ", ".join(f"{axis} = {points[axis].iloc[row]:.4g}" for axis in _axes(points))
+    return ", ".join(f"{axis} = {points[axis].iloc[row]:.4g}" for axis in settings(points))
 
 
 def _listed(rates: tuple[float, ...]) -> str:
@@ -248,7 +245,7 @@ def _neighbours(points: pd.DataFrame, row: int) -> list[int]:
 
     In a grid these are one step along one axis; layers that share a beta, or target rates that share a total, do as well.
     """
-    axes = [np.unique(points[axis].to_numpy(float).round(9), return_inverse=True)[1] for axis in _axes(points)]
+    axes = [np.unique(points[axis].to_numpy(float).round(9), return_inverse=True)[1] for axis in settings(points)]
     step = np.stack(axes, 1)
     step = step - step[row]
     gram = step @ step.T
@@ -296,10 +293,22 @@ def _budget_warnings(points: pd.DataFrame, value: np.ndarray, total_rate: float 
     return []
 
 
+def _target_warnings(points: pd.DataFrame, best: int, total_rate: float | None) -> list[str]:
+    """Of runs with target rates, which are held on training images; everything here is on test images."""
+    said = []
+    if "held" in points and points["held"].iloc[best] < 1:
+        said.append("The model does not hold all of its target rates (see target_reason in the results).")
+    asked = points[[column for column in settings(points) if column.startswith("target")]].sum(axis=1, min_count=layers(points))
+    over = int(((asked <= total_rate) & (points["rate"] > total_rate)).sum()) if total_rate is not None else 0
+    if over:
+        said.append(f"{over} settings ask for no more than the budget but exceed it on test images, where it is counted; a budget a little higher lets them in.")
+    return said
+
+
 def _model_warnings(points: pd.DataFrame, metric: str, best: int, runner_up: int | None, near: list[int]) -> list[str]:
     value, sd = points[metric].to_numpy(float), points[f"{metric}_sd"].to_numpy(float)
     said = []
-    edges = [edge for axis in _axes(points) if (edge := _edge(points[axis].to_numpy(float), best, axis))]
+    edges = [edge for axis in settings(points) if (edge := _edge(points[axis].to_numpy(float), best, axis))]
     if edges:
         said.append(f"The model lies on the edge of the grid, at {', '.join(edges)}; a better one may lie outside.")
     second = "" if runner_up is None else f"the runner-up, {_words(points, runner_up)}, reaches {shown(metric, value[runner_up])}"

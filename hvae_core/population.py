@@ -30,12 +30,11 @@ from hvae_core.models import HierarchicalVAE
 from hvae_core.objective import Objective, lagrangian, warm_up
 from hvae_core.progress import track
 from hvae_core.store import Checkpoints
-from hvae_core.target_rates import PI, Controller
+from hvae_core.target_rates import FILLING, PI, Controller
 from hvae_core.terms import Terms
 
 Maker = Callable[[], HierarchicalVAE]
 CHECKPOINT_EVERY_S = 60.0
-FILLING = 0.1  # of training: so long multipliers stay where they start, for a layer that is squeezed before it is of use may never be
 
 
 class Purpose(IntEnum):

@@ -366,7 +366,12 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
 
     found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
     return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
-            if other.target_rates is None and trained_as(other) == trained_as(config)}  # fmt: skip
+            if other.target_rates is None and trained_as(other) == trained_as(config)
+            and _objective(name) == _objective(config.name)}  # fmt: skip
+
+
+def _objective(run: str) -> str:
+    return (store.run_folder(run) / "objective.txt").read_text()
 
 
 def _only(config: Config, *kinds: str) -> None:
@@ -404,4 +409,6 @@ def save_all(config: Config, figures: dict[str, "Figure"], tables: dict[str, pd.
 
 def _script(config: Config, name: str) -> dict[str, str]:
     drawn = "hvae_core.models.architecture_table" if name in ("table2", "table3") else f"hvae_core.figures.{name}"
+    if name.startswith("targets_surface"):
+        drawn = "hvae_core.surface.compare"
     return {"script": f"notebooks/{config.kind.notebook}.ipynb", "function": drawn}

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.interpolate import RBFInterpolator
+from scipy.spatial import Delaunay
 
+from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
 
 
@@ -35,28 +37,30 @@ class Surface:
     """
 
     def __init__(self, betas: ArrayLike, values: ArrayLike) -> None:
-        self.betas, self.values = np.log(np.asarray(betas, float)), np.log(np.asarray(values, float))
+        self.betas, self.values = np.log(np.asarray(betas, float)), np.asarray(values, float)
 
     @classmethod
     def of(cls, results: pd.DataFrame, layers: int, on: str = "") -> "Surface":
         """The surface of a finished grid of betas; a setting with a seed that diverged is left out.
 
         Raises:
-            ValueError: fewer settings than an interpolation needs.
+            InputError: the grid has too few values of a beta to interpolate between.
         """
         names = [f"beta_{n}" for n in layer_numbers(layers)]
         table = results.assign(L=lagrangian(results, layers, on)).pivot_table(index=names, columns="seed", values="L").dropna()
-        if len(table) <= (layers + 1) * (layers + 2) // 2:  # no more than the parabola beneath the interpolation has
-            raise ValueError(f"{len(table)} settings of the betas are too few for a surface")
-        return cls(np.array(table.index.to_list()), table.to_numpy())
+        points = np.array(table.index.to_list()).reshape(len(table), layers)
+        fewest = min(len(np.unique(axis)) for axis in points.T) if len(points) else 0
+        if fewest < 3 or len(table) < 3**layers:
+            raise InputError(f"{len(table)} settings of the betas are too few for a surface: it takes three values of each beta")
+        return cls(points, table.to_numpy())
 
     def __call__(self, betas: ArrayLike) -> np.ndarray:
-        """L at ``betas`` ``(models, L)``, for each seed of the grid: ``(models, seeds)``. NaN outside the grid."""
+        """L at ``betas`` ``(models, L)``, for each seed of the grid: ``(models, seeds)``. NaN outside the grid's convex hull."""
         at = np.log(np.asarray(betas, float))
-        inside = ((at >= self.betas.min(0) - 1e-9) & (at <= self.betas.max(0) + 1e-9)).all(1)
+        inside = Delaunay(self.betas).find_simplex(at, tol=1e-9) >= 0
         found = np.full((len(at), self.values.shape[1]), np.nan)
         if inside.any():
-            found[inside] = np.exp(_interpolated(self.betas, self.values, at[inside]))
+            found[inside] = _interpolated(self.betas, self.values, at[inside])
         return found
 
     def error(self) -> np.ndarray:
@@ -68,27 +72,29 @@ class Surface:
         inside = np.flatnonzero(((self.betas > low) & (self.betas < high)).all(1))
         rest = [np.arange(len(self.betas)) != i for i in inside]
         guessed = [_interpolated(self.betas[keep], self.values[keep], self.betas[[i]])[0] for i, keep in zip(inside, rest, strict=True)]
-        return np.expm1(np.abs(np.array(guessed) - self.values[inside]).mean(1)) if guessed else np.empty(0)
+        return np.abs(np.array(guessed) / self.values[inside] - 1).mean(1) if guessed else np.empty(0)
 
 
 def _interpolated(points: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return RBFInterpolator(points, values, kernel="quintic")(at)
+    return RBFInterpolator(points, values, kernel="cubic")(at)
 
 
 def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFrame:
     """Models with betas of their own beside the surface of a grid, at their own betas.
 
     Returns:
-        For each model ``lagrangian``, ``surface`` (mean over the grid's seeds), ``difference`` (the first minus the second;
-        to first order that of the distortions at equal rates), ``spread`` (standard deviation over the grid's seeds, null for one
-        seed), all in nats per image, and ``percent``, the difference relative to the surface. Null outside the grid.
+        For each model ``lagrangian``, ``surface`` (mean over the grid's seeds), ``lowest`` (of the seeds), ``difference``
+        (``lagrangian`` minus ``surface``; to first order that of the distortions at equal rates), ``spread`` (standard deviation over the
+        grid's seeds, null for one seed), all in nats per image; ``percent`` and ``percent_lowest``, the difference from
+        the mean and from the lowest, relative to them. Null outside the grid. Where some seeds collapsed, mean and lowest
+        are far apart.
     """
     betas = results[[f"beta_{n}" for n in layer_numbers(layers)]].to_numpy(float)
     surface = Surface.of(grid, layers, on)(betas)
+    mean, lowest = surface.mean(1), surface.min(1)
     own = lagrangian(results, layers, on)
     spread = surface.std(1, ddof=1) if surface.shape[1] > 1 else np.full(len(own), np.nan)
-    difference = own - surface.mean(1)
-    return pd.DataFrame({"lagrangian": own, "surface": surface.mean(1), "difference": difference, "spread": spread,
-                         "percent": 100 * difference / surface.mean(1)}, index=results.index)  # fmt: skip
+    return pd.DataFrame({"lagrangian": own, "surface": mean, "lowest": lowest, "difference": own - mean, "spread": spread,
+                         "percent": 100 * (own / mean - 1), "percent_lowest": 100 * (own / lowest - 1)}, index=results.index)  # fmt: skip
 
 

@@ -2,7 +2,7 @@ r"""Hold a given rate in a layer: its beta becomes a multiplier that follows the
 
 Minimise D subject to R(z_l) = r_l. The Lagrangian is Eq. 8 of Paper A again, with betas that are sought instead of given:
 where a layer's rate is above its target its beta rises, where it is below, it falls. At the end beta_l is the slope of
-the rate/rate/distortion surface, -dD/dR_l, at the rates asked for. Paper A closes by wishing for this (Section 6).
+the rate/rate/distortion surface, -dD/dR_l, at the rates asked for, as far as training has converged. Paper A closes by wishing for this (Section 6).
 
 Two rules are here, both on the logarithm of beta, which therefore stays positive, and both pure functions of a state that
 belongs to a member: ``(..., L, 2)``, for each layer the logarithm of its beta and the moving average of its rate.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 LOWEST, HIGHEST = 1e-3, 1e3  # betas beyond these are not tried
+FILLING = 0.1  # of training: so long betas stay where they start, for a layer that is squeezed before it is of use may never be
 OFFSET = 0.05  # nats per image; added to rates before their ratio is taken, so that a target may be 0
 
 
@@ -119,6 +120,9 @@ def verdict(targets: Sequence[float | None], rates: Sequence[float], multipliers
     for layer, (target, rate) in enumerate(zip(targets, rates, strict=True)):
         if target is None or abs(rate - target) <= tolerance(target):
             continue
+        if not math.isfinite(rate):
+            reasons.append(f"R(z_{len(rates) - layer}) is not finite")
+            continue
         number, beta = len(rates) - layer, float(multipliers[-1, layer])
         earlier = multipliers[max(0, len(multipliers) - 1 - max(1, len(multipliers) // 10)), layer]
         drift = math.log(beta / float(earlier))
@@ -128,7 +132,9 @@ def verdict(targets: Sequence[float | None], rates: Sequence[float], multipliers
             why = f"beta_{number} is at the highest that is tried, {HIGHEST:g}: here z_{number} carries no less"
         elif abs(drift) > 0.05:
             why = f"beta_{number} is still {'rising' if drift > 0 else 'falling'}: it wants more epochs, or the targets are in conflict"
+        elif len(multipliers) < 2:
+            why = "one epoch is too short to find its beta"
         else:
-            why = f"beta_{number} has settled at {beta:.3g}, but the rate still moves by more than the tolerance"
+            why = f"beta_{number} moves no more, at {beta:.3g}, and this is as near as it came"
         reasons.append(f"R(z_{number}) is {rate:.2f} nats, not {target:g}: {why}")
     return {"target_status": "unreached" if reasons else "reached", "target_reason": "; ".join(reasons) or None}

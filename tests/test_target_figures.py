@@ -27,10 +27,13 @@ SHARES = pd.DataFrame([row(20 * s, 20 * (1 - s), seed) for seed in (0, 1, 2) for
 
 
 def test_deviations_are_in_tolerances():
-    table = deviations(pd.DataFrame([row(10, 2, off=(0.3, 0.05)), row(4, 8, off=(-0.1, 0), status="diverged")]))
-    assert table["layer"].tolist() == [2, 1]
-    assert table["deviation"].to_numpy() == pytest.approx([0.3, 0.05])
-    assert table["allowed"].to_numpy() == pytest.approx([1.5, 0.5])
+    frame = pd.DataFrame([row(10, 2, off=(0.3, 0.05)), row(4, 8, status="diverged")])
+    table = deviations(frame)
+    assert table["layer"].tolist() == [2, 2, 1, 1]
+    assert table["deviation"].to_numpy() == pytest.approx([0.3, np.nan, 0.05, np.nan], nan_ok=True)
+    assert table["allowed"].to_numpy() == pytest.approx([1.5, np.nan, 0.5, np.nan], nan_ok=True)
+    assert figures.targets_table(frame)["held, %"].tolist() == [0, 50, 0], "who diverged holds nothing"
+    figures.targets(frame.assign(status="diverged")).draw_without_rendering()
 
 
 def test_the_table_counts_what_is_held():
@@ -43,9 +46,9 @@ def test_the_table_counts_what_is_held():
     assert "Not held: 1 models" in table.attrs["caption"]
 
 
-@pytest.mark.parametrize("frame", [GRID, SHARES, GRID.assign(target_1=np.nan), GRID.assign(status="diverged")[:0]], ids=["grid", "shares", "one layer", "none"])
+@pytest.mark.parametrize("frame", [GRID, SHARES, GRID.assign(target_1=np.nan), GRID.assign(target_2=np.nan, target_1=np.nan)], ids=["grid", "shares", "one layer", "none"])
 def test_the_figure_of_targets_is_made_of_any_run(frame):
-    if frame.empty:
+    if frame["target_2"].isna().all():
         with pytest.raises(InputError, match="without target rates"):
             figures.targets(frame)
         return
@@ -90,6 +93,8 @@ def test_the_best_share_is_the_highest_and_of_the_distortion_the_lowest():
     assert table.loc["psnr", "lead"] == pytest.approx(5)
     assert table.loc["psnr", "settled"]
     assert "acc_mu2_rbf_svm" not in table.index
+    missed = SHARES.assign(target_status=SHARES["target_status"].where(SHARES["target_2"] > 0, "unreached"))
+    assert figures.shares_table(missed).set_index("metric").loc["psnr", "best share"] == 0.25, "what is not held does not win"
     single = figures.shares_table(SHARES[SHARES["seed"] == 0])
     assert single["settled"].isna().all(), "one seed settles nothing"
 

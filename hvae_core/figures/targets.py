@@ -16,12 +16,12 @@ from hvae_core.figures.points import (
     PSNR,
     Metric,
     accuracy,
-    best,
     described,
     drawable,
     grid_means,
     information,
     layers,
+    settings,
     values,
 )
 from hvae_core.target_rates import tolerance
@@ -44,20 +44,25 @@ def targeted(results: pd.DataFrame) -> list[int]:
 
 
 def deviations(results: pd.DataFrame) -> pd.DataFrame:
-    """R_l - r_l on training images of the models that are well, one row a model and layer.
+    """R_l - r_l on training images, one row a model and layer; null where a model diverged or is missing.
 
     Returns:
         ``layer, target, rate, beta``, ``deviation`` (nats per image) and ``allowed``, the deviation as a multiple of the
         tolerance: at most 1 in size where the target is held.
     """
-    well = results[drawable(results)]
+    well = drawable(results)
     parts = [
-        pd.DataFrame({"layer": n, "target": well[f"target_{n}"], "rate": well[f"train_rate_{n}"], "beta": well[f"beta_{n}"]})
+        pd.DataFrame({"layer": n, "target": results[f"target_{n}"], "rate": results[f"train_rate_{n}"].where(well), "beta": results[f"beta_{n}"]})
         for n in targeted(results)
     ]
     table = pd.concat(parts)
     deviation = table["rate"] - table["target"]
     return table.assign(deviation=deviation, allowed=deviation / table["target"].map(tolerance))
+
+
+def held_by(results: pd.DataFrame) -> pd.Series:
+    """Whether a model holds all of its targets, ``(models,)``; one that diverged or is missing does not."""
+    return results["target_status"].eq("reached") & drawable(results)
 
 
 @styled
@@ -92,9 +97,9 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     off.axhline(0.95, ls=":", color="0.4")
     for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
         _multipliers(ax, results, n, numbers)
-    handles = [Line2D([], [], ls="", marker=m, ms=4, color=c, label=rf"$z_{n}$") for n, (c, m) in zip(numbers, LAYERS, strict=False)]
+    handles = [Line2D([], [], ls="", marker=m, ms=4, color=c, label=rf"$z_{n}$") for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)]
     asked.legend(handles=handles, loc="upper left", frameon=False)
-    held = results.loc[drawable(results), "target_status"].eq("reached").mean() if drawable(results).any() else 0
+    held = held_by(results).mean()
     fig.caption = caption(
         results,
         f"Above: rates asked for and held on training images; grey: the tolerance, 2 % or 0.1 nats per image. All targets of a model are held in {held:.0%} of "
@@ -107,18 +112,19 @@ def targets(results: pd.DataFrame) -> PaperFigure:
 def _multipliers(ax: Axes, results: pd.DataFrame, n: int, numbers: list[int]) -> None:
     """beta_n against its own target, a line for each setting of the other targets."""
     well = results[drawable(results)]
-    others = [m for m in numbers if m != n]
-    rest = well[[f"target_{m}" for m in others]].sum(axis=1).round(9)
-    levels = sorted(rest.unique())
+    others = [column for column in settings(results) if not column.endswith(f"_{n}")]
+    rest = pd.Series(list(well[others].itertuples(index=False, name=None)), index=well.index, dtype=object)
+    levels = sorted(set(rest))
     few = len(levels) <= 12
     for level, colour in zip(levels, colormaps["viridis"](np.linspace(0, 0.9, len(levels))), strict=True):
-        part = well[rest == level].groupby(f"target_{n}").agg(
+        part = well[[other == level for other in rest]].groupby(f"target_{n}").agg(
             beta=(f"beta_{n}", "median"), held=("target_status", lambda s: (s == "reached").all())
         )
-        ax.plot(part.index, part["beta"], color=colour, lw=0.8 if few else 0, zorder=1, label=f"{level:g}")
+        ax.plot(part.index, part["beta"], color=colour, lw=0.8 if few else 0, zorder=1, label=", ".join(f"{value:g}" for value in level))
         ax.scatter(part.index, part["beta"], s=9, lw=0.7, ec=[colour], fc=[colour if ok else "white" for ok in part["held"]], zorder=2)
-    if others and few:
-        ax.legend(title=" + ".join(f"$r_{m}$" for m in others), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
+    if others and few and levels:
+        symbols = {"target": "r", "beta": r"\beta"}
+        ax.legend(title=", ".join(f"${symbols[kind]}_{m}$" for kind, m in (c.split("_") for c in others)), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
                   handlelength=1, labelspacing=0.25, handletextpad=0.4, borderpad=0.1)  # fmt: skip
     draw.set_rate_scale(ax, "x", max(1.0, well[f"target_{n}"].max()), "sqrt")
     ax.set_yscale("log")
@@ -137,14 +143,12 @@ def targets_table(results: pd.DataFrame) -> pd.DataFrame:
             "median |R - r|, nats": part["deviation"].abs().median(), "median |R - r| / r, %": 100 * relative.median(),
             "worst |R - r|, nats": part["deviation"].abs().max(), "worst, in tolerances": part["allowed"].abs().max(),
         })  # fmt: skip
-    well = drawable(results)
-    held = results["target_status"].eq("reached")[well]
-    rows.append({"layer": "all", "models": int(well.sum()), "held, %": 100 * held.mean()})
+    held = held_by(results)
+    rows.append({"layer": "all", "models": len(results), "held, %": 100 * held.mean()})
     frame = pd.DataFrame(rows).round(3)
-    reasons = results.loc[well & results["target_status"].eq("unreached")]
     frame.attrs["caption"] = (
         "Target rates r and the rates R on training images, nats per image; held: within 2 % or 0.1 nats, whichever is more. "
-        f"{described(results)}. Not held: {len(reasons)} models."
+        f"A model that diverged holds nothing. {described(results)}. Not held: {int((~held).sum())} models."
     )
     return frame
 
@@ -161,7 +165,7 @@ def fixed_totals(results: pd.DataFrame) -> pd.DataFrame:
     asked = points[[f"target_{n}" for n in layer_numbers(layers(results))]]
     total = asked.sum(axis=1).round(6)
     keys = list(asked.columns)
-    held = results.assign(held=results["target_status"].eq("reached")).groupby(keys)["held"].all().rename("held").reset_index()
+    held = held_by(results).groupby([results[key] for key in keys]).all().rename("held").reset_index()
     points = points.assign(total=total, share=asked.iloc[:, 0] / total).merge(held, on=keys)
     return points.sort_values(["total", "share"], ignore_index=True)
 
@@ -210,18 +214,16 @@ def shares(results: pd.DataFrame) -> PaperFigure:
     fig.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.5, borderaxespad=0.2)
     fig.caption = caption(
         results,
-        f"The total rate is held fixed and the share of z_{top} moves from none to all. Metrics on test images; star: the best share (of D: the lowest); "
-        "bars: standard deviation over seeds; open: in at least one seed a rate is off its target by more than 2 % or 0.1 nats on training images.",
+        f"The total rate is held fixed, on training images, and the share of z_{top} moves from none to all. Metrics on test images; star: the best share (of D: the lowest) whose targets are held; "
+        "bars: standard deviation over seeds; open: in at least one seed a rate is off its target by more than 2 % or 0.1 nats, or the model diverged.",
     )
     return fig
 
 
 def optimum(points: pd.DataFrame, metric: Metric) -> int | None:
-    """The place of the best value: the highest, of the distortion the lowest; None where nothing was computed."""
-    if metric is not DISTORTION:
-        return best(points, metric)
-    value = points["distortion"].to_numpy(float)
-    return int(np.nanargmin(value)) if np.isfinite(value).any() else None
+    """The place of the best value where all targets are held: the highest, of the distortion the lowest; None if there is none."""
+    value = np.where(points["held"], values(points, metric) * (-1 if metric is DISTORTION else 1), np.nan)
+    return int(np.nanargmax(value)) if np.isfinite(value).any() else None
 
 
 def shares_table(results: pd.DataFrame) -> pd.DataFrame:
@@ -235,18 +237,19 @@ def shares_table(results: pd.DataFrame) -> pd.DataFrame:
                 continue
             value, spread = (metric.factor * here[column].to_numpy(float) for column in (metric.column, f"{metric.column}_sd"))
             behind = (value - value[row]) if metric is DISTORTION else (value[row] - value)  # how far each share lies behind the best
-            behind[row] = np.nan
+            behind[[row, *np.flatnonzero(~here["held"])]] = np.nan
             known = np.isfinite(behind).any()
             second = int(np.nanargmin(behind)) if known else row
             noise = float(np.hypot(spread[row], spread[second]))
             rows.append({
                 "total R, nats": total, "metric": metric.column, "best share": here["share"][row], "value": value[row],
                 "sd over seeds": spread[row], "second share": here["share"][second] if known else np.nan, "lead": behind[second],
+                "R on test images": here["rate"][row], "seeds": int(here["seeds"][row]),
                 "settled": bool(behind[second] > noise) if known and np.isfinite(noise) else None,
             })  # fmt: skip
     frame = pd.DataFrame(rows).round(4)
     frame.attrs["caption"] = (
-        f"The best share of z_{layers(results)} at a fixed total rate; settled: it leads the second by more than the seeds spread (standard "
+        f"The best share of z_{layers(results)} at a total rate that is fixed on training images, among those whose targets are all held; settled: it leads the second by more than the seeds spread (standard "
         f"deviations of both, added in squares). Test images. {described(results)}."
     )
     return frame
