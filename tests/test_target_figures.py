@@ -95,6 +95,8 @@ def test_the_best_share_is_the_highest_and_of_the_distortion_the_lowest():
     assert "acc_mu2_rbf_svm" not in table.index
     missed = SHARES.assign(target_status=SHARES["target_status"].where(SHARES["target_2"] > 0, "unreached"))
     assert figures.shares_table(missed).set_index("metric").loc["psnr", "best share"] == 0.25, "what is not held does not win"
+    nothing = figures.shares_table(SHARES.assign(target_status="unreached"))
+    assert len(nothing) == 5 and nothing["best share"].isna().all(), "and where nothing is held nothing wins"
     single = figures.shares_table(SHARES[SHARES["seed"] == 0])
     assert single["settled"].isna().all(), "one seed settles nothing"
 

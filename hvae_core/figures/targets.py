@@ -1,5 +1,7 @@
 """Runs with target rates: whether they are held, at which betas, and what a share of a fixed total is good for."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -228,12 +230,15 @@ def optimum(points: pd.DataFrame, metric: Metric) -> int | None:
 
 def shares_table(results: pd.DataFrame) -> pd.DataFrame:
     """The best share for each metric and total, its neighbours, and whether seeds could tell them apart."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for total, here in fixed_totals(results).groupby("total"):
         here = here.reset_index(drop=True)
         for metric in share_metrics(results):
             row = optimum(here, metric)
-            if row is None:
+            if not np.isfinite(values(here, metric)).any():
+                continue
+            if row is None:  # no share holds all of its targets
+                rows.append({"total R, nats": total, "metric": metric.column})
                 continue
             value, spread = (metric.factor * here[column].to_numpy(float) for column in (metric.column, f"{metric.column}_sd"))
             behind = (value - value[row]) if metric is DISTORTION else (value[row] - value)  # how far each share lies behind the best
@@ -247,7 +252,8 @@ def shares_table(results: pd.DataFrame) -> pd.DataFrame:
                 "R on test images": here["rate"][row], "seeds": int(here["seeds"][row]),
                 "settled": bool(behind[second] > noise) if known and np.isfinite(noise) else None,
             })  # fmt: skip
-    frame = pd.DataFrame(rows).round(4)
+    names = ["total R, nats", "metric", "best share", "value", "sd over seeds", "second share", "lead", "R on test images", "seeds", "settled"]
+    frame = pd.DataFrame(rows, columns=names).round(4)
     frame.attrs["caption"] = (
         f"The best share of z_{layers(results)} at a total rate that is fixed on training images, among those whose targets are all held; settled: it leads the second by more than the seeds spread (standard "
         f"deviations of both, added in squares). Test images. {described(results)}."
