@@ -26,7 +26,7 @@ JOB = f"python -m hvae_core.batch {config['run']}"
 
 
 def same_data():
-    """Results of Paper A's models on the same data: they are drawn into the plane of Paper B."""
+    """Results of Paper A's models on the same data: points of Paper B's plane, and surfaces beside target rates."""
     from hvae_core.store import comparable_runs  # seconds to import
 
     return [f"runs/{name}/results.parquet" for name in comparable_runs(config["run"])]

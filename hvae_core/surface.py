@@ -75,6 +75,28 @@ class Surface:
         return np.abs(np.array(guessed) / self.values[inside] - 1).mean(1) if guessed else np.empty(0)
 
 
+def slopes(results: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFrame:
+    """How far betas that hold target rates are the slopes -dD/dR of the surface.
+
+    Between neighbouring targets of one layer, the others' and the seed being equal, the slope of D is compared with the
+    logarithmic mean of the two betas.
+
+    Returns:
+        One row a pair of models: ``layer``, ``slope`` and ``beta``, both nats per nat, and ``ratio``, 1 on a surface that training reached.
+    """
+    numbers = layer_numbers(layers)
+    given = {n: f"target_{n}" if results[f"target_{n}"].notna().any() else f"beta_{n}" for n in numbers}
+    rows = []
+    for n in [n for n in numbers if given[n].startswith("target")]:
+        others = [given[other] for other in numbers if other != n]
+        for _, line in results.sort_values(given[n]).groupby([*others, "seed"]):
+            rate, distortion, beta = (line[name].to_numpy(float) for name in (f"{on}rate_{n}", f"{on}distortion", f"beta_{n}"))
+            slope = -np.diff(distortion) / np.diff(rate)
+            mean = np.diff(beta) / np.diff(np.log(beta))
+            rows += [{"layer": n, "slope": s, "beta": b, "ratio": s / b} for s, b in zip(slope, mean, strict=True)]
+    return pd.DataFrame(rows, columns=["layer", "slope", "beta", "ratio"])
+
+
 def _interpolated(points: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
     return RBFInterpolator(points, values, kernel="cubic")(at)
 

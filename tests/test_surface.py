@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core.errors import InputError
-from hvae_core.surface import Surface, compare, lagrangian
+from hvae_core.surface import Surface, compare, lagrangian, slopes
 
 A, S = np.array([200.0, 120.0]), np.array([8.0, 15.0])  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
 
@@ -84,3 +84,17 @@ def test_a_corner_that_is_not_there_is_outside():
     holed = GRID[~((GRID["beta_2"] < 0.15) & (GRID["beta_1"] < 0.15) & (GRID["seed"] == 1))]
     assert np.isnan(Surface.of(holed, 2)([[0.105, 0.105]])).all()
     assert np.isfinite(Surface.of(holed, 2)([[1, 1]])).all()
+
+
+def test_betas_on_the_surface_are_its_slopes():
+    """D along one target falls by beta for each nat; a D that falls half as fast has half the ratio."""
+    rates = [(r2, r1) for r2 in np.linspace(5, 12, 15) for r1 in (8.0, 16.0)]
+    rows = [at(A / S * np.exp(-np.array(pair) / S), target_2=pair[0], target_1=pair[1]) for pair in rates]
+    frame = pd.DataFrame(rows)
+    table = slopes(frame, 2)
+    assert table["ratio"].to_numpy() == pytest.approx(np.ones(len(table)), rel=1e-6)
+    assert table["layer"].value_counts().to_dict() == {2: 28, 1: 15}
+    half = slopes(frame.assign(train_distortion=frame["train_distortion"] / 2), 2)
+    assert half["ratio"].to_numpy() == pytest.approx(0.5 * np.ones(len(half)), rel=1e-6)
+    one = slopes(frame[frame["target_1"] == 8].assign(target_1=np.nan, beta_1=1.0), 2)
+    assert one["layer"].tolist() == [2] * 14, "a layer without a target has no slope to check"

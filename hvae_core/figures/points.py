@@ -121,8 +121,10 @@ def described(results: pd.DataFrame) -> str:
     """What is drawn and what is left out, in one line."""
     names = [str(results[name].iloc[0]) for name in ("dataset", "model") if name in results]
     left_out = status(results)[~drawable(results)].value_counts()
-    chosen_before = settings(results)
-    count, what = len(results.groupby(chosen_before)), "the betas" if chosen_before[0].startswith("beta") else "the target rates"
+    keys = settings(results)
+    count = len(results.groupby(keys))
+    kinds = {"target": "target rates", "beta": "betas"}
+    what = "the " + " and ".join(kinds[kind] for kind in kinds if any(key.startswith(kind) for key in keys))
     models = f"{len(results)} models" + (f" at {count} settings of {what}" if count < len(results) else "")
     parts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
     return ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
