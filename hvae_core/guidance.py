@@ -25,12 +25,14 @@ class Interpolated(NamedTuple):
     """A point of the upper hull between two models: a suggestion that nobody trained.
 
     Attributes:
-        rates: target rates, ``(L,)``, top layer first, nats per image; they add up to the budget.
+        rates: ``(L,)``, top layer first, nats per image on test images; they add up to the budget.
+        targets: the target rates to train with: the same point in rates on training images.
         value: what the two models would give on average, mixed to that rate; in the unit of the metric's column.
         between: the two models, in words, the one of lower rate first.
     """
 
     rates: tuple[float, ...]
+    targets: tuple[float, ...]
     value: float
     between: tuple[str, str]
 
@@ -45,8 +47,10 @@ class Recommendation:
         budget: the highest total rate allowed, nats per image; None: any.
         model: its betas, or what stands for them, in words; empty where no model is within the budget.
         betas: ``(L,)``, top layer first; of a run with target rates, the means of those it arrived at.
-        rates: R(z_L), ..., R(z_1|z_>1) on test images, nats per image, ``(L,)``: target rates to train with.
-        total_rate: their sum R, at most the budget.
+        rates: R(z_L), ..., R(z_1|z_>1) on test images, nats per image, ``(L,)``.
+        targets: the same on training images, where targets are held: the target rates to train with; on test images where the
+            results know no others.
+        total_rate: the sum of `rates`, R, at most the budget.
         value: the metric, mean over seeds, as stored (accuracies from 0 to 1).
         spread: its standard deviation over seeds, or for one seed the range over the model and its neighbours.
         spread_over: "seeds" or "neighbours".
@@ -61,6 +65,7 @@ class Recommendation:
     model: str
     betas: tuple[float, ...]
     rates: tuple[float, ...]
+    targets: tuple[float, ...]
     total_rate: float
     value: float
     spread: float
@@ -76,15 +81,16 @@ class Recommendation:
             spread = {"seeds": "standard deviation over seeds", "neighbours": "range over neighbouring models"}
             known = shown(self.metric, self.spread) if math.isfinite(self.spread) else "unknown"
             lines += [
-                f"use: {self.model}; or target rates {_listed(self.rates)} nats, top layer first, R = {self.total_rate:.4g}",
+                f"use: {self.model}; or target rates {_listed(self.targets)} nats on training images, top layer first",
+                f"gives: R = {self.total_rate:.4g}, {_listed(self.rates)} nats on test images",
                 f"expect: {shown(self.metric, self.value)}; {spread[self.spread_over]} {known}",
             ]
         else:
             lines.append("use: no model explored is within the budget")
         if self.interpolated:
-            rates, value, (lower, upper) = self.interpolated
+            rates, targets, value, (lower, upper) = self.interpolated
             lines.append(
-                f"interpolated, not trained: target rates {_listed(rates)} nats, R = {sum(rates):.4g}, "
+                f"interpolated, not trained: target rates {_listed(targets)} nats on training images, R = {sum(rates):.4g} on test images, "
                 f"{shown(self.metric, value)}; between {lower} and {upper}"
             )
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
@@ -134,19 +140,21 @@ def recommend(run: str | Path | pd.DataFrame, task: str, total_rate: float | Non
     if not len(within):
         lowest = int(ranked[np.argmin(rate[ranked])])
         roles = {"lowest rate": [lowest], "neighbour": _neighbours(points, lowest)}
-        return Recommendation(task, metric, total_rate, "", (), (), math.nan, math.nan, math.nan, "", None,
+        return Recommendation(task, metric, total_rate, "", (), (), (), math.nan, math.nan, math.nan, "", None,
                               _evidence(points, metric, roles), tuple(_budget_warnings(points, value, total_rate)))  # fmt: skip
     best, runner_up = int(within[0]), int(within[1]) if len(within) > 1 else None
     near = _neighbours(points, best)
     rates = points[[f"rate_{n}" for n in numbers]].to_numpy(float)
+    seen = [f"train_rate_{n}" for n in numbers]
+    targets = points[seen].to_numpy(float) if set(seen) <= set(points) and points[seen].notna().to_numpy().any() else rates
     ends = _hull_ends(rate, value, total_rate)
     interpolated = None
     if ends and total_rate is not None:
         lower, upper = ends
         share = (total_rate - rate[lower]) / (rate[upper] - rate[lower])
-        mixed, promised = (np.asarray((1 - share) * x[lower] + share * x[upper]) for x in (rates, value))
+        mixed, mixed_targets, promised = (np.asarray((1 - share) * x[lower] + share * x[upper]) for x in (rates, targets, value))
         if promised > value[best]:
-            interpolated = Interpolated(tuple(mixed.tolist()), float(promised), (_words(points, lower), _words(points, upper)))
+            interpolated = Interpolated(tuple(mixed.tolist()), tuple(mixed_targets.tolist()), float(promised), (_words(points, lower), _words(points, upper)))
     sd = points[f"{metric}_sd"].to_numpy(float)[best]
     around = value[[best, *near]][np.isfinite(value[[best, *near]])]
     extent = np.ptp(around) if len(around) > 1 else math.nan
@@ -157,6 +165,7 @@ def recommend(run: str | Path | pd.DataFrame, task: str, total_rate: float | Non
         model=_words(points, best),
         betas=tuple(betas(points)[best].tolist()),
         rates=tuple(rates[best].tolist()),
+        targets=tuple(targets[best].tolist()),
         total_rate=float(rate[best]),
         value=float(value[best]),
         spread=float(sd if math.isfinite(sd) else extent),

@@ -97,7 +97,7 @@ def test_interpolated_rates_add_up_to_the_budget_and_lie_between_two_models(resu
         assert not inside or advice.value >= np.interp(budget, rate, value) - 1e-9
         return
     assert inside
-    rates, promised, _ = advice.interpolated
+    rates, promised = advice.interpolated.rates, advice.interpolated.value
     ends = advice.evidence[advice.evidence["role"].str.contains("interpolated")].sort_values("rate")
     assert len(ends) == 2
     assert ends["rate"].iloc[0] < budget < ends["rate"].iloc[1]
@@ -114,6 +114,16 @@ def test_at_a_corner_of_the_hull_nothing_is_interpolated():
     assert advice.interpolated.rates == (165.0,) and advice.interpolated.value == pytest.approx(25)
     assert advice.interpolated.between == ("beta_1 = 1", "beta_1 = 0.1")
     assert recommend(results, "reconstruction").interpolated is None
+
+
+def test_targets_are_rates_on_training_images():
+    """There they are held; the budget counts on test images. Results without them have the rates on test images."""
+    results = made([10, 20, 30], L=1, betas=(10, 1, 0.1))
+    assert recommend(results, "reconstruction", 40).targets == (30.0,)
+    advice = recommend(results.assign(train_rate_1=0.9 * results["rate_1"]), "reconstruction", 165)
+    assert advice.rates == (30.0,) and advice.targets == (27.0,)
+    assert advice.interpolated.rates == (165.0,) and advice.interpolated.targets == pytest.approx((148.5,))
+    assert "target rates (27) nats on training images" in str(advice) and "R = 30, (30) nats on test images" in str(advice)
 
 
 def test_of_equal_models_the_one_of_less_rate():
@@ -303,8 +313,9 @@ def test_it_shows_itself_in_plain_lines():
     advice = recommend(synthetic(5), "representation", 20)
     lines = str(advice).splitlines()
     assert lines[0] == "representation (acc_z2_rbf_svm), total rate at most 20 nats per image"
-    assert lines[1].startswith(f"use: {advice.model}; or target rates (") and lines[2].startswith("expect: ") and " %;" in lines[2]
-    assert lines[3].startswith("interpolated, not trained: ") and advice.interpolated.between[1] in lines[3]
+    assert lines[1].startswith(f"use: {advice.model}; or target rates (") and lines[2].startswith("gives: R = ")
+    assert lines[3].startswith("expect: ") and " %;" in lines[3]
+    assert lines[4].startswith("interpolated, not trained: ") and advice.interpolated.between[1] in lines[4]
     assert repr(advice) == str(advice)
     html = advice._repr_html_()
     assert "<table" in html and "&" not in advice.model and html.count("<tr") == len(advice.evidence) + 1
