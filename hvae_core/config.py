@@ -38,7 +38,7 @@ class Kind(NamedTuple):
 
 _APPLICATIONS = ("reconstruction", "generation", "representation")
 _HIERARCHICAL_CODE = {
-    "training": (*_EVERY_MODEL, "models.layers", "models.ghvae", "models.lvae", *_TRAINING),
+    "training": (*_EVERY_MODEL, "models.layers", "models.convolutions", "models.ghvae", "models.lvae", *_TRAINING),
     "reconstruction": ("evaluation.reconstruction",),
     "generation": ("evaluation.generation", "evaluation.classifier"),
     "representation": ("evaluation.representation", "evaluation.bounds"),
@@ -195,6 +195,8 @@ class Config(BaseModel):
     """two-phase: the learning rate stays for half of the steps, then falls linearly to 0 (Paper B)."""
     normalise_gradients: bool = False
     """Divide the gradient of each parameter tensor by its norm before Adam (Paper B)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In which a network's layers are computed in training; distributions, parameters and Adam stay in float32 (ghvae and lvae only)."""
     warm_up: Annotated[float, Field(ge=0, le=1)] | None = None
     """The fraction of training over which all betas rise from 0; null: 0.2 for lvae, none for ghvae or with target rates."""
     generated_samples: Annotated[int, Field(ge=10)] = 10_000
@@ -261,6 +263,8 @@ class Config(BaseModel):
             object.__setattr__(self, "blocks", len(self.members()))
         if self.block is not None and self.block >= self.blocks:
             raise ValueError(f"block: {self.block} of {self.blocks} blocks; they are counted from 0")
+        if self.precision != "float32" and _kind(self.models[0]) != "hierarchical":
+            raise ValueError(f"precision = {self.precision}: for the hierarchical models, ghvae and lvae, not {self.models[0]}")
         if self.warm_up is None:
             object.__setattr__(self, "warm_up", 0.2 if self.model == "lvae" and not self.target_rates else 0.0)
         return self

@@ -5,8 +5,9 @@ grid of betas differ by their betas alone. A member's result depends on (data, m
 neighbours are: every random number is drawn from a generator that is seeded by (seed, purpose, epoch), outside the
 models.
 
-Members are computed in chunks. A chunk of one calls the model as it is, the fastest way on a CPU; a larger chunk is
-`torch.func.vmap` over stacked parameters, which fills a GPU. Model code never knows.
+Members are computed in chunks. A chunk of one calls the model as it is, the fastest way on a CPU, where some convolutions
+are computed in a way of our own (`hvae_core.models.convolutions`); a larger chunk is `torch.func.vmap` over stacked
+parameters, which fills a GPU. Model code never knows.
 """
 
 import ctypes
@@ -27,6 +28,7 @@ from hvae_core import target_rates
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import HierarchicalVAE
+from hvae_core.models.convolutions import for_cpu, layout
 from hvae_core.objective import Objective, lagrangian, warm_up
 from hvae_core.progress import track
 from hvae_core.store import Checkpoints
@@ -116,6 +118,7 @@ class _How(NamedTuple):
     learning_rate: float
     normalise_gradients: bool
     controller: Controller | None  # None: every beta stays where it starts
+    bfloat16: bool
 
 
 def normalise(gradient: Tensor | None) -> None:
@@ -147,7 +150,7 @@ class _Chunk:
     def __init__(self, model: HierarchicalVAE, indices: list[int], members: list[Member], parameters: dict[str, Tensor],
                  moments: dict[str, Tensor], control: Tensor, step: int) -> None:  # fmt: skip
         self.model, self.indices, self.members = model, indices, members
-        self.seed = members[0].seed
+        self.seed, self.lay = members[0].seed, layout(model)
         self.parameters = {name: value.clone().requires_grad_() for name, value in parameters.items()}
         device = next(iter(parameters.values())).device
         self.betas = _betas(members).to(device)
@@ -187,7 +190,8 @@ class _Chunk:
         """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
 
         def loss(parameters: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
-            terms: Terms = functional_call(self.model, parameters, (x, noise))
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=how.bfloat16):
+                terms: Terms = functional_call(self.model, parameters, (x, noise))
             value = how.objective(terms, betas)
             sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
             return value, sums.detach()
@@ -195,7 +199,7 @@ class _Chunk:
         betas = self.multipliers(how.controller) * how.factor
         self.optimiser.zero_grad()
         if len(self.indices) == 1:
-            total, sums = loss({name: value.squeeze(0) for name, value in self.parameters.items()}, betas[0])
+            total, sums = loss({name: self.lay(value.squeeze(0)) for name, value in self.parameters.items()}, betas[0])
             sums = sums.unsqueeze(0)
         else:
             losses, sums = vmap(loss)(self.parameters, betas)
@@ -232,6 +236,7 @@ def train(
     normalise_gradients: bool = False,
     objective: Objective = lagrangian,
     controller: Controller = PI(),  # noqa: B008  # frozen
+    precision: str = "float32",
     checkpoints: Checkpoints | None = None,
     chunk: int | None = None,
     label: str = "training",
@@ -247,6 +252,8 @@ def train(
         normalise_gradients: give each gradient norm 1 before Adam; see `normalise`.
         objective: any ``f(terms, betas) -> scalar``; see `hvae_core.objective`.
         controller: how the betas of layers with a target rate follow it; see `hvae_core.target_rates`.
+        precision: ``bfloat16`` computes the networks' layers in that type, faster where the processor knows it; distributions,
+            divergences, parameters and Adam stay in float32.
         checkpoints: where to keep the state; training continues from what is there.
         chunk: members computed together; None chooses by the device. Out of memory halves it.
 
@@ -285,9 +292,11 @@ def train(
     batches = math.ceil(len(x) / batch_size)
     if chunk is None:
         chunk = 1 if x.device.type == "cpu" else count
+    model = for_cpu(make()) if x.device.type == "cpu" and chunk == 1 else population.model
+    lay = layout(model)
     chunks = [
         _Chunk(
-            population.model,
+            model,
             part,
             [population.members[i] for i in part],
             {name: value[part] for name, value in population.parameters.items()},
@@ -316,10 +325,10 @@ def train(
             for batch in range(batches):
                 now = done * batches + batch, epochs * batches
                 how = _How(objective, warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
-                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None)  # fmt: skip
+                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None, precision == "bfloat16")  # fmt: skip
                 for seed in seeds:
                     order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
-                    images, noise = pixels(x[order]), population.model.noise(len(order), noises[seed])
+                    images, noise = lay(pixels(x[order])), population.model.noise(len(order), noises[seed])
                     for part in [part for part in chunks if part.seed == seed]:
                         if all(diverged[part.indices] > 0):
                             continue

@@ -110,6 +110,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             warm_up_fraction=config.warm_up or 0.0,
             schedule=config.schedule,
             normalise_gradients=config.normalise_gradients,
+            precision=config.precision,
             objective=objective,
             checkpoints=store.Checkpoints(folder / "resume" / f"{indices[0]:05d}", identity),
             label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),

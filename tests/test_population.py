@@ -70,15 +70,28 @@ def test_neighbours_do_not_matter(images):
 
 
 @pytest.mark.parametrize("make", [MAKE, lambda: build("lvae", (1, 28, 28))], ids=["ghvae", "lvae"])
-def test_stacked_and_one_at_a_time_agree(images, make):
-    """vmap over stacked parameters is another order of the same arithmetic: 1e-5 relative after 50 steps."""
+def test_stacked_and_one_at_a_time_agree(double, images, make):
+    """vmap over stacked parameters, and convolutions of our own, are another order of the same arithmetic: after 50 steps
+    weights agree to 1e-10 relative in double precision."""
     settings = SETTINGS | {"epochs": 13, "learning_rate": 3e-4, "warm_up_fraction": 0.2}
-    loop = train(make, GRID[:4], images, **settings, chunk=1)
-    stacked = train(make, GRID[:4], images, **settings, chunk=3)
+    loop = train(make, GRID[:4], images.double() / 255, **settings, chunk=1)
+    stacked = train(make, GRID[:4], images.double() / 255, **settings, chunk=3)
     for name, value in loop.parameters.items():
         distance = (value - stacked.parameters[name]).norm() / value.norm()
-        assert distance < 1e-5, name
-    torch.testing.assert_close(loop.history, stacked.history, rtol=1e-5, atol=1e-4)
+        assert distance < 1e-10, name
+    torch.testing.assert_close(loop.history, stacked.history, rtol=1e-6, atol=0)  # kept in float32
+
+
+def test_stacked_and_one_at_a_time_agree_in_float32(images):
+    """There an input of a ReLU may round to the other side of 0 in one of the two, which moves a few weights of a member by a
+    fraction of a step of Adam. All terms agree to 1e-4, and the weights of all members but one to 1e-5."""
+    settings = SETTINGS | {"epochs": 13, "learning_rate": 3e-4}
+    loop, stacked = (train(MAKE, GRID[:4], images, **settings, chunk=chunk) for chunk in (1, 3))
+    torch.testing.assert_close(loop.history, stacked.history, rtol=1e-4, atol=0)
+    names = list(loop.parameters)
+    distances = torch.stack([(loop.parameters[n] - stacked.parameters[n]).flatten(1).norm(dim=1) / loop.parameters[n].flatten(1).norm(dim=1)
+                             for n in names])  # fmt: skip
+    assert (distances.amax(0) < 1e-5).sum() >= 3 and distances.max() < 1e-3
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -113,13 +126,14 @@ def test_normalised_gradients_have_norm_one_for_each_member_alone():
     assert scalars.tolist() == [1, -1]
 
 
-def test_training_with_schedule_and_normalised_gradients_is_stacked_alike(images):
+def test_training_with_schedule_and_normalised_gradients_is_stacked_alike(double, images):
+    images = images.double() / 255
     how = SETTINGS | {"schedule": "two-phase", "normalise_gradients": True}
     members = grid(0.1, 10.0)
     one, stacked = (train(MAKE, members, images, chunk=chunk, **how) for chunk in (1, 4))
     plain = train(MAKE, members, images, **SETTINGS)
     for i in range(4):
-        assert_same(weights(one, i), weights(stacked, i), rtol=1e-4, atol=1e-6)
+        assert_same(weights(one, i), weights(stacked, i), rtol=1e-8, atol=1e-12)
     assert any(not torch.equal(weights(one, 0)[name], value) for name, value in weights(plain, 0).items())
 
 
@@ -144,7 +158,8 @@ def test_a_member_that_becomes_nan_changes_nothing_for_the_others(images, chunk)
         assert_same(weights(ill, index), weights(well, index))
 
 
-def test_out_of_memory_halves_the_chunk_and_changes_nothing(images, monkeypatch, capsys):
+def test_out_of_memory_halves_the_chunk_and_changes_nothing(double, images, monkeypatch, capsys):
+    images = images.double() / 255
     step, sizes = engine._Chunk.step, []
 
     def small_device(chunk, *args):
@@ -160,7 +175,7 @@ def test_out_of_memory_halves_the_chunk_and_changes_nothing(images, monkeypatch,
     assert 5 not in sizes[1:]
     assert "out of memory with 5 models at once; going on with 3" in capsys.readouterr().err
     for index in range(5):
-        assert_same(weights(halved, index), weights(expected, index), rtol=1e-4, atol=1e-5)
+        assert_same(weights(halved, index), weights(expected, index), rtol=1e-8, atol=1e-12)
 
 
 def test_out_of_memory_of_a_single_model_is_an_error(images, monkeypatch):

@@ -39,7 +39,8 @@ class Heads(nn.Module):
         self.shape = shape
 
     def forward(self, h: Tensor) -> Gaussian:
-        mean, raw_std = (head(h).reshape(-1, *self.shape) for head in (self.mean, self.std))
+        # Under autocast too, divergences are computed in the type of the parameters.
+        mean, raw_std = (head(h).reshape(-1, *self.shape).to(head.weight.dtype) for head in (self.mean, self.std))
         return Gaussian(mean, F.softplus(raw_std) + SMALLEST_STD)
 
 
@@ -110,7 +111,7 @@ class PaperVAE(HierarchicalVAE):
 
     def likelihood(self, z: Sequence[Tensor]) -> Gaussian | Bernoulli:
         h = F.relu(self.px_conv2(F.relu(self.px_conv1(z[-1]))))
-        mean = self.px_conv3(h)
+        mean = self.px_conv3(h).to(self.px_conv3.weight.dtype)  # as in `Heads`
         return Bernoulli(mean) if self.binary else Gaussian(mean, self.sigma_x)
 
 

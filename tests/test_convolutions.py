@@ -1,0 +1,91 @@
+"""Convolutions computed in another way are the same convolutions; in bfloat16, nearly."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import grid
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvae_core.config import Config
+from hvae_core.data import load
+from hvae_core.errors import InputError
+from hvae_core.models import build
+from hvae_core.models.convolutions import FEW, _Double, _Halve, doubled, for_cpu, layout
+from hvae_core.population import train
+
+few = st.integers(1, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(few, few, st.sampled_from([1, 3, 4, FEW]), few, few)
+def test_doubled_is_the_transposed_convolution(batch, inputs, outputs, height, width):
+    x, weight = torch.randn(batch, inputs, height, width).double(), torch.randn(inputs, outputs, 4, 4).double()
+    expected = F.conv_transpose2d(x, weight, stride=2, padding=1)
+    torch.testing.assert_close(doubled(x, weight), expected)
+    torch.testing.assert_close(doubled(x.to(memory_format=torch.channels_last), weight), expected)
+
+
+@pytest.mark.parametrize("outputs", [2, FEW])
+def test_gradients(double, outputs):
+    x, weight, bias = torch.randn(2, 2, 3, 3), torch.randn(2, outputs, 4, 4), torch.randn(outputs)
+    assert torch.autograd.gradcheck(_Double.apply, tuple(t.requires_grad_() for t in (x, weight, bias)))
+    x, weight, bias = torch.randn(2, outputs, 4, 4), torch.randn(2, outputs, 4, 4), torch.randn(2)
+    assert torch.autograd.gradcheck(_Halve.apply, tuple(t.requires_grad_() for t in (x, weight, bias)))
+
+
+@pytest.mark.parametrize("model", ["ghvae", "lvae"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, shape):
+    plain, ours = build(model, shape), build(model, shape)
+    ours.load_state_dict(plain.state_dict())
+    lay = layout(for_cpu(ours))
+    x, noise = torch.rand(3, *shape).round(), plain.noise(3, torch.Generator().manual_seed(0))
+    for name, parameter in ours.named_parameters():
+        parameter.data = lay(parameter.data)
+        assert name in dict(plain.named_parameters())
+    terms = [network(images, noise) for network, images in ((plain, x), (ours, lay(x)))]
+    torch.testing.assert_close(*terms)
+    for found in terms:
+        (found.distortion + found.rates.sum(1)).mean().backward()
+    for a, b in zip(plain.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_other_layers_stay_as_they_are():
+    model = for_cpu(build("---", (1, 28, 28), width=0.1))
+    assert {type(module).__module__ for module in model.modules() if isinstance(module, torch.nn.Conv2d)} == {"torch.nn.modules.conv"}
+    x = torch.rand(2, 1, 28, 28)
+    assert layout(model)(x) is x
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_bfloat16_is_of_the_layers_only(shape):
+    model = for_cpu(build("ghvae", shape))
+    x, noise = torch.rand(8, *shape).round(), model.noise(8, torch.Generator().manual_seed(0))
+    exact = model(x, noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(x, noise)
+    assert rough.distortion.dtype == rough.rates.dtype == torch.float32
+    torch.testing.assert_close(rough.distortion, exact.distortion, rtol=5e-3, atol=0)
+    torch.testing.assert_close(rough.rates, exact.rates, rtol=5e-2, atol=1e-3)
+    assert not torch.equal(rough.distortion, exact.distortion)
+
+
+def test_training_in_bfloat16_ends_where_float32_does():
+    x = load("digits").x_train[:500]
+    ends = {}
+    for precision in ("float32", "bfloat16"):
+        population = train(lambda: build("ghvae", (1, 28, 28)), grid(0.3), x, epochs=8, batch_size=50, learning_rate=2e-3, precision=precision)
+        assert {value.dtype for value in population.parameters.values()} == {torch.float32}
+        ends[precision] = population.history[:, -1].sum(1)
+    torch.testing.assert_close(ends["bfloat16"], ends["float32"], rtol=0.03, atol=0)
+    assert not torch.equal(ends["bfloat16"], ends["float32"])
+
+
+def test_precision_is_for_the_hierarchical_models():
+    assert Config.make({"precision": "bfloat16"}).precision == "bfloat16"
+    with pytest.raises(InputError, match="ghvae and lvae"):
+        Config.make({"precision": "bfloat16", "model": "---"})
+    with pytest.raises(InputError, match="precision"):
+        Config.make({"precision": "half"})
