@@ -6,10 +6,11 @@
 One *model-step* is forward, backward and Adam for one model on one batch. Both sides are measured in one run, warm, in
 turn, several times; the ratio is of the medians. The baseline trains one model at a time: eager, float32, `DataLoader`
 with a transform for every image. Ours is `hvae_core.population.train`; on a CPU in as many processes as there are
-cores, as `./run_all.sh` runs the blocks of a grid.
+cores, as `./run_all.sh` runs the blocks of a grid; in float32 and with the layers in bfloat16 (`precision: bfloat16`).
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,6 +33,7 @@ from hvae_core.data import pixels
 from hvae_core.models import build
 from hvae_core.population import train
 
+PRECISIONS = ("float32", "bfloat16")
 SHAPES = {"28x28x1": (1, 28, 28), "32x32x3": (3, 32, 32)}
 
 
@@ -79,11 +81,12 @@ def members(count: int) -> list[Member]:
     return [Member((10 ** (3 * i / max(1, count - 1) - 1), 1.0), 0) for i in range(count)]
 
 
-def ours(x: torch.Tensor, shape: tuple[int, int, int], batch: int, device: str, count: int, chunk: int | None) -> float:
+def ours(x: torch.Tensor, shape: tuple[int, int, int], batch: int, device: str, count: int, chunk: int | None,
+         precision: str = "float32") -> float:  # fmt: skip
     """Seconds a model-step of a population of so many, trained for one epoch."""
     images = x.to(device)
     start = time.perf_counter()
-    train(lambda: build("ghvae", shape), members(count), images, epochs=1, batch_size=batch, chunk=chunk)
+    train(lambda: build("ghvae", shape), members(count), images, epochs=1, batch_size=batch, chunk=chunk, precision=precision)
     if device == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / (count * -(-len(x) // batch))
@@ -95,7 +98,7 @@ def _serve(pipe, threads, kind, shape, batch, count, steps) -> None:  # type: ig
     x = random_images(shape, batch * steps)
 
     def timed(images: torch.Tensor) -> float:
-        return baseline(images, shape, batch, "cpu") if kind == "baseline" else ours(images, shape, batch, "cpu", count, None)
+        return baseline(images, shape, batch, "cpu") if kind == "baseline" else ours(images, shape, batch, "cpu", count, None, kind)
 
     timed(x[: 2 * batch])
     while pipe.recv():
@@ -108,8 +111,8 @@ def random_images(shape: tuple[int, int, int], count: int) -> torch.Tensor:
     return (levels >= 128) * torch.tensor(255, dtype=torch.uint8) if shape[0] == 1 else levels
 
 
-def cpu(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats: int) -> dict[str, float]:
-    """Model-steps a second of both sides on all cores, in turn."""
+def cpu(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Model-steps a second of both sides on all cores, in turn; ours in each precision."""
     cores = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
 
@@ -123,29 +126,32 @@ def cpu(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats
             pipe.send(True)
         return len(pipes) / statistics.mean([pipe.recv() for pipe in pipes])
 
-    one, many = [start("baseline", cores)], [start("ours", 1) for _ in range(cores)]
-    plain, populations = [], []
+    sides = {"baseline": [start("baseline", cores)], **{kind: [start(kind, 1) for _ in range(cores)] for kind in PRECISIONS}}
+    rates: dict[str, list[float]] = {kind: [] for kind in sides}
     for _ in range(repeats):
-        populations.append(ask(many))
-        plain.append(ask(one))
-    for pipe in one + many:
+        for kind, pipes in sides.items():
+            rates[kind].append(ask(pipes))
+    for pipe in itertools.chain(*sides.values()):
         pipe.send(False)
     for process in multiprocessing.active_children():
         process.join()
-    return summary(plain, populations) | {"processes": cores}
+    return {kind: summary(rates["baseline"], rates[kind]) for kind in PRECISIONS}
 
 
-def cuda(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats: int) -> dict[str, float]:
-    """Model-steps a second of both sides on one GPU, in turn."""
+def cuda(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Model-steps a second of both sides on one GPU, in turn; ours in each precision."""
     x = random_images(shape, batch * steps)
     baseline(x[: 2 * batch], shape, batch, "cuda")
-    ours(x[: 2 * batch], shape, batch, "cuda", count, None)
+    plain: list[float] = []
+    populations: dict[str, list[float]] = {kind: [] for kind in PRECISIONS}
+    for kind in PRECISIONS:
+        ours(x[: 2 * batch], shape, batch, "cuda", count, None, kind)
     torch.cuda.reset_peak_memory_stats()
-    plain, populations = [], []
     for _ in range(repeats):
-        populations.append(1 / ours(x, shape, batch, "cuda", count, None))
         plain.append(1 / baseline(x, shape, batch, "cuda"))
-    return summary(plain, populations) | {"peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30}
+        for kind in PRECISIONS:
+            populations[kind].append(1 / ours(x, shape, batch, "cuda", count, None, kind))
+    return {kind: summary(plain, populations[kind]) for kind in PRECISIONS}
 
 
 def summary(plain: list[float], populations: list[float]) -> dict[str, float]:
@@ -262,14 +268,18 @@ def main() -> None:
         what = torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} cores"
         for name, shape in SHAPES.items():
             say(f"\n{name}, batch {args.batch}, {device}, {what}")
-            row: dict[str, object] = {}
             if device == "cpu":
                 torch.set_num_threads(os.cpu_count() or 1)
-                row |= cpu(shape, args.batch, count=2, steps=steps, repeats=repeats)
-                row["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+                sides = cpu(shape, args.batch, count=2, steps=steps, repeats=repeats)
+                peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
             else:
-                row |= cuda(shape, args.batch, counts[-1], steps, repeats)
-            report(say, row)
+                sides = cuda(shape, args.batch, counts[-1], steps, repeats)
+                peak = torch.cuda.max_memory_allocated() / 2**30
+            for kind, measured in sides.items():
+                say(f"  {kind}: " + "one at a time {baseline_steps_per_s:.1f} model-steps/s, ours {ours_steps_per_s:.1f}: ratio {ratio:.2f} "
+                    "({ratio_min:.2f} to {ratio_max:.2f})".format(**measured))  # fmt: skip
+            say(f"  peak memory {peak:.1f} GiB a process")
+            row: dict[str, object] = {**sides, "peak_memory_gib": peak}
             row["split_ms"] = parts = split(shape, args.batch, device, 1 if device == "cpu" else counts[-1])
             say("  one model-step: " + ", ".join(f"{part} {value:.2f}" for part, value in parts.items()) + " (times in ms)")
             row["growth"] = grown = growth(shape, args.batch, device, counts, batches)
@@ -280,12 +290,6 @@ def main() -> None:
         say("\nno GPU here: not measured")
     if args.json:
         print(json.dumps(result, indent=2))
-
-
-def report(say: Callable[[str], None], row: dict[str, object]) -> None:
-    """The comparison in words."""
-    say("  one at a time {baseline_steps_per_s:.1f} model-steps/s, ours {ours_steps_per_s:.1f}: ratio {ratio:.2f} "
-        "({ratio_min:.2f} to {ratio_max:.2f}), peak memory {peak_memory_gib:.1f} GiB a process".format(**row))  # fmt: skip
 
 
 if __name__ == "__main__":
