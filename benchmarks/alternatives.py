@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/alternatives.py --members 1 8 --batch 256 --repeats 15
 
 Each way makes the same update (forward, backward, Adam) of so many GHVAEs on one batch; milliseconds a model-step are
-medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay the model's own
-or are replaced, behind the same parameters, by unfold and a batched matrix product.
+medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay PyTorch's or are
+replaced, behind the same parameters, by those of `hvae_core.models.convolutions` or by unfold and a batched matrix product.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from torch.func import functional_call, vmap
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import HierarchicalVAE, build
+from hvae_core.models.convolutions import for_cpu, layout
 from hvae_core.objective import lagrangian
 from hvae_core.population import Population, keep_memory
 
@@ -68,20 +69,23 @@ class Way:
 
     Arguments:
         stacked: all members at once by vmap; else one after the other.
-        convolutions: ``own`` or ``unfold``.
+        convolutions: ``PyTorch``, ``ours`` or ``unfold``.
         channels_last: memory format of images and weights (one after the other only).
         bfloat16: autocast of the network; sums over pixels, the divergences and Adam stay in float32.
         compiled: by torch.compile, outermost.
         graph: forward and backward replayed as one CUDA graph.
     """
 
-    def __init__(self, shape: tuple[int, int, int], members: int, x: Tensor, *, stacked: bool = False, convolutions: str = "own",
+    def __init__(self, shape: tuple[int, int, int], members: int, x: Tensor, *, stacked: bool = False, convolutions: str = "PyTorch",
                  channels_last: bool = False, bfloat16: bool = False, compiled: bool = False, graph: bool = False) -> None:  # fmt: skip
         population = Population(lambda: build("ghvae", shape), [Member((1.0, 1.0), 0)] * members, x.device)
         self.model, self.stacked, self.bfloat16, self.graph = population.model, stacked, bfloat16, graph
         if convolutions == "unfold":
             unfolded(self.model)
-        self.x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+        if convolutions == "ours":
+            for_cpu(self.model)
+        lay = layout(self.model)
+        self.x = x.contiguous(memory_format=torch.channels_last) if channels_last else lay(x)
         self.noise = self.model.noise(len(x), torch.Generator(x.device).manual_seed(0))
         self.betas = torch.ones(members, 2, device=x.device)
         stacks = [population.parameters] if stacked else [
@@ -89,6 +93,7 @@ class Way:
         ]  # fmt: skip
         if channels_last:
             stacks = [{k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in p.items()} for p in stacks]
+        stacks = [{name: lay(value) for name, value in stack.items()} for stack in stacks]
         self.stacks = [{name: value.clone().requires_grad_() for name, value in stack.items()} for stack in stacks]
         self.optimisers = [torch.optim.Adam(stack.values(), 3e-4, fused=True) for stack in self.stacks]
         self.total: Callable[[Parameters, Tensor], Tensor] = self._stacked if stacked else self._single
@@ -142,6 +147,8 @@ ONE_BY_ONE = {
     "one by one, channels last": {"channels_last": True},
     "one by one, bfloat16": {"bfloat16": True},
     "one by one, channels last, bfloat16": {"channels_last": True, "bfloat16": True},
+    "one by one, our convolutions": {"convolutions": "ours"},
+    "one by one, our convolutions, bfloat16": {"convolutions": "ours", "bfloat16": True},
     "one by one, unfold": {"convolutions": "unfold"},
     "one by one, compiled": {"compiled": True},
 }
@@ -187,10 +194,12 @@ def main() -> None:
     parser.add_argument("--members", type=int, nargs="+")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="only this one; default: all that are there")
+    parser.add_argument("--one-by-one", action="store_true", help="leave out what computes several members at once")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*TensorFloat32.*")
     torch.set_num_threads(1)
-    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+    for device in [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         for name, shape in SHAPES.items():
             print(f"\n{name}, batch {args.batch}, {device}\n\n| members | way | ms a model-step | model-steps/s | loss |\n|---|---|---|---|---|")
             if device == "cpu":
@@ -199,10 +208,10 @@ def main() -> None:
                     measure(shape, 1, args.batch, device, args.repeats, {"one by one, without keep_memory": {}})
                     keep_memory()
                 measure(shape, 1, args.batch, device, args.repeats, ONE_BY_ONE)
-                for members in args.members or (8,):
+                for members in () if args.one_by_one else args.members or (8,):
                     measure(shape, members, args.batch, device, args.repeats, STACKED)
             else:
-                measure(shape, 1, args.batch, device, args.repeats, ONE_BY_ONE)
+                measure(shape, 1, args.batch, device, args.repeats, {k: v for k, v in ONE_BY_ONE.items() if "our" not in k})
                 for members in args.members or (64, 441):
                     measure(shape, members, args.batch, device, args.repeats, STACKED | ON_A_GPU)
 

@@ -257,12 +257,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="only this one; default: all that are there")
     parser.add_argument("--quick", action="store_true", help="a few steps only, to see that it runs")
     args = parser.parse_args()
     say: Callable[[str], None] = (lambda text: print(text, file=sys.stderr)) if args.json else print
     steps, repeats = (2, 2) if args.quick else (10, args.repeats)
     counts, batches = ((1, 8), (16, 64)) if args.quick else ((1, 8, 64, 441), (16, 64, 256, 1024))
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     result: dict[str, object] = {"cores": os.cpu_count(), "torch": torch.__version__}
     for device in devices:
         what = torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} cores"
@@ -286,7 +287,7 @@ def main() -> None:
             for what_grows, values in grown.items():
                 say(f"  model-steps/s by {what_grows}, one process: " + ", ".join(f"{k}: {v:.1f}" for k, v in values.items()))
             result[f"{device} {name}"] = row
-    if "cuda" not in devices:
+    if not torch.cuda.is_available():
         say("\nno GPU here: not measured")
     if args.json:
         print(json.dumps(result, indent=2))

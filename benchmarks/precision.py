@@ -1,0 +1,56 @@
+"""Do models whose layers are computed in bfloat16 while they train end where those of float32 do?
+
+    .venv/bin/python benchmarks/precision.py --dataset cifar10 --epochs 10
+
+Trains GHVAEs at a few betas with a few seeds in both precisions, and compares L = D + beta_2 R_2 + beta_1 R_1 on test images,
+always evaluated in float32, with the spread over seeds.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hvae_core.config import Member
+from hvae_core.data import load
+from hvae_core.evaluation.rates import average_terms
+from hvae_core.models import build
+from hvae_core.population import train
+
+BETAS = ((0.1, 0.1), (1.0, 1.0), (1.0, 10.0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load(args.dataset)
+    members = [Member(betas, seed) for betas in BETAS for seed in range(args.seeds)]
+    table = pd.DataFrame(index=pd.MultiIndex.from_tuples([(m.betas, m.seed) for m in members], names=["betas", "seed"]))
+    for precision in ("float32", "bfloat16"):
+        population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, epochs=args.epochs, batch_size=args.batch,
+                           learning_rate=args.learning_rate, precision=precision, label=precision)  # fmt: skip
+        found = []
+        for i, member in enumerate(members):
+            terms = average_terms(population.member(i), data.x_test, member.seed)
+            found.append(terms["distortion"] + member.betas[0] * terms["rate_2"] + member.betas[1] * terms["rate_1"])
+        table[precision] = found
+    table["difference, %"] = 100 * (table["bfloat16"] / table["float32"] - 1)
+    print(f"{data.name}, {args.epochs} epochs, L on test images, nats per image\n\n{table.round(3).to_string()}\n")
+    spread = 100 * (table["float32"].groupby("betas").std() / table["float32"].groupby("betas").mean())
+    print(f"largest difference {table['difference, %'].abs().max():.3f} %, mean {table['difference, %'].mean():+.3f} %; "
+          f"standard deviation over seeds in float32: {', '.join(f'{value:.3f} %' for value in np.asarray(spread))}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
