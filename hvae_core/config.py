@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
 
 _EVERY_MODEL = ("terms", "models.distributions", "models.hierarchy")
-_TRAINING = ("objective", "population", "evaluation.rates")
+_TRAINING = ("objective", "population", "evaluation.rates", "evaluation.blocks")
 
 
 class Kind(NamedTuple):
@@ -39,9 +39,9 @@ class Kind(NamedTuple):
 _APPLICATIONS = ("reconstruction", "generation", "representation")
 _HIERARCHICAL_CODE = {
     "training": (*_EVERY_MODEL, "models.layers", "models.convolutions", "models.ghvae", "models.lvae", *_TRAINING),
-    "reconstruction": ("evaluation.reconstruction",),
-    "generation": ("evaluation.generation", "evaluation.classifier"),
-    "representation": ("evaluation.representation", "evaluation.bounds"),
+    "reconstruction": ("evaluation.blocks", "evaluation.reconstruction"),
+    "generation": ("evaluation.blocks", "evaluation.generation", "evaluation.classifier"),
+    "representation": ("evaluation.blocks", "evaluation.representation", "evaluation.bounds"),
 }
 _TARGET_CODE = {**_HIERARCHICAL_CODE, "training": (*_HIERARCHICAL_CODE["training"], "target_rates")}
 

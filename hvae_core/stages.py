@@ -21,12 +21,12 @@ from torch import Tensor
 
 from hvae_core import store
 from hvae_core.config import KINDS, Config, Member
-from hvae_core.data import Dataset, load
+from hvae_core.data import Dataset, load, pixels
 from hvae_core.errors import InputError
-from hvae_core.evaluation import generation, likelihood, reconstruction, representation
+from hvae_core.evaluation import blocks, generation, likelihood, rates, reconstruction, representation
+from hvae_core.evaluation.blocks import Measurement, Tensors
 from hvae_core.evaluation.bounds import label_probabilities
 from hvae_core.evaluation.classifier import Classifier, classifier_for
-from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import HierarchicalVAE, build
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.population import Population, keep_memory, train
@@ -142,33 +142,41 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
 def _terms(population: Population, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
     """Rows of the training table: terms on test and training images, betas, and whether target rates are held."""
     rows, numbers = [], layer_numbers(population.model.layers)
-    with track("rates on training and test images", len(indices), "models") as progress:
-        for i, index in enumerate(indices):
-            epoch = population.diverged_epoch[i]
-            row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
-            member = population.members[i]
+    well = {i: member for i, member in enumerate(population.members) if not population.diverged_epoch[i]}
+    means: dict[int, Tensors] = {}
+
+    def compute(model: HierarchicalVAE, seed: int) -> Tensors:
+        return {"train": rates.mean_terms(model, data.x_train, seed), "test": rates.mean_terms(model, data.x_test, seed)}
+
+    with track("rates on training and test images", len(well), "models") as progress:
+        for i, tensors in blocks.each(compute, well, population.member, blocks.size(population.device)):
+            means[i] = tensors
+            progress.update(len(means))
+    for i, index in enumerate(indices):
+        epoch = population.diverged_epoch[i]
+        row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
+        member = population.members[i]
+        if member.targets:
+            row |= {f"beta_{n}": given if target is None else beta for n, given, target, beta in zip(
+                numbers, member.betas, member.targets, population.betas[i].double().tolist(), strict=True)}  # fmt: skip
+        if not epoch:
+            seen = rates.named(means[i]["train"])
+            row |= rates.named(means[i]["test"])
+            row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
             if member.targets:
-                row |= {f"beta_{n}": given if target is None else beta for n, given, target, beta in zip(
-                    numbers, member.betas, member.targets, population.betas[i].double().tolist(), strict=True)}  # fmt: skip
-            if not epoch:
-                model, seed = population.member(i), member.seed
-                seen = average_terms(model, data.x_train, seed)
-                row |= average_terms(model, data.x_test, seed)
-                row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
-                if member.targets:
-                    row |= verdict(member.targets, [seen[f"rate_{n}"] for n in numbers], population.multipliers[i])
-            rows.append(row)
-            progress.update(i + 1)
+                row |= verdict(member.targets, [seen[f"rate_{n}"] for n in numbers], population.multipliers[i])
+        rows.append(row)
     return rows
 
 
 def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
     """The reconstruction table, and the reconstructions of the first test images."""
-    table = evaluate(config, "reconstruction", lambda model, seed: reconstruction.evaluate(model, data.x_test),
-                     key=data.fingerprint)  # fmt: skip
+    measured = Measurement(lambda model, seed: {"errors": reconstruction.errors(model, data.x_test)},
+                           lambda tensors: reconstruction.scores(tensors["errors"]))  # fmt: skip
+    table = evaluate(config, "reconstruction", measured, key=data.fingerprint)
     shown = data.x_test[:SHOWN]
-    images = _images(config, "reconstruction", lambda model, seed: {"images": reconstruction.reconstructions(model, shown)},
-                     {"images": tuple(shown.shape)})  # fmt: skip
+    drawn = Measurement(lambda model, seed: {"images": model.reconstruct(pixels(shown))}, _to_look_at)
+    images = _images(config, "reconstruction", drawn, {"images": tuple(shown.shape)})
     store.save_images(config.name, "reconstruction", originals=shown.cpu().numpy(), **images)
     return table
 
@@ -177,16 +185,17 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
     _only(config, "hierarchical", "deep", "targets", "shares")
     classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
+    place, count = device(config), min(SHOWN, len(data.x_test))
 
-    def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
-        return generation.evaluate(model, classifier, config.generated_samples, seed) if classifier else {}
+    def compute(model: HierarchicalVAE, seed: int) -> Tensors:
+        assert classifier is not None
+        return {"p": classifier.probabilities(generation.samples(model, config.generated_samples, seed, place))}
 
+    measured = Measurement(compute, lambda tensors: generation.inception_score(tensors["p"])) if classifier else _nothing
     described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
-    table = evaluate(config, "generation", score, key=f"{data.fingerprint} {described}")
-    place = device(config)
-    shape = (min(SHOWN, len(data.x_test)), *data.image_shape)
-    images = _images(config, "generation", lambda model, seed: {"images": generation.sample_images(model, shape[0], seed, place)},
-                     {"images": shape})  # fmt: skip
+    table = evaluate(config, "generation", measured, key=f"{data.fingerprint} {described}")
+    drawn = Measurement(lambda model, seed: {"images": generation.samples(model, count, seed, place)}, _to_look_at)
+    images = _images(config, "generation", drawn, {"images": (count, *data.image_shape)})
     store.save_images(config.name, "generation", **images)
     if classifier:
         about = {"architecture": classifier.architecture, "epochs": classifier.epochs,
@@ -197,12 +206,13 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
 
 def represent(config: Config, data: Dataset) -> pd.DataFrame:
     """The representation table; without labels it is empty."""
-    y = data.y_test
+    if data.y_test is None:
+        return evaluate(config, "representation", _nothing, key=data.fingerprint)
+    y, classes = data.y_test.cpu(), data.num_classes  # all that the scores take along to other processes
+    measured = Measurement(lambda model, seed: representation.latents(model, data.x_test, seed),
+                           lambda tensors: representation.scores(tensors, y, classes))  # fmt: skip
 
-    def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
-        return representation.evaluate(model, data.x_test, y, data.num_classes, seed) if y is not None else {}
-
-    return evaluate(config, "representation", score, key=data.fingerprint, processes=jobs())
+    return evaluate(config, "representation", measured, key=data.fingerprint, processes=jobs())
 
 
 def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
@@ -211,6 +221,7 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
     An autoregressive decoder takes a pass through its network for each pixel, so the other families keep none.
     """
 
+    # One at a time on a GPU too: a powerful decoder fills its pixels in place, one after the other, not for `torch.vmap`.
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
         return likelihood.evaluate(model, data.x_test, seed, images=config.likelihood_images,
                                    generated=config.likelihood_images or GENERATED)  # fmt: skip
@@ -229,13 +240,22 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
     return table
 
 
+def _nothing(model: HierarchicalVAE, seed: int) -> dict[str, float]:
+    return {}
+
+
+def _to_look_at(tensors: Tensors) -> dict[str, np.ndarray]:
+    return {name: reconstruction.to_uint8(value) for name, value in tensors.items()}
+
+
 def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
              key: str = "", processes: int = 1) -> pd.DataFrame:  # fmt: skip
     """The table of a stage: ``function(model, seed)`` for every trained model, one row each, columns as returned.
 
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
     else they depend on; rows made under another key, by other code or with other weights are not used. With several
-    ``processes`` as many models are evaluated at once.
+    ``processes`` as many models are evaluated at once; on a GPU as many are scored, those of a `Measurement`, while it
+    computes the next.
 
     Raises:
         InputError: for a stage that runs of these models do not have.
@@ -281,8 +301,18 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
           processes: int) -> Iterator[tuple[int, Any]]:  # fmt: skip
     """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
     place, folder = device(config), store.run_folder(config.name).resolve()
-    # A process starts in seconds: not for one model. GPUs are shared out to notebooks, not to processes.
-    if processes == 1 or place.type != "cpu" or len(indices) < 2:
+    many = processes > 1 and len(indices) > 1  # a process starts in seconds: not for one model
+    if isinstance(function, Measurement) and blocks.size(place) > 1:
+        every = config.members()
+        computed = blocks.each(function.compute, {index: every[index] for index in indices},
+                               lambda index: store.load_model(folder, index, place), blocks.size(place))  # fmt: skip
+        if not many:
+            yield from ((index, function.score(tensors)) for index, tensors in computed)
+        else:
+            yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
+                delayed(_scored)(function.score, index, tensors) for index, tensors in computed
+            )
+    elif not many or place.type != "cpu":  # GPUs are shared out to notebooks, not to processes
         yield from (_one(config, folder, place, function, index) for index in indices)
     else:
         yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
@@ -295,6 +325,10 @@ def _one(config: Config, folder: Path, place: torch.device, function: Callable[[
     if place.type == "cpu":
         keep_memory()
     return index, function(store.load_model(folder, index, place), config.members()[index].seed)
+
+
+def _scored(score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tuple[int, Any]:
+    return index, score(tensors)
 
 
 def _images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],

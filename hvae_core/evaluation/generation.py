@@ -1,12 +1,10 @@
 """Generative modelling (Paper A, Section 5.4): Inception Score = diversity x sharpness."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hvae_core.evaluation.classifier import Classifier
 from hvae_core.evaluation.rates import BATCH
-from hvae_core.evaluation.reconstruction import to_uint8
 from hvae_core.models import HierarchicalVAE
 from hvae_core.population import Purpose, generator
 
@@ -19,11 +17,6 @@ def samples(model: HierarchicalVAE, count: int, seed: int, device: str | torch.d
     source = generator(seed, Purpose.GENERATION, device=device)
     sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
     return torch.cat([model.generate(model.noise(size, source)) for size in sizes]).clamp(0, 1)
-
-
-def sample_images(model: HierarchicalVAE, count: int, seed: int, device: str | torch.device = "cpu") -> np.ndarray:
-    """The first samples, as uint8."""
-    return to_uint8(samples(model, count, seed, device))
 
 
 def inception_score(probabilities: Tensor, splits: int = SPLITS) -> dict[str, float]:

@@ -12,6 +12,16 @@ BATCH = 1000
 
 
 @torch.no_grad()
+def mean_terms(model: HierarchicalVAE, x: Tensor, seed: int) -> Tensor:
+    """What `average_terms` gives, as a tensor: the distortion and the rates, top layer first, ``(1 + L,)`` float64."""
+    source = generator(seed, Purpose.EVALUATION, device=x.device)
+    sums = torch.zeros(1 + model.layers, dtype=torch.float64, device=x.device)
+    for images in x.split(BATCH):
+        terms = model(pixels(images), model.noise(len(images), source))
+        sums = sums + torch.cat([terms.distortion.double().sum().unsqueeze(0), terms.rates.double().sum(0)])
+    return sums / len(x)
+
+
 def average_terms(model: HierarchicalVAE, x: Tensor, seed: int) -> dict[str, float]:
     """Mean terms over images, in nats per image, with one posterior sample an image.
 
@@ -22,16 +32,15 @@ def average_terms(model: HierarchicalVAE, x: Tensor, seed: int) -> dict[str, flo
     Returns:
         ``distortion``, ``rate_L`` ... ``rate_1``, their sum ``rate``, and ``elbo`` = -(distortion + rate).
     """
-    source = generator(seed, Purpose.EVALUATION, device=x.device)
-    sums = torch.zeros(1 + model.layers, dtype=torch.float64, device=x.device)
-    for images in x.split(BATCH):
-        terms = model(pixels(images), model.noise(len(images), source))
-        sums[0] += terms.distortion.double().sum()
-        sums[1:] += terms.rates.double().sum(0)
-    distortion, *rates = (sums / len(x)).tolist()
+    return named(mean_terms(model, x, seed))
+
+
+def named(means: Tensor) -> dict[str, float]:
+    """The columns of `average_terms`, of mean distortion and rates, ``(1 + L,)``."""
+    distortion, *rates = means.tolist()
     return {
         "distortion": distortion,
-        **{f"rate_{n}": value for n, value in zip(layer_numbers(model.layers), rates, strict=True)},
+        **{f"rate_{n}": value for n, value in zip(layer_numbers(len(rates)), rates, strict=True)},
         "rate": sum(rates),
         "elbo": -(distortion + sum(rates)),
     }

@@ -31,6 +31,14 @@ def psnr(mean_squared_error: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def errors(model: HierarchicalVAE, x: Tensor) -> Tensor:
+    """Mean squared errors of the reconstructions by modes of uint8 images, ``(images,)``."""
+    return torch.cat([
+        (model.reconstruct(images) - images).square().flatten(1).mean(1)
+        for images in map(pixels, x.split(BATCH))
+    ])  # fmt: skip
+
+
 def evaluate(model: HierarchicalVAE, x: Tensor) -> dict[str, float]:
     """``psnr``, the mean of the images' PSNRs, and ``psnr_pooled``, the PSNR of the pooled error; both in dB.
 
@@ -39,8 +47,9 @@ def evaluate(model: HierarchicalVAE, x: Tensor) -> dict[str, float]:
     Arguments:
         x: ``(images, C, H, W)`` uint8.
     """
-    errors = torch.cat([
-        (model.reconstruct(images) - images).square().flatten(1).mean(1)
-        for images in map(pixels, x.split(BATCH))
-    ])  # fmt: skip
+    return scores(errors(model, x))
+
+
+def scores(errors: Tensor) -> dict[str, float]:
+    """The columns of `evaluate`, of the images' mean squared errors."""
     return {"psnr": psnr(errors).mean().item(), "psnr_pooled": psnr(errors.mean()).item()}

@@ -74,6 +74,22 @@ def mutual_information(q: Gaussian, z: Tensor, y: Tensor, rows: int = 500) -> fl
     return total / len(z)
 
 
+@torch.no_grad()
+def latents(model: HierarchicalVAE, x: Tensor, seed: int) -> dict[str, Tensor]:
+    """What `scores` needs of a model.
+
+    Returns:
+        ``mu{L}`` ... ``mu1`` and the sample ``z{L}``, ``(images, dimensions)``; ``std``, of q(z_L | x), of the same
+        shape; and ``rate``, R(z_L) of each image, ``(images,)``, in nats.
+    """
+    layers, z = posteriors(model, x, seed)
+    prior = model.prior([])
+    if not isinstance(prior, Gaussian):
+        raise TypeError(f"representations are of models with a Gaussian prior, not {type(prior).__name__}")
+    means = {f"mu{n}": q.mean for n, q in zip(layer_numbers(model.layers), layers, strict=True)}
+    return means | {f"z{model.layers}": z, "std": layers[0].std, "rate": kl(layers[0], prior)}
+
+
 def probes() -> dict[str, ClassifierMixin]:
     """The paper's four classifiers, with scikit-learn's settings, on unscaled features.
 
@@ -110,24 +126,25 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: i
         y: their labels, 0 ... M-1.
         classes: M >= 2, of the data set; a class may be absent from these images.
     """
-    layers, z = posteriors(model, x, seed)
-    top = model.layers
-    information = mutual_information(layers[0], z, y)
+    return scores(latents(model, x, seed), y, classes)
+
+
+def scores(latents: dict[str, Tensor], y: Tensor, classes: int) -> dict[str, float]:
+    """The columns of `evaluate`, of what the function `latents` gives."""
+    features = {name: value for name, value in latents.items() if name not in ("std", "rate")}
+    top = len(features) - 1
+    information = mutual_information(Gaussian(latents[f"mu{top}"], latents["std"]), latents[f"z{top}"], y)
     labels = y.cpu().numpy()
-    prior = model.prior([])
-    if not isinstance(prior, Gaussian):
-        raise TypeError(f"representations are of models with a Gaussian prior, not {type(prior).__name__}")
-    bounds = accuracy_bound([information, kl(layers[0], prior).mean().item()], label_probabilities(labels, classes))
-    features = {f"mu{n}": q.mean for n, q in zip(layer_numbers(top), layers, strict=True)} | {f"z{top}": z}
+    bounds = accuracy_bound([information, latents["rate"].mean().item()], label_probabilities(labels, classes))
     tasks = {
         f"acc_{latent}_{name}": (probe, values.cpu().numpy())
         for latent, values in features.items()
         for name, probe in probes().items()
     }
-    scores = [score(probe, values, labels) for probe, values in tasks.values()]
+    accuracies = [score(probe, values, labels) for probe, values in tasks.values()]
     return {
         f"mi_z{top}": information,
         "accuracy_bound_mi": float(bounds[0]),
         "accuracy_bound_rate": float(bounds[1]),
-        **dict(zip(tasks, scores, strict=True)),
+        **dict(zip(tasks, accuracies, strict=True)),
     }
