@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
+from hvae_core.conditioned import Networks, train_conditioned
 from hvae_core.config import KINDS, Config, Member
 from hvae_core.data import Dataset, load
 from hvae_core.errors import InputError
@@ -94,13 +95,16 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
 
     weights_by_name: dict[str, Tensor] = {}
     histories, rows, starts = [], [], []
+    about: dict[str, str] = {}
+    conditioned = config.kind is KINDS["conditioned"]
     for name in config.models:
         # A population is of one architecture; a block may hold members of several.
         indices = [i for i in members if every[i].model == name]
         if not indices:
             continue
         starts.append(indices[0])
-        population = train(
+        trained: dict[str, Any] = {} if conditioned else {"normalise_gradients": config.normalise_gradients}
+        population = (train_conditioned if conditioned else train)(
             partial(build, name, data.image_shape, **config.options),
             [every[i] for i in indices],
             data.x_train,
@@ -109,14 +113,16 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             learning_rate=config.learning_rate,
             warm_up_fraction=config.warm_up or 0.0,
             schedule=config.schedule,
-            normalise_gradients=config.normalise_gradients,
             objective=objective,
             checkpoints=store.Checkpoints(folder / "resume" / f"{indices[0]:05d}", identity),
             label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),
+            **trained,
         )
+        if isinstance(population, Networks):
+            about["networks"] = json.dumps(population.which)
         rows += _terms(population, indices, data)
         weights_by_name |= {f"{indices[0]}.{key}": value for key, value in population.parameters.items()}
-        kept = [population.history] + ([population.multipliers] if config.target_rates else [])
+        kept = [population.history] + ([population.multipliers] if isinstance(population, Population) and config.target_rates else [])
         histories.append(torch.cat(kept, 2).double().numpy())
     table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
     numbers = layer_numbers(config.layers)
@@ -130,7 +136,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         weights,
         weights_by_name,
         {"identity": identity, "members": json.dumps([members.start, members.stop]), "starts": json.dumps(starts),
-         "image_shape": json.dumps(data.image_shape)},
+         "image_shape": json.dumps(data.image_shape), **about},
     )  # fmt: skip
     store.write_table(tables[0], table)
     store.write_table(tables[1], history.dropna(subset=terms))
@@ -138,7 +144,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
     return table
 
 
-def _terms(population: Population, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
+def _terms(population: Population | Networks, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
     """Rows of the training table: terms on test and training images, betas, and whether target rates are held."""
     rows, numbers = [], layer_numbers(population.model.layers)
     with track("rates on training and test images", len(indices), "models") as progress:
@@ -146,7 +152,7 @@ def _terms(population: Population, indices: list[int], data: Dataset) -> list[di
             epoch = population.diverged_epoch[i]
             row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
             member = population.members[i]
-            if member.targets:
+            if member.targets and isinstance(population, Population):
                 row |= {f"beta_{n}": given if target is None else beta for n, given, target, beta in zip(
                     numbers, member.betas, member.targets, population.betas[i].double().tolist(), strict=True)}  # fmt: skip
             if not epoch:
@@ -154,7 +160,7 @@ def _terms(population: Population, indices: list[int], data: Dataset) -> list[di
                 seen = average_terms(model, data.x_train, seed)
                 row |= average_terms(model, data.x_test, seed)
                 row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
-                if member.targets:
+                if member.targets and isinstance(population, Population):
                     row |= verdict(member.targets, [seen[f"rate_{n}"] for n in numbers], population.multipliers[i])
             rows.append(row)
             progress.update(i + 1)

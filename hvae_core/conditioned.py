@@ -1,0 +1,245 @@
+"""Train one network for a whole range of betas: every image of a batch has betas of its own.
+
+The networks of a run share nothing but the data; each has a seed, and its members are the betas at which it is looked
+at. What makes it work, by experiment (`benchmarks/conditioning.py`):
+
+* Betas are drawn log-uniformly, at first from a small region in which z_L is of use (`START`), which grows over the
+  first part of the training (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
+* An image's loss is divided by its own value, so that of sums of very different sizes each counts alike: what is
+  minimised is the mean of log L.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from hvae_core.config import Member
+from hvae_core.data import pixels
+from hvae_core.models import HierarchicalVAE
+from hvae_core.models.conditioning import Conditioned, covering
+from hvae_core.objective import Objective, lagrangian, warm_up
+from hvae_core.population import (
+    CHECKPOINT_EVERY_S,
+    Maker,
+    Purpose,
+    generator,
+    initial_weights,
+    keep_memory,
+    scheduled,
+)
+from hvae_core.progress import track
+from hvae_core.store import Checkpoints
+from hvae_core.terms import Terms
+
+START = (0.1, 3.0)  # beta_L, and that of each layer below, around which training begins
+GROWING = 0.3  # of the training, until betas are drawn from the whole range
+SCALINGS = ("none", "sqrt", "log")
+
+
+class Networks:
+    """Conditioned networks, and the members that they are at their betas. What `hvae_core.population.Population` is to models.
+
+    Attributes:
+        members: betas and seed of each.
+        networks: one a seed.
+        which: for each member, its network.
+        model: the architecture that is conditioned.
+        history: ``(members, epochs, 1 + L)``: distortion and rates of each epoch, averaged over the training images and
+            the betas as they were drawn, nats per image. With the first member of each network; NaN with the others, and
+            where the network was not trained.
+        diverged_epoch: for each member the epoch (from 1) in which the terms of its network ceased to be finite, or None.
+    """
+
+    def __init__(self, make: Maker, members: Sequence[Member], mechanism: str = "table", device: str | torch.device = "cpu",
+                 **options: Any) -> None:  # fmt: skip
+        self.members = list(members)
+        self.seeds = sorted({member.seed for member in self.members})
+        self.which = [self.seeds.index(member.seed) for member in self.members]
+        betas = covering(member.betas for member in self.members)
+        self.networks = []
+        for seed in self.seeds:
+            network = Conditioned(make(), betas, mechanism, **options)
+            network.load_state_dict(initial_weights(lambda: Conditioned(make(), betas, mechanism, **options), seed), strict=False)
+            self.networks.append(network.to(device))
+        self.model = self.networks[0].model
+        self.history = torch.zeros(len(self.members), 0, 1 + len(betas))
+        self.diverged_epoch: list[int | None] = [None] * len(self.members)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Of all networks, by name, ``(networks, *shape)``."""
+        each = [dict(network.named_parameters()) for network in self.networks]
+        return {name: torch.stack([parameters[name].detach() for parameters in each]) for name in each[0]}
+
+    def member(self, index: int) -> HierarchicalVAE:
+        """One member as a model of its own."""
+        return self.networks[self.which[index]].at(self.members[index].betas)
+
+
+def draw_betas(low: Tensor, high: Tensor, uniform: Tensor, grown: float) -> Tensor:
+    """Log betas of images, from a region that grows from `START` to all of the range.
+
+    Arguments:
+        low, high: ``(L,)``, of the log betas.
+        uniform: ``(images, L)``, random numbers from 0 to 1.
+        grown: 0 at the start, from 1 on the whole range.
+
+    Example:
+        >>> low, high = torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
+        >>> [[round(beta, 2) for beta in draw_betas(low, high, torch.tensor([[1.0, 0.0]]), g).exp()[0].tolist()] for g in (0, 0.5, 1)]
+        [[0.1, 3.0], [3.16, 0.55], [100.0, 0.1]]
+    """
+    start = torch.tensor([math.log(START[min(layer, 1)]) for layer in range(len(low))]).to(low)
+    start = torch.minimum(torch.maximum(start, low), high)
+    grown = min(grown, 1.0)
+    return (1 - grown) * start + grown * (low + uniform * (high - low))
+
+
+def scaled(losses: Tensor, scaling: str) -> Tensor:
+    """What is minimised of the images' losses, ``(batch,)``: each divided by nothing, its square root or itself, as constants."""
+    known = losses.detach().abs()
+    return (losses / {"none": torch.ones_like(known), "sqrt": known.sqrt(), "log": known}[scaling]).mean()
+
+
+class _Trained:
+    """One network and its optimiser."""
+
+    def __init__(self, network: Conditioned, seed: int, moments: dict[str, Tensor] | None, step: int) -> None:
+        self.network, self.seed = network, seed
+        self.named = dict(network.named_parameters())
+        self.optimiser = torch.optim.Adam(self.named.values(), fused=True)
+        for name, parameter in self.named.items():
+            self.optimiser.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device)} | {
+                moment: torch.zeros_like(parameter) if moments is None else moments[f"{moment}.{name}"].clone()
+                for moment in ("exp_avg", "exp_avg_sq")
+            }
+
+    def step(self, x: Tensor, noise: list[Tensor], log_betas: Tensor, *, objective: Objective, factor: float, scaling: str,
+             learning_rate: float) -> Tensor:  # fmt: skip
+        """One update; returns batch sums of loss, distortion, rates, ``(2 + L,)``."""
+        terms = self.network(x, noise, log_betas)
+
+        def one(distortion: Tensor, rates: Tensor, betas: Tensor) -> Tensor:
+            return objective(Terms(distortion[None], rates[None]), betas)
+
+        losses = vmap(one)(terms.distortion, terms.rates, factor * log_betas.exp())
+        self.optimiser.zero_grad()
+        scaled(losses, scaling).backward()
+        self.optimiser.param_groups[0]["lr"] = learning_rate
+        self.optimiser.step()
+        return torch.cat([torch.stack([losses.sum(), terms.distortion.sum()]), terms.rates.sum(0)]).detach()
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and Adam's moments, named as in a checkpoint."""
+        tensors = {f"parameters.{name}": parameter.detach() for name, parameter in self.named.items()}
+        return tensors | {
+            f"{moment}.{name}": self.optimiser.state[parameter][moment]
+            for name, parameter in self.named.items()
+            for moment in ("exp_avg", "exp_avg_sq")
+        }
+
+
+def train_conditioned(
+    make: Maker,
+    members: Sequence[Member],
+    x: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 256,
+    learning_rate: float = 3e-4,
+    warm_up_fraction: float = 0.0,
+    schedule: str = "constant",
+    objective: Objective = lagrangian,
+    scaling: str = "log",
+    mechanism: str = "table",
+    checkpoints: Checkpoints | None = None,
+    label: str = "training",
+    **options: Any,
+) -> Networks:
+    """Train one conditioned network for each seed among the members, over the range of their betas.
+
+    Arguments:
+        make: makes a fresh unconditioned model.
+        members: betas and seed of each; the range of the betas is what is trained on, the points are only looked at.
+        x: ``(images, C, H, W)`` uint8, on the device to train on.
+        warm_up_fraction, schedule, objective, checkpoints: as for `hvae_core.population.train`. The objective is
+            applied to each image by itself, with its own betas.
+        scaling: of the losses; see `scaled`.
+        mechanism, options: see `hvae_core.models.conditioning`.
+
+    Returns:
+        The trained networks. One whose terms cease to be finite is frozen; the others are what they would be without it.
+    """
+    if x.device.type == "cpu":
+        keep_memory()
+    result = Networks(make, members, mechanism, x.device, **options)
+    count, layers = len(result.seeds), len(result.networks[0].betas)
+    history = torch.full((count, epochs, 1 + layers), math.nan)
+    diverged = torch.zeros(count, dtype=torch.int64)  # the epoch, 0 for none
+    done, tensors = 0, None
+    if checkpoints is not None and (state := checkpoints.load(x.device)) is not None:
+        done, tensors = state
+        history[:, :done], diverged = tensors["history"].cpu(), tensors["diverged"].cpu()
+    batches = math.ceil(len(x) / batch_size)
+    trained = []
+    for i, (network, seed) in enumerate(zip(result.networks, result.seeds, strict=True)):
+        own = None
+        if tensors is not None:
+            own = {name: value[i] for name, value in tensors.items() if name.startswith(("parameters.", "exp_avg"))}
+            network.load_state_dict({name.removeprefix("parameters."): value for name, value in own.items() if name.startswith("parameters.")}, strict=False)
+        trained.append(_Trained(network, seed, own, done * batches))
+
+    def collect() -> dict[str, Tensor]:
+        states = [one.state() for one in trained]
+        stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        return {"history": history[:, :done], "diverged": diverged, **stacked}
+
+    saved = time.monotonic()
+    with track(label, epochs, f"epochs of {count} conditioned network{'s' if count > 1 else ''}", done) as progress:
+        while done < epochs:
+            for i, one in enumerate(trained):
+                if diverged[i]:
+                    continue
+                network, seed = one.network, one.seed
+                order = torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done))
+                noises = generator(seed, Purpose.NOISE, done, x.device)
+                uniform = torch.rand(len(x), layers, generator=generator(seed, Purpose.BETAS, done)).to(x.device)
+                sums = torch.zeros(2 + layers, dtype=torch.float64, device=x.device)
+                for batch in range(batches):
+                    now = done * batches + batch, epochs * batches
+                    part = slice(batch * batch_size, (batch + 1) * batch_size)
+                    images = pixels(x[order[part].to(x.device)])
+                    log_betas = draw_betas(network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
+                    sums += one.step(
+                        images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling,
+                        factor=warm_up(*now, warm_up_fraction), learning_rate=learning_rate * scheduled(schedule, *now),
+                    )  # fmt: skip
+                    seen = min((batch + 1) * batch_size, len(x))
+                    progress.update(done + (i + (batch + 1) / batches) / count, partial(_note, sums, seen))
+                means = (sums / len(x)).float().cpu()
+                history[i, done] = means[1:]
+                if not means.isfinite().all():
+                    diverged[i] = done + 1
+            done += 1
+            if checkpoints is not None and (done == epochs or time.monotonic() - saved > CHECKPOINT_EVERY_S):
+                checkpoints.save(done, collect())
+                saved = time.monotonic()
+    for i, one in enumerate(trained):
+        if not diverged[i] and not all(parameter.isfinite().all() for parameter in one.named.values()):
+            diverged[i] = epochs
+        one.network.requires_grad_(False).eval()
+    result.history = torch.full((len(result.members), *history.shape[1:]), math.nan)
+    result.history[[result.which.index(i) for i in range(count)]] = history
+    result.diverged_epoch = [int(diverged[i]) or None for i in result.which]
+    return result
+
+
+def _note(sums: Tensor, images: int) -> str:
+    loss, distortion, *rates = (sums / images).tolist()
+    return f"mean loss {loss:.1f} (D {distortion:.1f}, R {sum(rates):.1f})"
