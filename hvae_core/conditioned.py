@@ -11,7 +11,7 @@ at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hvae_core.config import Member
+from hvae_core.config import BetaRange, Member
 from hvae_core.data import pixels
 from hvae_core.models import HierarchicalVAE
 from hvae_core.models.conditioning import Conditioned, covering
@@ -39,6 +39,7 @@ from hvae_core.terms import Terms
 
 START = (0.1, 3.0)  # beta_L, and that of each layer below, around which training begins
 GROWING = 0.3  # of the training, until betas are drawn from the whole range
+FEW = 9  # values of each beta that are scored by classifiers
 SCALINGS = ("none", "sqrt", "log")
 
 
@@ -105,6 +106,20 @@ def scaled(losses: Tensor, scaling: str) -> Tensor:
     """What is minimised of the images' losses, ``(batch,)``: each divided by nothing, its square root or itself, as constants."""
     known = losses.detach().abs()
     return (losses / {"none": torch.ones_like(known), "sqrt": known.sqrt(), "log": known}[scaling]).mean()
+
+
+def few(betas: Iterable[float], most: int = FEW) -> set[float]:
+    """Of the betas of one layer those nearest to ``most`` even steps of the logarithm, ends and 1 among them; all if there are no more.
+
+    Example:
+        >>> [round(beta, 2) for beta in sorted(few(BetaRange(points=21).values()))]
+        [0.1, 0.2, 0.56, 1.0, 3.16, 6.31, 17.78, 50.12, 100.0]
+    """
+    there = sorted(set(betas))
+    if len(there) <= most:
+        return set(there)
+    steps = BetaRange(low=there[0], high=there[-1], points=most).values()
+    return {min(there, key=lambda beta: abs(math.log(beta / step))) for step in steps}
 
 
 class _Trained:

@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
-from hvae_core.conditioned import Networks, train_conditioned
+from hvae_core.conditioned import Networks, few, train_conditioned
 from hvae_core.config import KINDS, Config, Member
 from hvae_core.data import Dataset, load
 from hvae_core.errors import InputError
@@ -28,7 +28,7 @@ from hvae_core.evaluation import generation, likelihood, reconstruction, represe
 from hvae_core.evaluation.bounds import label_probabilities
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.evaluation.rates import average_terms
-from hvae_core.models import HierarchicalVAE, build
+from hvae_core.models import CONDITIONED, HierarchicalVAE, build
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.population import Population, keep_memory, train
 from hvae_core.progress import track
@@ -180,14 +180,14 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
 
 def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
-    _only(config, "hierarchical", "deep", "targets", "shares")
+    _only(config, "hierarchical", "deep", "conditioned", "targets", "shares")
     classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
 
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
         return generation.evaluate(model, classifier, config.generated_samples, seed) if classifier else {}
 
     described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
-    table = evaluate(config, "generation", score, key=f"{data.fingerprint} {described}")
+    table = evaluate(config, "generation", score, key=f"{data.fingerprint} {described}", wanted=_sparse(config))
     place = device(config)
     shape = (min(SHOWN, len(data.x_test)), *data.image_shape)
     images = _images(config, "generation", lambda model, seed: {"images": generation.sample_images(model, shape[0], seed, place)},
@@ -207,7 +207,15 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
         return representation.evaluate(model, data.x_test, y, data.num_classes, seed) if y is not None else {}
 
-    return evaluate(config, "representation", score, key=data.fingerprint, processes=jobs())
+    return evaluate(config, "representation", score, key=data.fingerprint, processes=jobs(), wanted=_sparse(config))
+
+
+def _sparse(config: Config) -> Callable[[Member], bool]:
+    """Who is scored by classifiers, which takes longer than all the rest: of a conditioned network not every point."""
+    if config.kind is not KINDS["conditioned"]:
+        return lambda member: True
+    kept = [few(axis) for axis in zip(*(member.betas for member in config.members()), strict=True)]
+    return lambda member: all(beta in axis for beta, axis in zip(member.betas, kept, strict=True))
 
 
 def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
@@ -235,8 +243,8 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
 
 
 def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
-             key: str = "", processes: int = 1) -> pd.DataFrame:  # fmt: skip
-    """The table of a stage: ``function(model, seed)`` for every trained model, one row each, columns as returned.
+             key: str = "", processes: int = 1, wanted: Callable[[Member], bool] = lambda member: True) -> pd.DataFrame:  # fmt: skip
+    """The table of a stage: ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned.
 
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
     else they depend on; rows made under another key, by other code or with other weights are not used. With several
@@ -260,7 +268,8 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
                 entry = json.loads(line)
                 if entry["key"] == full_key:
                     rows[entry["member"]] = entry["row"]
-    todo = [i for i, state in enumerate(status) if state == "ok"]
+    members = config.members()
+    todo = [i for i, state in enumerate(status) if state == "ok" and wanted(members[i])]
     with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
         for index, row in _each(config, function, [i for i in todo if i not in rows], processes):
             rows[index] = row
@@ -326,7 +335,7 @@ def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[st
     """What the figures need beside the results: images, label probabilities (None without labels), provenance."""
     from hvae_core.figures import Images
 
-    _only(config, "hierarchical", "deep")
+    _only(config, "hierarchical", "deep", "conditioned")
     reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
     images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
     labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy(), data.num_classes)
@@ -376,6 +385,25 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
             and _objective(name) == _objective(config.name)}  # fmt: skip
 
 
+def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
+    """The finished grids of the models that this conditioned run stands for: same data, architecture, settings and objective.
+
+    Epochs, betas and seeds are free: what the run and a grid cost is compared beside what they reach.
+
+    Returns:
+        Their results by name of the run; empty if there are none.
+
+    Raises:
+        InputError: for a run of other models.
+    """
+    _only(config, "conditioned")
+    same = ("train_images", "sigma_x", "bins", "batch_size", "learning_rate", "schedule", "normalise_gradients", "warm_up")
+    found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
+    return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
+            if other.model == CONDITIONED[config.models[0]] and other.latent_sizes is None and other.target_rates is None
+            and all(getattr(other, key) == getattr(config, key) for key in same) and _objective(name) == _objective(config.name)}  # fmt: skip
+
+
 def _objective(run: str) -> str:
     return (store.run_folder(run) / "objective.txt").read_text()
 
@@ -415,6 +443,9 @@ def save_all(config: Config, figures: dict[str, "Figure"], tables: dict[str, pd.
 
 def _script(config: Config, name: str) -> dict[str, str]:
     drawn = "hvae_core.models.architecture_table" if name in ("table2", "table3") else f"hvae_core.figures.{name}"
-    if name.startswith("targets_surface"):
-        drawn = "hvae_core.surface.compare"
+    for start, function in (("targets_surface", "surface.compare"), ("fidelity_table", "fidelity.fidelity"), ("optima_table", "fidelity.optima"),
+                            ("fidelity", "figures.fidelity")):  # fmt: skip
+        if name.startswith(start):
+            drawn = f"hvae_core.{function}"
+            break
     return {"script": f"notebooks/{config.kind.notebook}.ipynb", "function": drawn}
