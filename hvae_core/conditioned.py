@@ -3,17 +3,19 @@
 The networks of a run share nothing but the data; each has a seed, and its members are the betas at which it is looked
 at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
-* Betas are drawn log-uniformly, at first from a small region in which z_L is of use (`START`), which grows over the
-  first part of the training (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
+* Betas are drawn log-uniformly, at first from a small region, which grows over the first part of the training
+  (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
+* There are two networks a seed, that begin at either end (`STARTS` in `hvae_core.models.conditioning`): where z_L is of use, and where
+  it is not. Each keeps its ways, and for given betas the better one is taken, by the loss on training images.
 * An image's loss is divided by its own value, so that of sums of very different sizes each counts alike: what is
   minimised is the mean of log L.
 """
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +23,9 @@ from torch.func import vmap
 
 from hvae_core.config import BetaRange, Member
 from hvae_core.data import pixels
+from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import HierarchicalVAE
-from hvae_core.models.conditioning import Conditioned, covering
+from hvae_core.models.conditioning import Atlas, Conditioned, atlas, starts
 from hvae_core.objective import Objective, lagrangian, warm_up
 from hvae_core.population import (
     CHECKPOINT_EVERY_S,
@@ -37,24 +40,24 @@ from hvae_core.progress import track
 from hvae_core.store import Checkpoints
 from hvae_core.terms import Terms
 
-START = (0.1, 3.0)  # beta_L, and that of each layer below, around which training begins
 GROWING = 0.3  # of the training, until betas are drawn from the whole range
+LOST = 1e30  # the loss of a network that diverged
 FEW = 9  # values of each beta that are scored by classifiers
 SCALINGS = ("none", "sqrt", "log")
 
 
-class Networks:
+class ConditionedPopulation:
     """Conditioned networks, and the members that they are at their betas. What `hvae_core.population.Population` is to models.
 
     Attributes:
         members: betas and seed of each.
-        networks: one a seed.
-        which: for each member, its network.
+        networks: one atlas a seed.
+        which: for each member, its atlas.
         model: the architecture that is conditioned.
         history: ``(members, epochs, 1 + L)``: distortion and rates of each epoch, averaged over the training images and
-            the betas as they were drawn, nats per image. With the first member of each network; NaN with the others, and
-            where the network was not trained.
-        diverged_epoch: for each member the epoch (from 1) in which the terms of its network ceased to be finite, or None.
+            the betas as they were drawn, nats per image. With the first members of each seed, one for each network of its atlas; NaN with
+            the others, and where a network was not trained.
+        diverged_epoch: for each member the epoch (from 1) in which the last of its seed's networks ceased to be finite, or None.
     """
 
     def __init__(self, make: Maker, members: Sequence[Member], mechanism: str = "table", device: str | torch.device = "cpu",
@@ -62,42 +65,46 @@ class Networks:
         self.members = list(members)
         self.seeds = sorted({member.seed for member in self.members})
         self.which = [self.seeds.index(member.seed) for member in self.members]
-        betas = covering(member.betas for member in self.members)
+        fresh = partial(atlas, make, [member.betas for member in self.members], mechanism, **options)
         self.networks = []
         for seed in self.seeds:
-            network = Conditioned(make(), betas, mechanism, **options)
-            network.load_state_dict(initial_weights(lambda: Conditioned(make(), betas, mechanism, **options), seed), strict=False)
-            self.networks.append(network.to(device))
-        self.model = self.networks[0].model
-        self.history = torch.zeros(len(self.members), 0, 1 + len(betas))
+            charts = fresh()
+            weights = initial_weights(partial(_first, fresh), seed)  # all begin alike
+            for network in charts.networks:
+                network.load_state_dict(weights, strict=False)
+            self.networks.append(charts.to(device))
+        self.model = make()
+        self.history = torch.zeros(len(self.members), 0, 1 + self.model.layers)
         self.diverged_epoch: list[int | None] = [None] * len(self.members)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Of all networks, by name, ``(networks, *shape)``."""
-        each = [dict(network.named_parameters()) for network in self.networks]
-        return {name: torch.stack([parameters[name].detach() for parameters in each]) for name in each[0]}
+        """Of all seeds, and their maps of losses, by name, ``(seeds, *shape)``."""
+        each = [dict(charts.named_parameters()) | {"losses": charts.losses} for charts in self.networks]
+        return {name: torch.stack([tensors[name].detach() for tensors in each]) for name in each[0]}
 
     def member(self, index: int) -> HierarchicalVAE:
         """One member as a model of its own."""
         return self.networks[self.which[index]].at(self.members[index].betas)
 
 
-def draw_betas(low: Tensor, high: Tensor, uniform: Tensor, grown: float) -> Tensor:
-    """Log betas of images, from a region that grows from `START` to all of the range.
+def _first(fresh: Callable[[], Atlas]) -> Conditioned:
+    return cast(Conditioned, fresh().networks[0])
+
+
+def draw_betas(start: Tensor, low: Tensor, high: Tensor, uniform: Tensor, grown: float) -> Tensor:
+    """Log betas of images, from a region that grows from its start to all of the range.
 
     Arguments:
-        low, high: ``(L,)``, of the log betas.
+        start, low, high: ``(L,)``, log betas.
         uniform: ``(images, L)``, random numbers from 0 to 1.
         grown: 0 at the start, from 1 on the whole range.
 
     Example:
-        >>> low, high = torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
-        >>> [[round(beta, 2) for beta in draw_betas(low, high, torch.tensor([[1.0, 0.0]]), g).exp()[0].tolist()] for g in (0, 0.5, 1)]
+        >>> start, low, high = torch.tensor([[0.1, 3.0], [0.1, 0.1], [100.0, 100.0]]).log()
+        >>> [[round(beta, 2) for beta in draw_betas(start, low, high, torch.tensor([[1.0, 0.0]]), g).exp()[0].tolist()] for g in (0, 0.5, 1)]
         [[0.1, 3.0], [3.16, 0.55], [100.0, 0.1]]
     """
-    start = torch.tensor([math.log(START[min(layer, 1)]) for layer in range(len(low))]).to(low)
-    start = torch.minimum(torch.maximum(start, low), high)
     grown = min(grown, 1.0)
     return (1 - grown) * start + grown * (low + uniform * (high - low))
 
@@ -123,10 +130,11 @@ def few(betas: Iterable[float], most: int = FEW) -> set[float]:
 
 
 class _Trained:
-    """One network and its optimiser."""
+    """One network, where its betas begin, and its optimiser."""
 
-    def __init__(self, network: Conditioned, seed: int, moments: dict[str, Tensor] | None, step: int) -> None:
+    def __init__(self, network: Conditioned, start: Sequence[float], seed: int, moments: dict[str, Tensor] | None, step: int) -> None:
         self.network, self.seed = network, seed
+        self.start = network.low.new_tensor(start).log()
         self.named = dict(network.named_parameters())
         self.optimiser = torch.optim.Adam(self.named.values(), fused=True)
         for name, parameter in self.named.items():
@@ -176,8 +184,8 @@ def train_conditioned(
     checkpoints: Checkpoints | None = None,
     label: str = "training",
     **options: Any,
-) -> Networks:
-    """Train one conditioned network for each seed among the members, over the range of their betas.
+) -> ConditionedPopulation:
+    """Train conditioned networks for each seed among the members, over the range of their betas.
 
     Arguments:
         make: makes a fresh unconditioned model.
@@ -193,8 +201,10 @@ def train_conditioned(
     """
     if x.device.type == "cpu":
         keep_memory()
-    result = Networks(make, members, mechanism, x.device, **options)
-    count, layers = len(result.seeds), len(result.networks[0].betas)
+    result = ConditionedPopulation(make, members, mechanism, x.device, **options)
+    first, layers = result.networks[0], result.model.layers
+    begun = starts(first.betas)
+    count = len(result.seeds) * len(begun)
     history = torch.full((count, epochs, 1 + layers), math.nan)
     diverged = torch.zeros(count, dtype=torch.int64)  # the epoch, 0 for none
     done, tensors = 0, None
@@ -202,13 +212,13 @@ def train_conditioned(
         done, tensors = state
         history[:, :done], diverged = tensors["history"].cpu(), tensors["diverged"].cpu()
     batches = math.ceil(len(x) / batch_size)
-    trained = []
-    for i, (network, seed) in enumerate(zip(result.networks, result.seeds, strict=True)):
-        own = None
-        if tensors is not None:
-            own = {name: value[i] for name, value in tensors.items() if name.startswith(("parameters.", "exp_avg"))}
-            network.load_state_dict({name.removeprefix("parameters."): value for name, value in own.items() if name.startswith("parameters.")}, strict=False)
-        trained.append(_Trained(network, seed, own, done * batches))
+    trained: list[_Trained] = []
+    for charts, seed in zip(result.networks, result.seeds, strict=True):
+        for network, start in zip(charts.networks, begun, strict=True):
+            own = None if tensors is None else {name: value[len(trained)] for name, value in tensors.items() if "." in name}
+            if own is not None:
+                network.load_state_dict({name.removeprefix("parameters."): value for name, value in own.items() if name.startswith("parameters.")}, strict=False)
+            trained.append(_Trained(cast(Conditioned, network), start, seed, own, done * batches))
 
     def collect() -> dict[str, Tensor]:
         states = [one.state() for one in trained]
@@ -230,7 +240,7 @@ def train_conditioned(
                     now = done * batches + batch, epochs * batches
                     part = slice(batch * batch_size, (batch + 1) * batch_size)
                     images = pixels(x[order[part].to(x.device)])
-                    log_betas = draw_betas(network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
+                    log_betas = draw_betas(one.start, network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
                     sums += one.step(
                         images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling,
                         factor=warm_up(*now, warm_up_fraction), learning_rate=learning_rate * scheduled(schedule, *now),
@@ -250,9 +260,31 @@ def train_conditioned(
             diverged[i] = epochs
         one.network.requires_grad_(False).eval()
     result.history = torch.full((len(result.members), *history.shape[1:]), math.nan)
-    result.history[[result.which.index(i) for i in range(count)]] = history
-    result.diverged_epoch = [int(diverged[i]) or None for i in result.which]
+    for i, (charts, seed) in enumerate(zip(result.networks, result.seeds, strict=True)):
+        own_epochs = diverged[i * len(begun) : (i + 1) * len(begun)]
+        _compare(charts, x, objective, seed, [not epoch for epoch in own_epochs], label)
+        rows = [j for j, which in enumerate(result.which) if which == i]
+        shown = min(len(rows), len(begun))
+        result.history[rows[:shown]] = history[i * len(begun) : i * len(begun) + shown]
+        for j in rows if all(own_epochs) else []:
+            result.diverged_epoch[j] = int(own_epochs.max())
     return result
+
+
+def _compare(charts: Atlas, x: Tensor, objective: Objective, seed: int, well: list[bool], label: str) -> None:
+    """Fill the map of an atlas: which network has the lower loss on the training images."""
+    if len(well) == 1:
+        return
+    points = charts.points()
+    with track(f"{label}: which network is better where", len(points), "points") as progress:
+        for k, betas in enumerate(points):
+            for i, network in enumerate(charts.networks):
+                value = torch.tensor(LOST)
+                if well[i]:
+                    distortion, *rates = list(average_terms(cast(Conditioned, network).at(betas), x, seed).values())[: 1 + len(betas)]
+                    value = objective(Terms(torch.tensor([distortion]), torch.tensor([rates])), torch.tensor(betas)).clamp_min(1e-6)
+                charts.losses[i, k] = value.log()
+            progress.update(k + 1)
 
 
 def _note(sums: Tensor, images: int) -> str:

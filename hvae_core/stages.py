@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
-from hvae_core.conditioned import Networks, few, train_conditioned
+from hvae_core.conditioned import ConditionedPopulation, few, train_conditioned
 from hvae_core.config import KINDS, Config, Member
 from hvae_core.data import Dataset, load
 from hvae_core.errors import InputError
@@ -118,7 +118,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),
             **trained,
         )
-        if isinstance(population, Networks):
+        if isinstance(population, ConditionedPopulation):
             about["networks"] = json.dumps(population.which)
         rows += _terms(population, indices, data)
         weights_by_name |= {f"{indices[0]}.{key}": value for key, value in population.parameters.items()}
@@ -144,7 +144,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
     return table
 
 
-def _terms(population: Population | Networks, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
+def _terms(population: Population | ConditionedPopulation, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
     """Rows of the training table: terms on test and training images, betas, and whether target rates are held."""
     rows, numbers = [], layer_numbers(population.model.layers)
     with track("rates on training and test images", len(indices), "models") as progress:

@@ -19,7 +19,7 @@ from hvae_core.evaluation.rates import average_terms
 from hvae_core.evaluation.reconstruction import to_uint8
 from hvae_core.fidelity import fidelity, optima, summary
 from hvae_core.models import HierarchicalVAE, build
-from hvae_core.models.conditioning import Conditioned, Table
+from hvae_core.models.conditioning import Conditioned, Table, atlas
 from hvae_core.population import Purpose, generator, initial_weights, train
 from hvae_core.store import Checkpoints
 from hvae_core.target_rates import tolerance
@@ -108,11 +108,11 @@ def test_betas_are_drawn_from_a_region_that_grows_to_the_whole_range():
     low, high = torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
     uniform = torch.rand(4000, 2)
     for grown in (0.0, 0.3, 1.0, 2.0):
-        drawn = draw_betas(low, high, uniform, grown)
+        drawn = draw_betas(torch.tensor([0.1, 3.0]).log(), low, high, uniform, grown)
         assert (drawn >= low - 1e-6).all() and (drawn <= high + 1e-6).all()
         extent = drawn.amax(0) - drawn.amin(0)
         torch.testing.assert_close(extent, min(grown, 1) * (high - low), rtol=0.01, atol=1e-6)
-    torch.testing.assert_close(draw_betas(low, low, uniform, 0.5), low.expand(4000, 2))
+    torch.testing.assert_close(draw_betas(low, low, low, uniform, 0.5), low.expand(4000, 2))
 
 
 def test_what_is_minimised_has_the_gradient_that_its_name_says():
@@ -154,10 +154,35 @@ def test_one_seed_does_not_matter_to_another(images):
 
 def test_a_network_that_diverges_says_so_and_leaves_the_others(images):
     def objective(terms, betas):
-        return (terms.distortion + terms.rates @ betas).mean() * torch.where(betas[0] > 50, math.nan, 1.0)
+        return (terms.distortion + terms.rates @ betas).mean() * torch.where(betas[0] > 99.9, math.nan, 1.0)
 
-    members = [Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)]
-    assert train_conditioned(MAKE, members, images, **SETTINGS, objective=objective).diverged_epoch == [2, 2]
+    def never_well(terms, betas):
+        return (terms.distortion + terms.rates @ betas).mean() * math.nan
+
+    members = [Member((0.1, 0.1), 0), Member((100.0, 100.0), 0), Member((0.1, 0.1), 1)]
+    assert train_conditioned(MAKE, members, images, **SETTINGS, objective=never_well).diverged_epoch == [1, 1, 1]
+    half = train_conditioned(MAKE, members, images, **SETTINGS, objective=objective)
+    assert half.diverged_epoch == [None, None, None], "the other network is well"
+
+
+def test_for_given_betas_the_network_with_the_lower_loss_is_taken(images):
+    two = atlas(MAKE, [(0.1, 0.1), (100.0, 100.0)])
+    assert len(two.networks) == 2
+    for network, sign in zip(two.networks, (-1, 1), strict=True):
+        randomised(network)
+        network.model.px_conv3.bias.data += sign
+        two.losses[0 if sign < 0 else 1] = torch.tensor([sign * math.log(b2 / b1) for b2, b1 in two.points()])
+    # the first where beta_2 > beta_1
+    assert [two.which(betas) for betas in ((10.0, 1.0), (1.0, 10.0), (0.9, 0.8), (0.8, 0.9))] == [0, 1, 0, 1]
+    assert_same(two.at((10.0, 1.0)).state_dict(), two.networks[0].at((10.0, 1.0)).state_dict())
+    with pytest.raises(InputError, match="conditioned on"):
+        two.at((10.0, 1000.0))
+    trained = train_conditioned(MAKE, CORNERS, images, **SETTINGS).networks[0]
+    for betas, losses in zip(trained.points()[::12], trained.losses.T[::12], strict=True):
+        terms = [average_terms(network.at(betas), images, 1) for network in trained.networks]
+        wanted = [t["distortion"] + betas[0] * t["rate_2"] + betas[1] * t["rate_1"] for t in terms]
+        assert losses.exp().tolist() == pytest.approx(wanted, rel=1e-4)
+        assert trained.which(betas) == int(np.argmin(wanted))
 
 
 def test_at_a_single_point_it_trains_to_the_unconditioned_models_loss():
@@ -178,7 +203,7 @@ def test_at_a_single_point_without_modulation_it_is_the_unconditioned_training(i
     conditioned = train_conditioned(MAKE, members, images, **SETTINGS, scaling="none")
     plain = train(MAKE, members, images, **SETTINGS)
     for name, value in plain.parameters.items():
-        torch.testing.assert_close(conditioned.parameters[f"model.{name}"], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(conditioned.parameters[f"networks.0.model.{name}"], value, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(conditioned.history, plain.history, rtol=1e-4, atol=1e-4)
 
 
@@ -275,7 +300,7 @@ def test_slides_keep_image_and_noise(trained):
     slides = slide(network, x[:3], layer=1, others=0.1, steps=4)
     assert slides.betas[:, 1] == pytest.approx(np.geomspace(0.1, 10, 4)) and (slides.betas[:, 0] == 0.1).all()
     assert slides.reconstructions.shape == slides.samples.shape == (4, 3, 1, 28, 28)
-    noise = network.model.noise(3, generator(0, Purpose.GENERATION))
+    noise = network.at((1.0, 1.0)).noise(3, generator(0, Purpose.GENERATION))
     assert (slides.samples[0] == to_uint8(network.at((0.1, 0.1)).generate(noise))).all()
 
 
@@ -347,7 +372,7 @@ def test_a_run_has_one_network_a_seed_and_a_row_a_point(output):
     results = store.load_results("tiny")
     assert list(results["model"].unique()) == ["ghvae-conditioned"]
     assert results["psnr"].notna().all()
-    assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 9]
+    assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 1, 9, 10], "two networks a seed"
 
 
 def test_mistakes_are_named(output):

@@ -13,10 +13,11 @@ shift are feature-wise modulation (Perez et al., AAAI 2018).
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,18 @@ from hvae_core.terms import Terms, layer_numbers
 
 KNOTS = 7  # of a table, along each log beta: one every decimal half from 0.1 to 100
 HIDDEN = 48  # units of the network instead: about as many parameters
+STARTS = ((0.1, 3.0), (100.0, 0.1))  # beta_L and that of each layer below where training begins: with z_L in use, and without
 Range = Sequence[tuple[float, float]]  # the lowest and highest beta of each layer, top first
+
+
+def linear(position: Tensor, knots: int) -> Tensor:
+    """The weights of the points of a grid in the linear interpolation at ``position`` ``(batch, L)``, from 0 to 1: ``(batch, knots ** L)``."""
+    at = torch.arange(knots, device=position.device)
+    hats = (1 - (position[..., None] * (knots - 1) - at).abs()).clamp_min(0)  # (batch, L, knots)
+    weights = hats[:, 0]
+    for layer in range(1, hats.shape[1]):
+        weights = (weights[:, :, None] * hats[:, layer, None]).flatten(1)
+    return weights
 
 
 class Table(nn.Module):
@@ -48,12 +60,7 @@ class Table(nn.Module):
 
     def forward(self, position: Tensor) -> Tensor:
         """``(batch, L)``, positions from 0 to 1 within the range of each log beta -> ``(batch, outputs)``."""
-        at = torch.arange(self.knots, device=position.device)
-        hats = (1 - (position[..., None] * (self.knots - 1) - at).abs()).clamp_min(0)  # (batch, L, knots)
-        weights = hats[:, 0]
-        for layer in range(1, hats.shape[1]):
-            weights = (weights[:, :, None] * hats[:, layer, None]).flatten(1)
-        return weights @ self.values
+        return linear(position, self.knots) @ self.values
 
 
 class Network(nn.Module):
@@ -106,10 +113,13 @@ class Conditioned(nn.Module):
         self.channels = [_layer(model, name).bias.numel() for name in self.names]
         self.modulation = MECHANISMS[mechanism](self.betas, 2 * sum(self.channels), **options)
 
+    def position(self, log_betas: Tensor) -> Tensor:
+        """Where log betas lie in their range, from 0 to 1, ``(batch, L)``."""
+        return ((log_betas - self.low) / torch.where(self.high > self.low, self.high - self.low, 1)).clamp(0, 1)
+
     def scales_and_shifts(self, log_betas: Tensor) -> list[tuple[Tensor, Tensor]]:
         """1 + s and t of every layer, each ``(batch, channels)``, for ``log_betas`` ``(batch, L)``."""
-        width = torch.where(self.high > self.low, self.high - self.low, 1)
-        values = self.modulation(((log_betas - self.low) / width).clamp(0, 1))
+        values = self.modulation(self.position(log_betas))
         scales, shifts = values.chunk(2, 1)
         return list(zip((1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True))
 
@@ -155,6 +165,72 @@ class Conditioned(nn.Module):
             layer.weight.mul_(scale[0].view([-1 if i == axis else 1 for i in range(layer.weight.ndim)]))
             layer.bias.mul_(scale[0]).add_(shift[0])
         return model.requires_grad_(False).eval()
+
+
+class Atlas(nn.Module):
+    """Conditioned networks that share the range of the betas: at each betas the one that was trained best there.
+
+    A network that learned to use z_L keeps doing so where a model without would be better, and the other way round. So there
+    is one of each kind, and a small map of which is better where.
+
+    Arguments:
+        networks: with one range.
+
+    Attributes:
+        losses: ``(networks, KNOTS ** L)``, the logarithm of L on the training images at a grid of betas.
+    """
+
+    losses: Tensor
+
+    def __init__(self, networks: Sequence[Conditioned]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.register_buffer("losses", torch.zeros(len(networks), KNOTS ** len(networks[0].betas)))
+
+    @property
+    def betas(self) -> list[tuple[float, float]]:
+        """The range of each layer's beta, top first."""
+        return self._charts[0].betas
+
+    @property
+    def _charts(self) -> list[Conditioned]:
+        return cast(list[Conditioned], list(self.networks))
+
+    def points(self) -> list[tuple[float, ...]]:
+        """The betas of the grid of `losses`, top layer first and slowest."""
+        return list(itertools.product(*([low * (high / low) ** (k / (KNOTS - 1)) for k in range(KNOTS)] for low, high in self.betas)))
+
+    def which(self, betas: Sequence[float]) -> int:
+        """The network for these betas: of the lowest loss, interpolated between the points of the grid."""
+        first = self._charts[0]
+        first.check(betas)
+        weights = linear(first.position(first.low.new_tensor([[math.log(beta) for beta in betas]])), KNOTS)[0]
+        return int((self.losses @ weights).argmin())
+
+    def at(self, betas: Sequence[float]) -> HierarchicalVAE:
+        """The ordinary model at ``betas``; see `Conditioned.at`.
+
+        Raises:
+            InputError: outside the range.
+        """
+        return self._charts[self.which(betas)].at(betas)
+
+
+def atlas(make: Callable[[], HierarchicalVAE], betas: Iterable[Sequence[float]], mechanism: str = "table", **options: Any) -> Atlas:
+    """Fresh networks for the range of these betas ``(points, L)``, one for each of `starts`; ``make`` makes a fresh model."""
+    known = covering(betas)
+    return Atlas([Conditioned(make(), known, mechanism, **options) for _ in starts(known)])
+
+
+def starts(betas: Range) -> list[tuple[float, ...]]:
+    """`STARTS`, for each layer, within this range; where they are the same point, once.
+
+    Example:
+        >>> starts([(0.1, 100), (0.1, 100)]), starts([(1, 1), (2, 2)])
+        ([(0.1, 3.0), (100.0, 0.1)], [(1, 2)])
+    """
+    within = [tuple(min(max(start[min(i, 1)], low), high) for i, (low, high) in enumerate(betas)) for start in STARTS]
+    return list(dict.fromkeys(within))
 
 
 def covering(betas: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
