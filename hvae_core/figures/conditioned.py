@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
@@ -44,7 +44,7 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
     """
     frames = [results] if separate is None else [results, separate]
     numbers = layer_numbers(layers(results))
-    titles = {"L": r"$L = D + \sum_l \beta_l R_l$", "distortion": "$D$"}
+    titles = {"L": r"$L(\beta)$", "distortion": "$D$"}
     titles |= {f"rate_{n}": rf"$R(z_{n}" + (rf"\,|\,z_{n + 1})$" if n < numbers[0] else ")$") for n in numbers}
     points = [grid_means(frame.assign(L=lagrangian(frame, len(numbers)))) for frame in frames]
     fig = draw.new_figure(0.6 + 1.45 * len(points), described(results))
@@ -67,7 +67,7 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
     below = "" if separate is None else f" Below, on the same scales: {described(separate)}."
-    fig.caption = caption(results, f"Nats per image, test images; colours of L and D on a logarithmic scale. Above: one network at all betas.{below}")
+    fig.caption = caption(results, f"L = D + sum of beta R. Nats per image, test images; colours of L and D on a logarithmic scale. Above: one network at all betas.{below}")
     return fig
 
 
@@ -81,7 +81,7 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     fig = draw.new_figure(2.6, title or f"{len(table)} settings of the betas")
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
     percent = table["percent"].to_numpy(float)
-    most = max(1.0, np.nanmax(np.abs(percent)))
+    most = max(10.0, np.nanmax(np.abs(percent)))
     _map(left, table, percent, TwoSlopeNorm(0, -most, most), "conditioned against one by one: L (%)", bar=False, cmap="RdBu_r")
     for (x, y), value in zip(np.column_stack(_place(table)), percent, strict=True):
         left.text(x, y, f"{value:+.1f}".replace("-", "−"), ha="center", va="center", fontsize=6 if len(table) <= 36 else 4, path_effects=draw.HALO)
@@ -139,12 +139,14 @@ def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, tit
     plane: Plane = beta_plane(points)
     draw.set_plane(ax, plane)
     plane.label(ax)
+    ax.xaxis.set_major_locator(LogLocator(numticks=4))
     known = np.isfinite(value)
     shades = draw.cells(ax, plane, known, array=value[known], norm=norm, cmap=cmap)
     ax.set_title(title)
     if bar:
         made = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=14, pad=0.02, fraction=0.08)
         made.outline.set_linewidth(0.4)
-        if isinstance(norm, LogNorm):
+        if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
+            made.set_ticks([float(f"{tick:.2g}") for tick in np.geomspace(norm.vmin, norm.vmax, 4)[1:3]])
             made.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-            made.ax.yaxis.set_minor_formatter(NullFormatter())
+            made.ax.yaxis.set_minor_locator(NullLocator())
