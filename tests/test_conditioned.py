@@ -1,9 +1,11 @@
 """A conditioned network is, at any betas, an ordinary model; its training is reproducible; outside its range nothing is said."""
 
+import json
 import math
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import torch
 from conftest import Chain
@@ -11,7 +13,7 @@ from test_population import assert_same
 
 from hvae_core import figures, stages, store
 from hvae_core.conditioned import draw_betas, scaled, train_conditioned
-from hvae_core.config import Config, Member
+from hvae_core.config import ROOT, Config, Member
 from hvae_core.data import load
 from hvae_core.dial import dial, slide
 from hvae_core.errors import InputError
@@ -351,7 +353,36 @@ def tiny(**changes):
     return Config.make(values | changes)
 
 
-def test_a_run_has_one_network_a_seed_and_a_row_a_point(output):
+def finished(config):
+    """Every stage of a run, without the batch."""
+    store.open_run(config)
+    data = stages.load_data(config)
+    store.keep_data(config, data)
+    stages.train_members(config, data)
+    for stage in (stages.reconstruct, stages.generate, stages.represent):
+        stage(config, data)
+    return store.load_results(config.name)
+
+
+@pytest.mark.slow
+def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output):
+    finished(tiny(name="grid", model="ghvae", betas=[0.1, 100], seeds=1))
+    finished(tiny(name="other", model="ghvae", betas=[0.1, 100], seeds=1, batch_size=20))
+    config = tiny(name="own", seeds=1)
+    results = finished(config)
+    assert list(results["model"].unique()) == ["ghvae-conditioned"] and len(results) == 9
+    assert list(stages.separate_grids(config)) == ["grid"]
+    papermill.execute_notebook(ROOT / "notebooks/95_conditioned.ipynb", output / "95.ipynb", config.dump(), kernel_name="python3",
+                               progress_bar=False, cwd=str(ROOT))  # fmt: skip
+    drawn = {path.stem for path in (output / "figures/own").iterdir()}
+    assert drawn == {*config.kind.figures, *config.kind.tables, "fidelity_grid", "fidelity_table_grid", "optima_table_grid"}
+    about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
+    assert about["function"] == "hvae_core.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
+    table = pd.read_csv(output / "figures/own/fidelity_table_grid.csv")
+    assert len(table) == 4 and table["percent"].notna().all()
+
+
+def test_a_run_has_one_row_a_point(output):
     config = tiny(blocks=9)
     assert config.blocks == 2, "a network is trained in one block"
     assert [Config.make({**config.dump(), "block": b}).block_members() for b in (0, 1)] == [range(9), range(9, 18)]
@@ -366,13 +397,16 @@ def test_a_run_has_one_network_a_seed_and_a_row_a_point(output):
         assert average_terms(model, data.x_test, member.seed)["rate_2"] == pytest.approx(table["rate_2"][i], rel=1e-5)
         if member.seed == 1:
             assert_same(model.state_dict(), network.at(member.betas).state_dict())
-    stages.reconstruct(config, data)
-    stages.generate(config, data)
-    stages.represent(config, data)
-    results = store.load_results("tiny")
-    assert list(results["model"].unique()) == ["ghvae-conditioned"]
-    assert results["psnr"].notna().all()
     assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 1, 9, 10], "two networks a seed"
+
+
+def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
+    monkeypatch.setattr("hvae_core.stages.few", lambda betas: {min(betas), max(betas)})
+    results = finished(tiny(seeds=1, epochs=1))
+    scored = results["beta_2"].isin([0.1, 100]) & results["beta_1"].isin([0.1, 100])
+    for column in ("inception_score", "mi_z2"):
+        assert (results[column].notna() == scored).all()
+    assert results["psnr"].notna().all()
 
 
 def test_mistakes_are_named(output):

@@ -147,6 +147,7 @@ def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, tit
         made = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=14, pad=0.02, fraction=0.08)
         made.outline.set_linewidth(0.4)
         if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
-            made.set_ticks([float(f"{tick:.2g}") for tick in np.geomspace(norm.vmin, norm.vmax, 4)[1:3]])
+            ticks = {float(f"{tick:.2g}") for tick in np.geomspace(norm.vmin, norm.vmax, 4)[1:3]}
+            made.set_ticks(sorted(tick for tick in ticks if norm.vmin <= tick <= norm.vmax))
             made.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             made.ax.yaxis.set_minor_locator(NullLocator())
