@@ -47,16 +47,21 @@ class Dialled(NamedTuple):
         rates: R(z_L), ..., R(z_1|z_>1) there, on the images given, nats per image.
         distortion: D there, nats per image.
         model: the model at these betas.
+        missed: by how many tolerances the rates differ from those asked for, at most 1.
     """
 
     betas: tuple[float, ...]
     rates: tuple[float, ...]
     distortion: float
     model: HierarchicalVAE
+    missed: float
 
 
 def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dialled:
     """The betas that give these rates on these images.
+
+    Of several networks (`hvae_core.models.conditioning.Atlas`) each is asked, also where another has the lower loss: between the
+    two there are rates that only one of them has. Of those that hold the rates, the one with the lowest distortion is taken.
 
     Arguments:
         network: a conditioned network, such as `hvae_core.store.load_network` gives.
@@ -72,54 +77,80 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
     if any(len(names) != 1 for names in given) or len(wanted) != len(numbers):
         raise InputError(f"dial: {', '.join(wanted) or 'nothing'} asked for; it takes a rate or a beta of each layer, such as "
                          f"{', '.join(f'rate_{n}' for n in numbers)}")  # fmt: skip
-    held = [(i, names[0]) for i, names in enumerate(given) if names[0].startswith("rate")]
-    betas = [wanted[names[0]] if names[0].startswith("beta") else math.nan for names in given]
+    betas = [wanted.get(f"beta_{n}") for n in numbers]
+    targets = [wanted.get(f"rate_{n}") for n in numbers]
+    charts = list(getattr(network, "networks", [network])) if any(target is not None for target in targets) else [network]
     known = ", ".join(f"beta_{n} from {low:g} to {high:g}" for n, (low, high) in zip(numbers, network.betas, strict=True))
-    bounds = np.log([network.betas[i] for i, _ in held]).reshape(-1, 2)
-    targets = np.array([wanted[name] for _, name in held], float)
-    allowed = np.array([tolerance(target) for target in targets])
+    found = [_Search(chart, x, seed, betas, targets) for chart in charts]
+    for i, (n, target) in enumerate(zip(numbers, targets, strict=True)):
+        if target is None:
+            continue
+        low, high = min(search.reached[:, i].min() for search in found), max(search.reached[:, i].max() for search in found)
+        if not low - tolerance(target) <= target <= high + tolerance(target):
+            raise InputError(f"rate_{n} = {target:g}: with {known} it goes from {low:.3g} to {high:.3g} nats per image")
+    solved = [search.solve() for search in found]
+    held = [there for there in solved if there.missed <= 1]
+    if not held:
+        there = min(solved, key=lambda there: there.missed)
+        raise InputError(
+            f"{', '.join(f'{name} = {value:g}' for name, value in wanted.items())}: no betas with {known} give them together; "
+            f"nearest are {', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
+        )
+    return min(held, key=lambda there: there.distortion)
 
-    def at(free: Sequence[float] | np.ndarray) -> tuple[float, ...]:
-        found = list(betas)
-        for (i, _), value in zip(held, free, strict=True):
-            found[i] = min(max(math.exp(value), network.betas[i][0]), network.betas[i][1])
-        return tuple(found)
 
-    def missed(free: np.ndarray) -> np.ndarray:
-        return (rates(free) - targets) / allowed
+class _Search:
+    """Root finding on one network, whose rates have no jumps.
 
-    def rates(free: Sequence[float] | np.ndarray) -> np.ndarray:
-        terms = average_terms(network.at(at(free)), x, seed)
-        return np.array([terms[name] for _, name in held])
+    Attributes:
+        tried: log betas of the layers that are free, ``(points, free)``.
+        reached: the rates there, ``(points, L)``.
+    """
 
-    tried = list(itertools.product(*(np.linspace(low, high, COARSE) for low, high in bounds)))
-    reached = np.array([rates(free) for free in tried])
-    for k, (_, name) in enumerate(held):
-        low, high = reached[:, k].min(), reached[:, k].max()
-        if not low - allowed[k] <= targets[k] <= high + allowed[k]:
-            raise InputError(f"{name} = {targets[k]:g}: with {known} it goes from {low:.3g} to {high:.3g} nats per image")
-    point: np.ndarray = np.empty(0)
-    if held:
-        nearest = np.abs((reached - targets) / (targets + 1)).sum(1).argsort()
-        solved = None
-        for row in nearest[:STARTS]:  # from one start, a rate that is flat at zero may lead nowhere
+    def __init__(self, network: Network, x: Tensor, seed: int, betas: Sequence[float | None], targets: Sequence[float | None]) -> None:
+        self.network, self.x, self.seed, self.betas = network, x, seed, betas
+        self.free = [i for i, target in enumerate(targets) if target is not None]
+        self.targets = np.array([target for target in targets if target is not None], float)
+        self.allowed = np.array([tolerance(target) for target in self.targets])
+        self.bounds = np.log([network.betas[i] for i in self.free]).reshape(-1, 2)
+        self.tried = np.array(list(itertools.product(*(np.linspace(low, high, COARSE) for low, high in self.bounds))))
+        self.reached = np.array([self.at(point).rates for point in self.tried])
+
+    def at(self, point: np.ndarray) -> Dialled:
+        """The model at these log betas of the free layers."""
+        ends = [self.network.betas[i] for i in self.free]
+        values = iter([min(max(math.exp(value), low), high) for value, (low, high) in zip(point, ends, strict=True)])
+        betas = tuple(next(values) if beta is None else beta for beta in self.betas)
+        model = self.network.at(betas)
+        distortion, *rates = list(average_terms(model, self.x, self.seed).values())[: 1 + len(betas)]
+        missed = np.abs(self.off(np.array(rates))).max(initial=0.0)
+        return Dialled(betas, tuple(rates), distortion, model, float(missed))
+
+    def off(self, rates: np.ndarray) -> np.ndarray:
+        """The rates of the free layers less their targets, in tolerances."""
+        return (rates[self.free] - self.targets) / self.allowed
+
+    def off_at(self, point: np.ndarray) -> np.ndarray:
+        """`off`, at log betas of the free layers."""
+        return self.off(np.array(self.at(point).rates))
+
+    def solve(self) -> Dialled:
+        """The nearest to the targets that is found from a few starts."""
+        if not self.free:
+            return self.at(np.empty(0))
+        best = None
+        for row in np.abs((self.reached[:, self.free] - self.targets) / (self.targets + 1)).sum(1).argsort()[:STARTS]:
+            low, high = self.bounds.T  # from one start, a rate that is flat at zero may lead nowhere
             found = least_squares(
-                missed, np.clip(tried[row], bounds[:, 0] + 1e-6, bounds[:, 1] - 1e-6),
-                bounds=(bounds[:, 0], bounds[:, 1]), diff_step=np.full(len(held), 0.02), xtol=1e-5, max_nfev=30,
+                self.off_at, np.clip(self.tried[row], low + 1e-6, high - 1e-6), bounds=(low, high),
+                diff_step=np.full(len(low), 0.02), xtol=1e-5, max_nfev=30,
             )  # fmt: skip
-            solved = found if solved is None or found.cost < solved.cost else solved
-            if np.abs(solved.fun).max() <= 1:
+            there = self.at(found.x)
+            best = there if best is None or there.missed < best.missed else best
+            if best.missed <= 1:
                 break
-        assert solved is not None
-        point = solved.x
-        if np.abs(solved.fun).max() > 1:
-            raise InputError(
-                f"{', '.join(f'{name} = {wanted[name]:g}' for _, name in held)}: no betas with {known} give them together; "
-                f"nearest are {', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, at(point), strict=True))} with rates {', '.join(f'{rate:.4g}' for rate in rates(point))}"
-            )
-    model = network.at(at(point))
-    terms = average_terms(model, x, seed)
-    return Dialled(at(point), tuple(terms[f"rate_{n}"] for n in numbers), terms["distortion"], model)
+        assert best is not None
+        return best
 
 
 @torch.no_grad()
