@@ -33,7 +33,7 @@ def same_data():
 
 
 DRAWING = [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")]
-DRAWING += [str(HERE / "hvae_core" / name) for name in ("frontier.py", "surface.py", "evaluation/bounds.py")]
+DRAWING += [str(HERE / "hvae_core" / name) for name in ("frontier.py", "surface.py", "fidelity.py", "dial.py", "evaluation/bounds.py")]
 
 
 def modules(stage):
@@ -107,7 +107,7 @@ if KIND.stages:
             HERE / f"notebooks/{KIND.notebook}.ipynb",
             DRAWING,
             f"{RUN}/results.parquet",
-            same_data() if KIND.notebook in ("60_rate_distortion", "80_target_rates") else [],
+            same_data() if KIND.notebook in ("60_rate_distortion", "80_target_rates", "95_conditioned") else [],
             [f"{RUN}/images/{stage}.npz" for stage in SHOWN],
         output:
             DRAWN,

@@ -54,6 +54,11 @@ KINDS = {
         _APPLICATIONS, "90_deep_hierarchies",
         ("layers", *(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9))), ("table1", "table2"), _HIERARCHICAL_CODE,
     ),
+    "conditioned": Kind(  # one network for all betas
+        _APPLICATIONS, "95_conditioned",
+        ("surface", "sliding", *(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9))), ("table1",),
+        {**_HIERARCHICAL_CODE, "training": (*_HIERARCHICAL_CODE["training"], "models.conditioning", "conditioned")},
+    ),
     "targets": Kind(_APPLICATIONS, "80_target_rates", ("targets",), ("targets_table",), _TARGET_CODE),
     "shares": Kind(_APPLICATIONS, "80_target_rates", ("targets", "shares"), ("targets_table", "shares_table"), _TARGET_CODE),
     "families": Kind(  # Paper B, Appendix F
@@ -169,7 +174,7 @@ class Config(BaseModel):
     test_images: Annotated[int, Field(ge=1)] | None = None
     """Use only the first so many test images; null: all."""
     model: str | Annotated[list[str], Field(min_length=1)] = "ghvae"
-    """ghvae or lvae (Paper A); a family of Paper B, such as "-+v", or a list of families; toy."""
+    """ghvae or lvae (Paper A), or either with -conditioned, one network for all betas; a family of Paper B, such as "-+v", or a list of families; toy."""
     latent_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     """Numbers of latents of z_L, ..., z_1, such as [10, 20, 256] (ghvae only); null: the paper's two layers."""
     width: Width = 1.0
@@ -257,16 +262,18 @@ class Config(BaseModel):
             raise ValueError("model toy: it has a data set of its own, toy, and betas [[1.0]]")
         if _kind(self.models[0]) == "toy" and self.batch_size < 30:
             raise ValueError(f"batch_size = {self.batch_size}: the toy model's thirty states are one batch")
-        if _kind(self.models[0]) == "hierarchical" and any(0 in member.betas for member in self.members()):
+        if _kind(self.models[0]) in ("hierarchical", "conditioned") and any(0 in member.betas for member in self.members()):
             raise ValueError("betas: 0 is for families of Paper B; the hierarchical models are drawn over log beta")
-        if len(self.members()) < self.blocks:
-            object.__setattr__(self, "blocks", len(self.members()))
+        if _kind(self.models[0]) == "conditioned" and self.normalise_gradients:
+            raise ValueError("normalise_gradients: not for conditioned models")
+        if len(self.members()) // self._together < self.blocks:
+            object.__setattr__(self, "blocks", len(self.members()) // self._together)
         if self.block is not None and self.block >= self.blocks:
             raise ValueError(f"block: {self.block} of {self.blocks} blocks; they are counted from 0")
-        if self.precision != "float32" and _kind(self.models[0]) != "hierarchical":
+        if self.precision != "float32" and _kind(self.models[0]) not in ("hierarchical", "conditioned"):
             raise ValueError(f"precision = {self.precision}: for the hierarchical models, ghvae and lvae, not {self.models[0]}")
         if self.warm_up is None:
-            object.__setattr__(self, "warm_up", 0.2 if self.model == "lvae" and not self.target_rates else 0.0)
+            object.__setattr__(self, "warm_up", 0.2 if self.model in ("lvae", "lvae-conditioned") and not self.target_rates else 0.0)
         return self
 
     @property
@@ -291,6 +298,7 @@ class Config(BaseModel):
         """The options of `hvae_core.models.build` that these models have."""
         options: dict[str, dict[str, Any]] = {
             "hierarchical": {"sigma_x": self.sigma_x},
+            "conditioned": {"sigma_x": self.sigma_x},
             "families": {"width": self.width, "pseudo_inputs": self.pseudo_inputs},
             "toy": {},
         }
@@ -304,6 +312,11 @@ class Config(BaseModel):
         if self.target_rates:
             return "targets"
         return "deep" if self.layers > 2 else _kind(self.models[0])
+
+    @property
+    def _together(self) -> int:
+        """How many members cannot be trained apart: all points of one conditioned network."""
+        return len(list(self._points())) if _kind(self.models[0]) == "conditioned" else 1
 
     @property
     def _bins(self) -> list[int]:
@@ -361,10 +374,11 @@ class Config(BaseModel):
 
     def block_members(self) -> range:
         """The indices into `members` that this execution trains."""
-        count = len(self.members())
+        together = self._together
+        count = len(self.members()) // together
         if self.block is None:
-            return range(count)
-        return range(count * self.block // self.blocks, count * (self.block + 1) // self.blocks)
+            return range(count * together)
+        return range(count * self.block // self.blocks * together, count * (self.block + 1) // self.blocks * together)
 
     def dump(self) -> dict[str, Any]:
         """As plain values, for YAML, JSON and papermill."""
@@ -399,7 +413,8 @@ class Config(BaseModel):
 
 
 def _kind(model: str) -> str:
-    return {"ghvae": "hierarchical", "lvae": "hierarchical", "toy": "toy"}.get(model, "families")
+    kinds = {"ghvae": "hierarchical", "lvae": "hierarchical", "toy": "toy"}
+    return "conditioned" if model.endswith("-conditioned") else kinds.get(model, "families")
 
 
 def _first_line(error: ValidationError) -> str:

@@ -42,7 +42,7 @@ CHECKPOINT_EVERY_S = 60.0
 class Purpose(IntEnum):
     """What random numbers are for. Each purpose has a stream of its own."""
 
-    WEIGHTS, ORDER, NOISE, EVALUATION, GENERATION, REPRESENTATION = range(6)
+    WEIGHTS, ORDER, NOISE, EVALUATION, GENERATION, REPRESENTATION, BETAS = range(7)
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
@@ -51,7 +51,7 @@ def generator(seed: int, purpose: Purpose, index: int = 0, device: str | torch.d
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
-def initial_weights(make: Maker, seed: int) -> dict[str, Tensor]:
+def initial_weights(make: Callable[[], torch.nn.Module], seed: int) -> dict[str, Tensor]:
     """The parameters of a fresh model with this seed, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(seed, Purpose.WEIGHTS).get_state())

@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from hvae_core import store
+from hvae_core.conditioned import ConditionedPopulation, few, train_conditioned
 from hvae_core.config import KINDS, Config, Member
 from hvae_core.data import Dataset, load, pixels
 from hvae_core.errors import InputError
@@ -27,7 +28,7 @@ from hvae_core.evaluation import blocks, generation, likelihood, rates, reconstr
 from hvae_core.evaluation.blocks import Measurement, Tensors
 from hvae_core.evaluation.bounds import label_probabilities
 from hvae_core.evaluation.classifier import Classifier, classifier_for
-from hvae_core.models import HierarchicalVAE, build
+from hvae_core.models import CONDITIONED, HierarchicalVAE, build
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.population import Population, keep_memory, train
 from hvae_core.progress import track
@@ -94,13 +95,16 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
 
     weights_by_name: dict[str, Tensor] = {}
     histories, rows, starts = [], [], []
+    about: dict[str, str] = {}
+    conditioned = config.kind is KINDS["conditioned"]
     for name in config.models:
         # A population is of one architecture; a block may hold members of several.
         indices = [i for i in members if every[i].model == name]
         if not indices:
             continue
         starts.append(indices[0])
-        population = train(
+        more: dict[str, Any] = {} if conditioned else {"normalise_gradients": config.normalise_gradients}
+        population = (train_conditioned if conditioned else train)(
             partial(build, name, data.image_shape, **config.options),
             [every[i] for i in indices],
             data.x_train,
@@ -109,15 +113,17 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             learning_rate=config.learning_rate,
             warm_up_fraction=config.warm_up or 0.0,
             schedule=config.schedule,
-            normalise_gradients=config.normalise_gradients,
             precision=config.precision,
             objective=objective,
             checkpoints=store.Checkpoints(folder / "resume" / f"{indices[0]:05d}", identity),
             label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),
+            **more,
         )
+        if isinstance(population, ConditionedPopulation):
+            about["networks"] = json.dumps(population.which)
         rows += _terms(population, indices, data)
         weights_by_name |= {f"{indices[0]}.{key}": value for key, value in population.parameters.items()}
-        kept = [population.history] + ([population.multipliers] if config.target_rates else [])
+        kept = [population.history] + ([population.multipliers] if isinstance(population, Population) and config.target_rates else [])
         histories.append(torch.cat(kept, 2).double().numpy())
     table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
     numbers = layer_numbers(config.layers)
@@ -131,7 +137,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         weights,
         weights_by_name,
         {"identity": identity, "members": json.dumps([members.start, members.stop]), "starts": json.dumps(starts),
-         "image_shape": json.dumps(data.image_shape)},
+         "image_shape": json.dumps(data.image_shape), **about},
     )  # fmt: skip
     store.write_table(tables[0], table)
     store.write_table(tables[1], history.dropna(subset=terms))
@@ -139,7 +145,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
     return table
 
 
-def _terms(population: Population, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
+def _terms(population: Population | ConditionedPopulation, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
     """Rows of the training table: terms on test and training images, betas, and whether target rates are held."""
     rows, numbers = [], layer_numbers(population.model.layers)
     well = {i: member for i, member in enumerate(population.members) if not population.diverged_epoch[i]}
@@ -149,21 +155,21 @@ def _terms(population: Population, indices: list[int], data: Dataset) -> list[di
         return {"train": rates.mean_terms(model, data.x_train, seed), "test": rates.mean_terms(model, data.x_test, seed)}
 
     with track("rates on training and test images", len(well), "models") as progress:
-        for i, tensors in blocks.each(compute, well, population.member, blocks.size(population.device)):
+        for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device)):
             means[i] = tensors
             progress.update(len(means))
     for i, index in enumerate(indices):
         epoch = population.diverged_epoch[i]
         row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
         member = population.members[i]
-        if member.targets:
+        if member.targets and isinstance(population, Population):
             row |= {f"beta_{n}": given if target is None else beta for n, given, target, beta in zip(
                 numbers, member.betas, member.targets, population.betas[i].double().tolist(), strict=True)}  # fmt: skip
         if not epoch:
             seen = rates.named(means[i]["train"])
             row |= rates.named(means[i]["test"])
             row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
-            if member.targets:
+            if member.targets and isinstance(population, Population):
                 row |= verdict(member.targets, [seen[f"rate_{n}"] for n in numbers], population.multipliers[i])
         rows.append(row)
     return rows
@@ -183,7 +189,7 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
 
 def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
-    _only(config, "hierarchical", "deep", "targets", "shares")
+    _only(config, "hierarchical", "deep", "conditioned", "targets", "shares")
     classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
     place, count = device(config), min(SHOWN, len(data.x_test))
 
@@ -193,7 +199,7 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
 
     measured = Measurement(compute, lambda tensors: generation.inception_score(tensors["p"])) if classifier else _nothing
     described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
-    table = evaluate(config, "generation", measured, key=f"{data.fingerprint} {described}")
+    table = evaluate(config, "generation", measured, key=f"{data.fingerprint} {described}", wanted=_sparse(config))
     drawn = Measurement(lambda model, seed: {"images": generation.samples(model, count, seed, place)}, _to_look_at)
     images = _images(config, "generation", drawn, {"images": (count, *data.image_shape)})
     store.save_images(config.name, "generation", **images)
@@ -212,7 +218,15 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
     measured = Measurement(lambda model, seed: representation.latents(model, data.x_test, seed),
                            lambda tensors: representation.scores(tensors, y, classes))  # fmt: skip
 
-    return evaluate(config, "representation", measured, key=data.fingerprint, processes=jobs())
+    return evaluate(config, "representation", measured, key=data.fingerprint, processes=jobs(), wanted=_sparse(config))
+
+
+def _sparse(config: Config) -> Callable[[Member], bool]:
+    """Who is scored by classifiers, which takes longer than all the rest: of a conditioned network not every point."""
+    if config.kind is not KINDS["conditioned"]:
+        return lambda member: True
+    kept = [few(axis) for axis in zip(*(member.betas for member in config.members()), strict=True)]
+    return lambda member: all(beta in axis for beta, axis in zip(member.betas, kept, strict=True))
 
 
 def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
@@ -249,8 +263,8 @@ def _to_look_at(tensors: Tensors) -> dict[str, np.ndarray]:
 
 
 def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
-             key: str = "", processes: int = 1) -> pd.DataFrame:  # fmt: skip
-    """The table of a stage: ``function(model, seed)`` for every trained model, one row each, columns as returned.
+             key: str = "", processes: int = 1, wanted: Callable[[Member], bool] = lambda member: True) -> pd.DataFrame:  # fmt: skip
+    """The table of a stage: ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned.
 
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
     else they depend on; rows made under another key, by other code or with other weights are not used. With several
@@ -275,7 +289,8 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
                 entry = json.loads(line)
                 if entry["key"] == full_key:
                     rows[entry["member"]] = entry["row"]
-    todo = [i for i, state in enumerate(status) if state == "ok"]
+    members = config.members()
+    todo = [i for i, state in enumerate(status) if state == "ok" and wanted(members[i])]
     with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
         for index, row in _each(config, function, [i for i in todo if i not in rows], processes):
             rows[index] = row
@@ -355,7 +370,7 @@ def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[st
     """What the figures need beside the results: images, label probabilities (None without labels), provenance."""
     from hvae_core.figures import Images
 
-    _only(config, "hierarchical", "deep")
+    _only(config, "hierarchical", "deep", "conditioned")
     reconstructed, generated = (store.load_images(config.name, stage) for stage in ("reconstruction", "generation"))
     images = Images(reconstructed["originals"], reconstructed["images"], generated["images"])
     labels = None if data.y_test is None else label_probabilities(data.y_test.cpu().numpy(), data.num_classes)
@@ -405,6 +420,25 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
             and _objective(name) == _objective(config.name)}  # fmt: skip
 
 
+def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
+    """The finished grids of the models that this conditioned run stands for: same data, architecture, settings and objective.
+
+    Epochs, betas and seeds are free: what the run and a grid cost is compared beside what they reach.
+
+    Returns:
+        Their results by name of the run; empty if there are none.
+
+    Raises:
+        InputError: for a run of other models.
+    """
+    _only(config, "conditioned")
+    same = ("train_images", "sigma_x", "bins", "batch_size", "learning_rate", "schedule", "normalise_gradients", "warm_up")
+    found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
+    return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
+            if other.model == CONDITIONED[config.models[0]] and other.latent_sizes is None and other.target_rates is None
+            and all(getattr(other, key) == getattr(config, key) for key in same) and _objective(name) == _objective(config.name)}  # fmt: skip
+
+
 def _objective(run: str) -> str:
     return (store.run_folder(run) / "objective.txt").read_text()
 
@@ -444,6 +478,9 @@ def save_all(config: Config, figures: dict[str, "Figure"], tables: dict[str, pd.
 
 def _script(config: Config, name: str) -> dict[str, str]:
     drawn = "hvae_core.models.architecture_table" if name in ("table2", "table3") else f"hvae_core.figures.{name}"
-    if name.startswith("targets_surface"):
-        drawn = "hvae_core.surface.compare"
+    for start, function in (("targets_surface", "surface.compare"), ("fidelity_table", "fidelity.fidelity"), ("optima_table", "fidelity.optima"),
+                            ("fidelity", "figures.fidelity")):  # fmt: skip
+        if name.startswith(start):
+            drawn = f"hvae_core.{function}"
+            break
     return {"script": f"notebooks/{config.kind.notebook}.ipynb", "function": drawn}

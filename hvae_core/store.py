@@ -14,6 +14,7 @@ Every file is written whole or not at all: to a temporary name, then moved.
 
 import ast
 import contextlib
+import copy
 import fcntl
 import hashlib
 import importlib
@@ -27,7 +28,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +45,7 @@ from hvae_core.config import KINDS, ROOT, Config, read_yaml
 from hvae_core.data import Dataset
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE, build
+from hvae_core.models.conditioning import Atlas, atlas
 from hvae_core.terms import layer_numbers
 
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
@@ -312,11 +314,30 @@ def saved_identity(path: Path) -> str | None:
 
 
 def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") -> HierarchicalVAE:
-    """The trained model ``index`` (the row in ``results``) of a run.
+    """The trained model ``index`` (the row in ``results``) of a run; of a conditioned network, what it is at its betas.
 
     Raises:
         InputError: when it was not trained yet.
     """
+    found = _load(run, index)
+    model = found.at(load_config(run).members()[index].betas) if isinstance(found, Atlas) else found
+    return model.requires_grad_(False).eval().to(device)
+
+
+def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "cpu") -> Atlas:
+    """The conditioned network, or networks, of a run with this seed.
+
+    Raises:
+        InputError: when it was not trained yet, or the run is of other models.
+    """
+    members = load_config(run).members()
+    found = _load(run, next((i for i, member in enumerate(members) if member.seed == seed), len(members)))
+    if not isinstance(found, Atlas):
+        raise InputError(f"run '{Path(run).name}' is of {members[0].model}, whose betas are fixed; such as ghvae-conditioned has a network for all")
+    return found.requires_grad_(False).eval().to(device)
+
+
+def _load(run: str | Path, index: int) -> HierarchicalVAE | Atlas:
     config = load_config(run)
     for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
         with safe_open(path, "pt") as file:
@@ -326,15 +347,19 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
             start, stop = json.loads(metadata["members"])
             if start <= index < stop:
                 first = max(first for first in json.loads(metadata["starts"]) if first <= index)
+                # One set of weights a member, or one a conditioned network.
+                row = json.loads(metadata["networks"])[index - first] if "networks" in metadata else index - first
                 weights = {
-                    name.removeprefix(f"{first}."): file.get_slice(name)[index - first]
+                    name.removeprefix(f"{first}."): file.get_slice(name)[row]
                     for name in file.keys()  # noqa: SIM118  # not a dict: it cannot be iterated itself
                     if name.startswith(f"{first}.")
                 }
-                name = config.members()[index].model
-                model = build(name, tuple(json.loads(metadata["image_shape"])), **config.options)
+                members = config.members()
+                model: Any = build(members[index].model, tuple(json.loads(metadata["image_shape"])), **config.options)
+                if "networks" in metadata:
+                    model = atlas(partial(copy.deepcopy, model), [member.betas for member in members])
                 model.load_state_dict(weights, strict=False)
-                return model.requires_grad_(False).eval().to(device)
+                return model
     raise InputError(f"run '{config.name}' has no trained model {index}")
 
 

@@ -9,6 +9,7 @@
     toy.py              b_fig2 of Paper B
     deep.py             how the rate is spread over more than two layers
     guidance.py         what is recommended under a rate budget
+    conditioned.py      a conditioned network beside models trained one by one
     targets.py          rates asked for and held, and shares of a fixed total
     files.py            figures and tables -> files, with their provenance
 
@@ -17,6 +18,7 @@ grid point, the mean over seeds is drawn (in Paper B's plane every model is a po
 be so; it is never drawn as 0 or filled in.
 """
 
+from hvae_core.figures.conditioned import Slides, fidelity, sliding, surface
 from hvae_core.figures.deep import layers
 from hvae_core.figures.files import save_figure, save_table
 from hvae_core.figures.grids import image_rows
@@ -41,7 +43,35 @@ from hvae_core.figures.targets import shares, shares_table, targets, targets_tab
 from hvae_core.figures.toy import b_fig2
 
 __all__ = [
-    "Decodings", "Images", "PaperFigure", "all_metrics", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fig1", "fig3", "fig4",
-    "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "layers", "recommendation", "save_figure", "save_table", "shares", "shares_table",
-    "table1", "targets", "targets_table",
+    "Decodings",
+    "Images",
+    "PaperFigure",
+    "Slides",
+    "all_metrics",
+    "b_fig2",
+    "b_fig3",
+    "b_fig4",
+    "b_table1",
+    "fidelity",
+    "fig1",
+    "fig3",
+    "fig4",
+    "fig5",
+    "fig6",
+    "fig7",
+    "fig8",
+    "fig9",
+    "grid_means",
+    "image_rows",
+    "layers",
+    "recommendation",
+    "save_figure",
+    "save_table",
+    "shares",
+    "shares_table",
+    "sliding",
+    "surface",
+    "table1",
+    "targets",
+    "targets_table",
 ]  # fmt: skip

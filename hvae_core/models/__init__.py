@@ -15,18 +15,20 @@ from hvae_core.models.layers import SIZES
 from hvae_core.models.lvae import LVAE
 from hvae_core.models.pixelcnn import Gated
 
-__all__ = ["FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior",
+__all__ = ["CONDITIONED", "FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior",
            "architecture_table", "build", "check_shape", "check_sizes", "kl", "log_ratio"]  # fmt: skip
 
 MODELS: dict[str, type[HierarchicalVAE]] = {"ghvae": GHVAE, "lvae": LVAE}
-LAYERS = {"ghvae": 2, "lvae": 2, **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
+CONDITIONED = {f"{name}-conditioned": name for name in MODELS}  # on their betas: see `conditioning`
+LAYERS = {"ghvae": 2, "lvae": 2, **dict.fromkeys(CONDITIONED, 2), **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
 
 
 def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> HierarchicalVAE:
     """The model called ``model`` for images of ``image_shape`` (C, H, W), with fresh random weights.
 
     Arguments:
-        model: ``ghvae``, ``lvae``, or one of Paper B's twelve families (`FAMILIES`), such as ``-+v``.
+        model: ``ghvae``, ``lvae``, or one of Paper B's twelve families (`FAMILIES`), such as ``-+v``. Of ``ghvae-conditioned``
+            and ``lvae-conditioned`` it is the model that is conditioned, which is also what it is at given betas.
         image_shape: ``(1, 28, 28)``; for ``ghvae`` and ``lvae`` also ``(3, 32, 32)``.
         options: ``sigma_x`` (``ghvae``, ``lvae``), the fixed standard deviation of the Gaussian likelihood (default
             0.71). ``latent_sizes`` (``ghvae``), the numbers of latents of z_L, ..., z_1 (default: the paper's two layers).
@@ -44,6 +46,7 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> Hier
         2998177
     """
     check_shape(model, image_shape)
+    model = CONDITIONED.get(model, model)
     make: Any = MODELS.get(model, Family)
     shape: Any = tuple(image_shape)
     allowed_options = [name for name in inspect.signature(make).parameters if name not in ("image_shape", "family")]
@@ -63,7 +66,7 @@ def check_shape(model: str, image_shape: tuple[int, int, int]) -> None:
         raise InputError("model toy: it is no model of images; 70_toy is its notebook, ./run_all.sh rd-toy its profile")
     if model not in LAYERS:
         raise InputError(f"model: no model is called {model!r}; there are {', '.join(MODELS)}, {', '.join(FAMILIES)}")
-    allowed_shapes = list(SIZES) if model in MODELS else [(1, 28, 28)]
+    allowed_shapes = list(SIZES) if CONDITIONED.get(model, model) in MODELS else [(1, 28, 28)]
     if tuple(image_shape) not in allowed_shapes:
         allowed = " and ".join("x".join(map(str, shape)) for shape in allowed_shapes)
         raise InputError(f"model {model}: images of {'x'.join(map(str, image_shape))}; it is made for {allowed}")

@@ -1,0 +1,148 @@
+"""What makes a conditioned network close to models trained one by one: loss scaling, mechanism, width, budget.
+
+    .venv/bin/python benchmarks/conditioning.py digits-singles                 # the table; what is cached is not trained again
+    .venv/bin/python benchmarks/conditioning.py digits-singles --only "log" --seed 1
+
+``digits-singles`` is a finished (or at least partly trained) grid of the plain model, made by
+
+    ./run_all.sh quick --set epochs=100 schedule=two-phase seeds=3 --name digits-singles
+
+Every variant is trained with the grid's batch size, learning rate and schedule, and looked at where the grid has models. L = D +
+beta_2 R_2 + beta_1 R_1 on test images is compared with the mean over the grid's seeds. Costs are processor seconds, in units of one model
+of the grid (trained here once, to measure it).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pandas as pd
+import torch
+
+from hvae_core import conditioned, store
+from hvae_core.conditioned import train_conditioned
+from hvae_core.config import Config, Member
+from hvae_core.data import Dataset, load
+from hvae_core.evaluation.rates import average_terms
+from hvae_core.models import HierarchicalVAE, build, conditioning
+from hvae_core.models.layers import SIZES, Sizes
+from hvae_core.population import train
+from hvae_core.surface import lagrangian
+
+BOTH, GROWING = conditioning.STARTS, conditioned.GROWING
+# Epochs are of a network: 160 + 160 of a pair take as long as four models of 100. All but the first two are half as long.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "budget 4x: pair, log, table": {"epochs": 160},
+    "budget 1x": {"epochs": 40},
+    "budget 2x": {},
+    "2x, loss scaling none": {"scaling": "none"},
+    "2x, loss scaling sqrt": {"scaling": "sqrt"},
+    "2x, mechanism mlp": {"mechanism": "mlp"},
+    "2x, one network (z_2 in use)": {"starts": BOTH[:1], "epochs": 160},
+    "2x, one network (without z_2)": {"starts": BOTH[1:], "epochs": 160},
+    "2x, betas from the whole range at once": {"growing": 1e-9},
+    "as many epochs as 2x, width 2x": {"channels": 32},
+    "2x, table of 13 x 13": {"options": {"knots": 13}},
+    "2x, learning rate 2x": {"learning_rate": 2.0},
+}
+
+
+def widened(shape: tuple[int, int, int], channels: int) -> Callable[[], HierarchicalVAE]:
+    """Makes a GHVAE with so many channels and the paper's latents."""
+    sizes = SIZES[shape]
+
+    def make() -> HierarchicalVAE:
+        SIZES[shape] = Sizes(channels, sizes.z2, sizes.narrow)
+        try:
+            return build("ghvae", shape, latent_sizes=(sizes.z2, sizes.channels * 16))
+        finally:
+            SIZES[shape] = sizes
+
+    return make
+
+
+def measure(grid: Config, data: Dataset, variant: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Train a variant; processor seconds, and the terms at every point of the grid."""
+    points = sorted({member.betas for member in grid.members()})
+    make = widened(data.image_shape, variant["channels"]) if "channels" in variant else partial(build, "ghvae", data.image_shape)
+    conditioning.STARTS = variant.get("starts", BOTH)
+    conditioned.GROWING = variant.get("growing", GROWING)
+    start = time.process_time()
+    trained = train_conditioned(
+        make, [Member(betas, seed) for betas in points], data.x_train, epochs=variant.get("epochs", 80), batch_size=grid.batch_size,
+        learning_rate=grid.learning_rate * variant.get("learning_rate", 1.0), schedule=grid.schedule, scaling=variant.get("scaling", "log"),
+        mechanism=variant.get("mechanism", "table"), **variant.get("options", {}),
+    )  # fmt: skip
+    seconds = time.process_time() - start
+    rows = [
+        {"beta_2": betas[0], "beta_1": betas[1], **average_terms(trained.member(i), data.x_test, seed)} for i, betas in enumerate(points)
+    ]
+    return {"seconds": seconds, "parameters": sum(p.numel() for p in trained.networks[0].parameters()), "rows": rows}
+
+
+def one_model(grid: Config, data: Dataset) -> dict[str, Any]:
+    """Processor seconds of one model of the grid, from a part of its epochs."""
+
+    def seconds(epochs: int) -> float:
+        start = time.process_time()
+        train(partial(build, "ghvae", data.image_shape), [Member((1.0, 1.0), 0)], data.x_train, epochs=epochs, batch_size=grid.batch_size,
+              learning_rate=grid.learning_rate, schedule=grid.schedule)  # fmt: skip
+        return time.process_time() - start
+
+    seconds(1)  # the first calls take longer
+    part = max(1, grid.epochs // 4)
+    return {"seconds": seconds(part) * grid.epochs / part}
+
+
+def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(compute()))
+    return json.loads(path.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("grid", help="a run of the plain model")
+    parser.add_argument("--only", nargs="+", default=[""], help="variants whose name contains one of these")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=store.output_root() / "runs" / ".conditioning")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    grid = store.load_config(args.grid)
+    data = load(grid.dataset).first(grid.train_images, grid.test_images)
+    parts = sorted((store.run_folder(args.grid) / "checkpoints").glob("block-*/training.parquet"))
+    members = grid.members()
+    models = pd.concat([pd.read_parquet(path) for path in parts])
+    models = models.assign(beta_2=[members[i].betas[0] for i in models["member"]], beta_1=[members[i].betas[1] for i in models["member"]])
+    models["L"] = lagrangian(models, 2)
+    by_betas = models.groupby(["beta_2", "beta_1"])["L"]
+    mean, spread = by_betas.mean(), 100 * by_betas.std() / by_betas.mean()
+    one = cached(args.cache / "one.json", partial(one_model, grid, data))["seconds"]
+    print(f"{len(models)} models of {grid.epochs} epochs, {one:.0f} processor seconds each; their standard deviation over seeds is {spread.mean():.1f} % of L "
+          f"(mean), {spread.max():.1f} % (worst)\n")  # fmt: skip
+    print("| variant | cost, models | parameters | mean size of the difference, % | mean, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, variant in VARIANTS.items():
+        if not any(text in name for text in args.only):
+            continue
+        file = args.cache / f"{args.seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
+        found = cached(file, partial(measure, grid, data, variant, args.seed))
+        rows = pd.DataFrame(found["rows"]).set_index(["beta_2", "beta_1"])
+        own = pd.Series(lagrangian(rows.reset_index(), 2), rows.index)
+        percent = 100 * (own / mean - 1)
+        worst = percent.idxmax()
+        print(f"| {name} | {found['seconds'] / one:.1f} | {found['parameters']:,} | {percent.abs().mean():.1f} | {percent.mean():+.1f} | {percent.min():+.1f} | "
+              f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g}) | {(percent > 3).sum()} of {len(percent)} |", flush=True)  # fmt: skip
+
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""A conditioned network: its surface over the betas, beside that of models trained one by one, and images along the betas."""
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+
+from hvae_core.figures import panels as draw
+from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
+from hvae_core.figures.paper import caption, styled
+from hvae_core.figures.points import described, grid_means, layers
+from hvae_core.surface import lagrangian
+from hvae_core.terms import layer_numbers
+
+
+class Slides(NamedTuple):
+    """What a conditioned network makes of the same images and the same noise at several betas.
+
+    Attributes:
+        layer: the number of the layer whose beta moves.
+        betas: ``(steps, L)``, top layer first.
+        originals: ``(images, C, H, W)`` uint8.
+        reconstructions, samples: ``(steps, images, C, H, W)`` uint8.
+    """
+
+    layer: int
+    betas: np.ndarray
+    originals: np.ndarray
+    reconstructions: np.ndarray
+    samples: np.ndarray
+
+
+@styled
+def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> PaperFigure:
+    """L(beta), the distortion and the layer-wise rates over the betas; below, those of models trained one by one.
+
+    Arguments:
+        results: of a conditioned run, one row a point and seed.
+        separate: of a grid of ordinary models, one row a model.
+    """
+    frames = [results] if separate is None else [results, separate]
+    numbers = layer_numbers(layers(results))
+    titles = {"L": r"$L(\beta)$", "distortion": "$D$"}
+    titles |= {f"rate_{n}": rf"$R(z_{n}" + (rf"\,|\,z_{n + 1})$" if n < numbers[0] else ")$") for n in numbers}
+    points = [grid_means(frame.assign(L=lagrangian(frame, len(numbers)))) for frame in frames]
+    fig = draw.new_figure(0.6 + 1.45 * len(points), described(results))
+    panels = fig.subplots(len(points), len(titles), squeeze=False)
+    for column, (name, title) in zip(panels.T, titles.items(), strict=True):
+        known = np.concatenate([frame[name].dropna().to_numpy(float) for frame in points])
+        norm: Normalize
+        if name in ("L", "distortion"):
+            norm = LogNorm(known.min(), known.max())
+        else:
+            norm = Normalize(0, max(known.max(), 1e-6))
+        for ax, frame in zip(column, points, strict=True):
+            _map(ax, frame, frame[name].to_numpy(float), norm, title if ax is column[0] else "", bar=True)
+    for line, label in zip(panels, ("conditioned", "one by one"), strict=False):
+        line[0].set_ylabel(f"{label}\n{line[0].get_ylabel()}")
+        for ax in line[1:]:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+    for ax in panels[:-1].flat:
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
+    below = "" if separate is None else f" Below, on the same scales: {described(separate)}."
+    fig.caption = caption(results, f"L = D + sum of beta R. Nats per image, test images; colours of L and D on a logarithmic scale. Above: one network at all betas.{below}")
+    return fig
+
+
+@styled
+def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
+    """How far L of a conditioned network is from that of models trained one by one, point by point, beside the spread over seeds.
+
+    Arguments:
+        table: what `hvae_core.fidelity.fidelity` returns.
+    """
+    fig = draw.new_figure(2.6, title or f"{len(table)} settings of the betas")
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
+    percent = table["percent"].to_numpy(float)
+    most = max(10.0, np.nanmax(np.abs(percent)))
+    _map(left, table, percent, TwoSlopeNorm(0, -most, most), "conditioned against one by one: L (%)", bar=False, cmap="RdBu_r")
+    for (x, y), value in zip(np.column_stack(_place(table)), percent, strict=True):
+        left.text(x, y, f"{value:+.1f}".replace("-", "−"), ha="center", va="center", fontsize=6 if len(table) <= 36 else 4, path_effects=draw.HALO)
+    order = np.argsort(percent)
+    at = np.arange(len(order))
+    spread = table["spread_percent"].to_numpy(float)[order]
+    right.axhspan(-1, 1, color="0.92", lw=0)
+    right.axhline(0, color="0.4", lw=0.6)
+    if np.isfinite(spread).any():
+        right.errorbar(at, np.zeros(len(at)), spread, color="0.6", ls="", lw=2.5, gid="spread")
+    right.plot(at, percent[order], "o", ms=3, color="#0077bb", gid="percent")
+    right.set(title="sorted; bars: standard deviation over seeds", xlabel="setting of the betas", ylabel="difference of L (%)", xticks=[])
+    right.yaxis.set_major_locator(MaxNLocator(7))
+    fig.caption = (
+        "L = D + sum of beta R on test images of one conditioned network, relative to the mean over models trained one by one at the same betas, in percent; "
+        f"mean of its size {np.nanmean(np.abs(percent)):.1f}, mean {np.nanmean(percent):+.1f}, from {np.nanmin(percent):+.1f} to {np.nanmax(percent):+.1f}. "
+        "Right: the same, sorted; light grey: 1 %; dark bars: standard deviation of the models over seeds."
+    )
+    return fig
+
+
+@styled
+def sliding(slides: list[Slides]) -> PaperFigure:
+    """Reconstructions and samples of the same images and noise while one beta moves and the others stay."""
+    shape = slides[0].originals.shape[1:]
+    fig = draw.new_figure(0.5 + 1.75 * len(slides), "same images, same noise: one beta moves")
+    for half, slide in zip(np.atleast_1d(np.asarray(fig.subfigures(len(slides), 1))), slides, strict=True):
+        panels = half.subplots(1, 2)
+        top = slide.betas.shape[1]
+        others = ", ".join(rf"$\beta_{n}$ = {slide.betas[0][top - n]:.3g}" for n in layer_numbers(top) if n != slide.layer)
+        moving = slide.betas[:, top - slide.layer]
+        for ax, stack, title in zip(panels, (slide.reconstructions, slide.samples), ("reconstructions", "samples"), strict=True):
+            rows = [slide.originals, *stack] if title == "reconstructions" else list(stack)
+            picture = np.concatenate([np.concatenate(list(row.transpose(0, 2, 3, 1)), 1) for row in rows], 0)
+            ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            labels = (["image"] if title == "reconstructions" else []) + [f"{beta:.3g}" for beta in moving]
+            ax.set_yticks((np.arange(len(labels)) + 0.5) * shape[1] - 0.5, labels)
+            ax.tick_params(length=0)
+            ax.set_xticks([])
+            ax.set(title=f"{title}, {others}", ylabel=rf"$\beta_{slide.layer}$")
+    fig.caption = (
+        "One network at betas between the ends of its range: reconstructions by the modes of the posteriors, samples from the priors; "
+        "along a column image and noise are the same."
+    )
+    return fig
+
+
+def _place(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    plane = beta_plane(points)
+    return plane.x, plane.y
+
+
+def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, title: str, bar: bool, cmap: str = "viridis") -> None:
+    """Values over the plane of betas, a cell a point."""
+    plane: Plane = beta_plane(points)
+    draw.set_plane(ax, plane)
+    plane.label(ax)
+    ax.xaxis.set_major_locator(LogLocator(numticks=4))
+    known = np.isfinite(value)
+    shades = draw.cells(ax, plane, known, array=value[known], norm=norm, cmap=cmap)
+    ax.set_title(title)
+    if bar:
+        made = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=14, pad=0.02, fraction=0.08)
+        made.outline.set_linewidth(0.4)
+        if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
+            ticks = {float(f"{tick:.2g}") for tick in np.geomspace(norm.vmin, norm.vmax, 4)[1:3]}
+            made.set_ticks(sorted(tick for tick in ticks if norm.vmin <= tick <= norm.vmax))
+            made.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            made.ax.yaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,422 @@
+"""A conditioned network is, at any betas, an ordinary model; its training is reproducible; outside its range nothing is said."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+import torch
+from conftest import Chain
+from test_population import assert_same
+
+from hvae_core import figures, stages, store
+from hvae_core.conditioned import draw_betas, scaled, train_conditioned
+from hvae_core.config import ROOT, Config, Member
+from hvae_core.data import load
+from hvae_core.dial import dial, slide
+from hvae_core.errors import InputError
+from hvae_core.evaluation.rates import average_terms
+from hvae_core.evaluation.reconstruction import to_uint8
+from hvae_core.fidelity import fidelity, optima, summary
+from hvae_core.models import HierarchicalVAE, build
+from hvae_core.models.conditioning import Conditioned, Table, atlas
+from hvae_core.population import Purpose, generator, initial_weights, train
+from hvae_core.store import Checkpoints
+from hvae_core.target_rates import tolerance
+from hvae_core.terms import Terms
+
+BETAS = [(0.1, 100.0), (0.1, 100.0)]
+SETTINGS = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3}
+CORNERS = [Member((0.1, 0.1), 1), Member((100.0, 100.0), 1)]
+
+
+def MAKE(name="ghvae"):
+    return build(name, (1, 28, 28))
+
+
+def randomised(network):
+    """With scales and shifts that are not 0."""
+    source = torch.Generator().manual_seed(0)
+    for parameter in network.modulation.parameters():
+        parameter.data += 0.2 * torch.randn(parameter.shape, generator=source)
+    return network
+
+
+# --- the network --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mechanism", ["table", "mlp"])
+@pytest.mark.parametrize("make", [MAKE, lambda: MAKE("lvae"), lambda: build("ghvae", (1, 28, 28), latent_sizes=(3, 5, 32)), Chain])
+def test_at_its_betas_it_is_an_ordinary_model(make, mechanism, double):
+    plain = make()
+    network = randomised(Conditioned(make(), [(0.1, 100.0)] * plain.layers, mechanism))
+    x, noise = torch.rand(6, *plain.image_shape).round(), plain.noise(6, torch.Generator().manual_seed(1))
+    log_betas = torch.linspace(math.log(0.1), math.log(100), 6 * plain.layers).view(6, -1)
+    together = network(x, noise, log_betas)
+    for i, betas in enumerate(log_betas.exp().tolist()):
+        model = network.at(betas)
+        assert type(model) is type(plain)
+        assert model.state_dict().keys() == plain.state_dict().keys()
+        alone = model(x, noise)
+        torch.testing.assert_close(alone.distortion[i], together.distortion[i], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(alone.rates[i], together.rates[i], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("mechanism", ["table", "mlp"])
+def test_at_the_start_it_is_the_unconditioned_model(mechanism):
+    network = Conditioned(MAKE(), BETAS, mechanism)
+    network.load_state_dict(initial_weights(lambda: Conditioned(MAKE(), BETAS, mechanism), 3), strict=False)
+    assert_same(dict(network.at((0.3, 40.0)).named_parameters()), initial_weights(MAKE, 3))
+
+
+@pytest.mark.parametrize("mechanism", ["table", "mlp"])
+def test_every_scale_and_shift_is_learned(mechanism):
+    network = Conditioned(MAKE(), BETAS, mechanism)
+    x = torch.rand(200, 1, 28, 28).round()
+    low, high = network.low, network.high
+    terms = network(x, network.model.noise(200, torch.Generator().manual_seed(0)), low + torch.rand(200, 2) * (high - low))
+    (terms.distortion + terms.rates.sum(1)).mean().backward()
+    last = network.modulation.values if mechanism == "table" else network.modulation.out.bias
+    assert (last.grad.reshape(-1, last.shape[-1]).abs().sum(0) > 0).float().mean() > 0.95, "all but what ReLUs shut off"
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_a_table_is_itself_at_its_points_and_linear_between(double):
+    table = Table(BETAS, outputs=3)
+    table.values.data.normal_()
+    axis = torch.linspace(0, 1, table.knots)
+    points = torch.cartesian_prod(axis, axis)
+    torch.testing.assert_close(table(points), table.values)
+    middle = table((points[:1] + points[1:2]) / 2)
+    torch.testing.assert_close(middle[0], table.values[:2].mean(0))
+
+
+def test_outside_its_range_the_range_is_named():
+    network = Conditioned(MAKE(), [(0.1, 10.0), (1.0, 100.0)])
+    with pytest.raises(InputError, match=r"beta_2 = 20: the model is conditioned on beta_2 from 0\.1 to 10, beta_1 from 1 to 100"):
+        network.at((20.0, 1.0))
+    with pytest.raises(InputError, match=r"beta_1 = 0\.5"):
+        network.at((1.0, 0.5))
+    with pytest.raises(InputError, match="1 betas for 2 layers"):
+        network.at((1.0,))
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def test_betas_are_drawn_from_a_region_that_grows_to_the_whole_range():
+    low, high = torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
+    uniform = torch.rand(4000, 2)
+    for grown in (0.0, 0.3, 1.0, 2.0):
+        drawn = draw_betas(torch.tensor([0.1, 3.0]).log(), low, high, uniform, grown)
+        assert (drawn >= low - 1e-6).all() and (drawn <= high + 1e-6).all()
+        extent = drawn.amax(0) - drawn.amin(0)
+        torch.testing.assert_close(extent, min(grown, 1) * (high - low), rtol=0.01, atol=1e-6)
+    torch.testing.assert_close(draw_betas(low, low, low, uniform, 0.5), low.expand(4000, 2))
+
+
+def test_what_is_minimised_has_the_gradient_that_its_name_says():
+    for name, function in (("none", lambda v: v), ("sqrt", lambda v: 2 * v.sqrt()), ("log", torch.log)):
+        losses = torch.tensor([2.0, 50.0], requires_grad=True)
+        (wanted,) = torch.autograd.grad(function(losses).mean(), losses)
+        (actual,) = torch.autograd.grad(scaled(losses, name), losses)
+        torch.testing.assert_close(actual, wanted)
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_weights(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("hvae_core.conditioned.CHECKPOINT_EVERY_S", 0.0)
+    members = [*CORNERS, Member((1.0, 1.0), 0)]
+    whole = train_conditioned(MAKE, members, images, **SETTINGS)
+    checkpoints = Checkpoints(tmp_path, "one")
+
+    class Stopped(Exception):
+        pass
+
+    def save(epoch, tensors, keep=checkpoints.save):
+        keep(epoch, tensors)
+        if epoch == 2:
+            raise Stopped
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    with pytest.raises(Stopped):
+        train_conditioned(MAKE, members, images, **SETTINGS, checkpoints=checkpoints)
+    resumed = train_conditioned(MAKE, members, images, **SETTINGS, checkpoints=Checkpoints(tmp_path, "one"))
+    assert_same(whole.parameters, resumed.parameters)
+    assert torch.equal(whole.history.nan_to_num(), resumed.history.nan_to_num())
+
+
+def test_one_seed_does_not_matter_to_another(images):
+    together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, **SETTINGS)
+    alone = train_conditioned(MAKE, CORNERS, images, **SETTINGS)
+    assert_same({name: value[1] for name, value in together.parameters.items()},
+                {name: value[0] for name, value in alone.parameters.items()})  # fmt: skip
+
+
+def test_a_network_that_diverges_says_so_and_leaves_the_others(images):
+    def objective(terms, betas):
+        return (terms.distortion + terms.rates @ betas).mean() * torch.where(betas[0] > 99.9, math.nan, 1.0)
+
+    def never_well(terms, betas):
+        return (terms.distortion + terms.rates @ betas).mean() * math.nan
+
+    members = [Member((0.1, 0.1), 0), Member((100.0, 100.0), 0), Member((0.1, 0.1), 1)]
+    assert train_conditioned(MAKE, members, images, **SETTINGS, objective=never_well).diverged_epoch == [1, 1, 1]
+    half = train_conditioned(MAKE, members, images, **SETTINGS, objective=objective)
+    assert half.diverged_epoch == [None, None, None], "the other network is well"
+
+
+def test_for_given_betas_the_network_with_the_lower_loss_is_taken(images):
+    two = atlas(MAKE, [(0.1, 0.1), (100.0, 100.0)])
+    assert len(two.networks) == 2
+    for network, sign in zip(two.networks, (-1, 1), strict=True):
+        randomised(network)
+        network.model.px_conv3.bias.data += sign
+        two.losses[0 if sign < 0 else 1] = torch.tensor([sign * math.log(b2 / b1) for b2, b1 in two.points()])
+    # the first where beta_2 > beta_1
+    assert [two.which(betas) for betas in ((10.0, 1.0), (1.0, 10.0), (0.9, 0.8), (0.8, 0.9))] == [0, 1, 0, 1]
+    assert_same(two.at((10.0, 1.0)).state_dict(), two.networks[0].at((10.0, 1.0)).state_dict())
+    with pytest.raises(InputError, match="conditioned on"):
+        two.at((10.0, 1000.0))
+    trained = train_conditioned(MAKE, CORNERS, images, **SETTINGS).networks[0]
+    for betas, losses in zip(trained.points()[::12], trained.losses.T[::12], strict=True):
+        terms = [average_terms(network.at(betas), images, 1) for network in trained.networks]
+        wanted = [t["distortion"] + betas[0] * t["rate_2"] + betas[1] * t["rate_1"] for t in terms]
+        assert losses.exp().tolist() == pytest.approx(wanted, rel=1e-4)
+        assert trained.which(betas) == int(np.argmin(wanted))
+
+
+def test_at_a_single_point_it_trains_to_the_unconditioned_models_loss():
+    """With the range of the betas collapsed to a point: same initial weights, order of images and noise."""
+    x = load("digits").x_train[:300]
+    betas, settings = (0.5, 2.0), {"epochs": 25, "batch_size": 50, "learning_rate": 2e-3, "schedule": "two-phase"}
+    plain = train(MAKE, [Member(betas, 0)], x, **settings).member(0)
+    conditioned = train_conditioned(MAKE, [Member(betas, 0)], x, **settings).member(0)
+    terms = [average_terms(model, x, 0) for model in (plain, conditioned)]
+    wanted, actual = (t["distortion"] + 0.5 * t["rate_2"] + 2 * t["rate_1"] for t in terms)
+    assert actual == pytest.approx(wanted, rel=0.03)
+
+
+def test_at_a_single_point_without_modulation_it_is_the_unconditioned_training(images, monkeypatch):
+    """Loss scaling none, scales and shifts kept at 0: the same weights to rounding."""
+    monkeypatch.setattr(Table, "forward", lambda self, position: 0 * position[:, :1] * self.values[:1])
+    members = [Member((0.5, 2.0), 3)]
+    conditioned = train_conditioned(MAKE, members, images, **SETTINGS, scaling="none")
+    plain = train(MAKE, members, images, **SETTINGS)
+    for name, value in plain.parameters.items():
+        torch.testing.assert_close(conditioned.parameters[f"networks.0.model.{name}"], value, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(conditioned.history, plain.history, rtol=1e-4, atol=1e-4)
+
+
+# --- the dial -----------------------------------------------------------------------------------------------------
+
+
+class Known(HierarchicalVAE):
+    """R_l = 8 / beta_l, R_1 a little less where beta_2 is low; D falls with the rates."""
+
+    latent_shapes = ((1,), (1,))
+
+    def __init__(self, betas):
+        super().__init__()
+        self.betas = betas
+
+    def forward(self, x, noise):
+        b2, b1 = self.betas
+        rates = torch.tensor([8 / b2, 8 / b1 / (1 + 0.1 / b2)]).expand(len(x), 2)
+        return Terms(100 - rates.sum(1), rates)
+
+
+class KnownNetwork:
+    betas = ((0.1, 100.0), (0.1, 100.0))
+
+    def at(self, betas):
+        return Known(betas)
+
+
+X = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("wanted", "betas"), [
+    ({"rate_2": 8, "rate_1": 4 / 1.1}, (1, 2)),
+    ({"rate_2": 40, "rate_1": 0.8 / 1.5}, (0.2, 10)),
+    ({"rate_2": 8, "beta_1": 5}, (1, 5)),
+    ({"beta_2": 1, "rate_1": 40 / 1.1}, (1, 0.2)),
+    ({"beta_2": 3, "beta_1": 7}, (3, 7)),
+])  # fmt: skip
+def test_the_dial_finds_betas_that_are_known(wanted, betas):
+    found = dial(KnownNetwork(), X, **wanted)
+    assert found.betas == pytest.approx(betas, rel=0.03)
+    for number, rate in zip((2, 1), found.rates, strict=True):
+        target = wanted.get(f"rate_{number}")
+        assert target is None or rate == pytest.approx(target, abs=tolerance(target))
+    assert found.distortion == pytest.approx(100 - sum(found.rates), rel=1e-5)
+
+
+@pytest.mark.parametrize(("wanted", "said"), [
+    ({"rate_2": 300, "rate_1": 4}, r"rate_2 = 300: with beta_2 from 0\.1 to 100, beta_1 from 0\.1 to 100 it goes from 0\.08 to 80 nats"),
+    ({"rate_2": 79, "rate_1": 75}, "no betas with .* give them together; nearest are"),
+    ({"rate_2": 3}, "it takes a rate or a beta of each layer, such as rate_2, rate_1"),
+    ({"rate_2": 3, "rate_3": 3}, "it takes a rate or a beta of each layer"),
+    ({"rate_2": 3, "beta_2": 3}, "it takes a rate or a beta of each layer"),
+])  # fmt: skip
+def test_what_cannot_be_dialled_is_refused_with_the_range(wanted, said):
+    with pytest.raises(InputError, match=said):
+        dial(KnownNetwork(), X, **wanted)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small network on part of the digits, and images that it has not seen."""
+    data = load("digits").first(400, 200)
+    members = [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)]
+    networks = train_conditioned(MAKE, members, data.x_train, epochs=40, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+    return networks.networks[0], data.x_test
+
+
+def test_the_dial_on_a_trained_network(trained):
+    network, x = trained
+    middle = average_terms(network.at((0.5, 2.0)), x, 0)
+    found = dial(network, x, rate_2=middle["rate_2"], rate_1=middle["rate_1"])
+    assert found.rates == pytest.approx((middle["rate_2"], middle["rate_1"]), abs=max(0.1, 0.02 * middle["rate_1"]))
+    with pytest.raises(InputError, match=r"rate_1 = 900: with beta_2 from 0\.1 to 10, beta_1 from 0\.1 to 10 it goes from"):
+        dial(network, x, rate_2=1, rate_1=900)
+    with pytest.raises(InputError, match="the model is conditioned on"):
+        dial(network, x, beta_2=1, beta_1=900)
+
+
+def test_a_rate_falls_with_its_own_beta(trained):
+    """Along each beta, the other at three values: no rate rises by more than 10 % of its highest value on the line between neighbours (a short training)."""
+    network, x = trained
+    betas = np.geomspace(0.1, 10, 9)
+    for other in (0.1, 1.0, 10.0):
+        for layer, name in enumerate(("rate_2", "rate_1")):
+            points = [(beta, other) if layer == 0 else (other, beta) for beta in betas]
+            rates = np.array([average_terms(network.at(np.clip(point, 0.1, 10)), x, 0)[name] for point in points])
+            assert (np.diff(rates) <= 0.1 * rates.max()).all(), (name, other, rates)
+            assert rates[-1] < 0.5 * rates[0]
+
+
+def test_slides_keep_image_and_noise(trained):
+    network, x = trained
+    slides = slide(network, x[:3], layer=1, others=0.1, steps=4)
+    assert slides.betas[:, 1] == pytest.approx(np.geomspace(0.1, 10, 4)) and (slides.betas[:, 0] == 0.1).all()
+    assert slides.reconstructions.shape == slides.samples.shape == (4, 3, 1, 28, 28)
+    noise = network.at((1.0, 1.0)).noise(3, generator(0, Purpose.GENERATION))
+    assert (slides.samples[0] == to_uint8(network.at((0.1, 0.1)).generate(noise))).all()
+
+
+# --- beside models trained one by one -----------------------------------------------------------------------------
+
+
+def rows(betas, distortion, psnr, seeds=1):
+    return pd.DataFrame([
+        {"beta_2": b2, "beta_1": b1, "seed": seed, "status": "ok", "distortion": distortion(b2, b1, seed), "rate_2": 5 / b2, "rate_1": 5 / b1,
+         "rate": 5 / b2 + 5 / b1, "psnr": psnr(b2, b1)}
+        for b2 in betas for b1 in betas for seed in range(seeds)
+    ])  # fmt: skip
+
+
+def test_fidelity_is_the_difference_of_l_at_shared_betas():
+    own = rows([0.1, 0.5, 1, 10], lambda b2, b1, s: 95 + (b2 == 10), lambda b2, b1: 20 - abs(np.log10(b2)))
+    models = rows([0.1, 1, 10], lambda b2, b1, s: 90 + (s == 1) * 2, lambda b2, b1: 19 - abs(np.log10(b2 * 10)), seeds=2)
+    table = fidelity(own, models)
+    assert len(table) == 9
+    at = table.set_index(["beta_2", "beta_1"])
+    assert at.loc[(1, 1), "percent"] == pytest.approx(100 * (105 / 101 - 1))
+    assert at.loc[(10, 1), "percent"] == pytest.approx(100 * (106 / 101 - 1))
+    assert at.loc[(1, 1), "spread_percent"] == pytest.approx(100 * np.sqrt(2) / 101)
+    assert summary(table).set_index("of").loc["L, %", "points"] == 9
+    best = optima(own, models).set_index("metric").loc["psnr"]
+    assert best["conditioned"].startswith("1,") and best["models"].startswith("0.1,") and best["steps apart"] == 1
+    assert best["lost"] == pytest.approx(1)
+    with pytest.raises(InputError, match="share no betas"):
+        fidelity(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
+
+
+def test_its_figures_draw_what_is_there(trained):
+    own = rows([0.1, 1, 10], lambda b2, b1, s: 95, lambda *_: 20).assign(dataset="digits", model="ghvae-conditioned")
+    models = rows([0.1, 1, 10], lambda b2, b1, s: 90 + s, lambda *_: 19, seeds=2).assign(dataset="digits", model="ghvae")
+    table = fidelity(own, models)
+    for figure in (figures.surface(own), figures.surface(own, models), figures.fidelity(table), figures.fidelity(fidelity(own, models[models["seed"] == 0])),
+                   figures.sliding([slide(trained[0], trained[1][:3], layer, steps=3) for layer in (2, 1)])):  # fmt: skip
+        assert figure.caption
+        figure.draw_without_rendering()
+
+
+# --- as a run -----------------------------------------------------------------------------------------------------
+
+
+def tiny(**changes):
+    values = {"name": "tiny", "model": "ghvae-conditioned", "betas": [0.1, 1, 100], "epochs": 2, "batch_size": 50,
+              "train_images": 100, "test_images": 60, "generated_samples": 20, "classifier_epochs": 1, "seeds": 2}  # fmt: skip
+    return Config.make(values | changes)
+
+
+def finished(config):
+    """Every stage of a run, without the batch."""
+    store.open_run(config)
+    data = stages.load_data(config)
+    store.keep_data(config, data)
+    stages.train_members(config, data)
+    for stage in (stages.reconstruct, stages.generate, stages.represent):
+        stage(config, data)
+    return store.load_results(config.name)
+
+
+@pytest.mark.slow
+def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output):
+    finished(tiny(name="grid", model="ghvae", betas=[0.1, 100], seeds=1))
+    finished(tiny(name="other", model="ghvae", betas=[0.1, 100], seeds=1, batch_size=20))
+    config = tiny(name="own", seeds=1)
+    results = finished(config)
+    assert list(results["model"].unique()) == ["ghvae-conditioned"] and len(results) == 9
+    assert list(stages.separate_grids(config)) == ["grid"]
+    papermill.execute_notebook(ROOT / "notebooks/95_conditioned.ipynb", output / "95.ipynb", config.dump(), kernel_name="python3",
+                               progress_bar=False, cwd=str(ROOT))  # fmt: skip
+    drawn = {path.stem for path in (output / "figures/own").iterdir()}
+    assert drawn == {*config.kind.figures, *config.kind.tables, "fidelity_grid", "fidelity_table_grid", "optima_table_grid"}
+    about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
+    assert about["function"] == "hvae_core.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
+    table = pd.read_csv(output / "figures/own/fidelity_table_grid.csv")
+    assert len(table) == 4 and table["percent"].notna().all()
+
+
+def test_a_run_has_one_row_a_point(output):
+    config = tiny(blocks=9)
+    assert config.blocks == 2, "a network is trained in one block"
+    assert [Config.make({**config.dump(), "block": b}).block_members() for b in (0, 1)] == [range(9), range(9, 18)]
+    store.open_run(config)
+    data = stages.load_data(config)
+    table = stages.train_members(config, data)
+    assert len(table) == 18 and (table["status"] == "ok").all()
+    network = store.load_network("tiny", seed=1)
+    for i, member in enumerate(config.members()):
+        model = store.load_model("tiny", i)
+        assert type(model).__name__ == "GHVAE"
+        assert average_terms(model, data.x_test, member.seed)["rate_2"] == pytest.approx(table["rate_2"][i], rel=1e-5)
+        if member.seed == 1:
+            assert_same(model.state_dict(), network.at(member.betas).state_dict())
+    assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 1, 9, 10], "two networks a seed"
+
+
+def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
+    monkeypatch.setattr("hvae_core.stages.few", lambda betas: {min(betas), max(betas)})
+    results = finished(tiny(seeds=1, epochs=1))
+    scored = results["beta_2"].isin([0.1, 100]) & results["beta_1"].isin([0.1, 100])
+    for column in ("inception_score", "mi_z2"):
+        assert (results[column].notna() == scored).all()
+    assert results["psnr"].notna().all()
+
+
+def test_mistakes_are_named(output):
+    with pytest.raises(InputError, match="normalise_gradients"):
+        tiny(normalise_gradients=True)
+    with pytest.raises(InputError, match="target_rates: for the hierarchical models"):
+        tiny(target_rates=[[1], [1]])
+    with pytest.raises(InputError, match="betas: 0"):
+        tiny(betas=[0, 1])
+    config = tiny(model="ghvae")
+    store.open_run(config)
+    with pytest.raises(InputError, match="no trained model"):
+        store.load_network("tiny")
