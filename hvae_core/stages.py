@@ -324,6 +324,7 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
         if not many:
             yield from ((index, function.score(tensors)) for index, tensors in computed)
         else:
+            # While processes score, joblib draws the next models, and with them the next block, from ``computed``.
             yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
                 delayed(_scored)(function.score, index, tensors) for index, tensors in computed
             )

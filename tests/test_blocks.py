@@ -11,7 +11,7 @@ from hvae_core import stages, store
 from hvae_core.config import Config, Member, load_profile
 from hvae_core.evaluation import blocks, classifier, generation, rates, reconstruction, representation
 from hvae_core.evaluation.blocks import Measurement
-from hvae_core.models import build
+from hvae_core.models import FAMILIES, build
 from hvae_core.objective import lagrangian
 
 SHAPES = {"ghvae": (1, 28, 28), "lvae": (3, 32, 32)}
@@ -56,6 +56,19 @@ def test_a_block_gives_what_each_model_gives(name, judge, monkeypatch):
         for key, value in tensors.items():
             torch.testing.assert_close(value, alone[key], rtol=1e-5, atol=1e-6)
             assert value.untyped_storage().nbytes() == value.nbytes, "a view would take its block along"
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "deep"])
+def test_rates_of_every_architecture_pass_through_in_blocks(name, images):
+    options = {"latent_sizes": [8, 20, 256]} if name == "deep" else {"width": 0.1, "pseudo_inputs": 5}
+    made = [build("ghvae" if name == "deep" else name, (1, 28, 28), **options).requires_grad_(False).eval() for _ in range(2)]
+
+    def compute(model, seed):
+        return {"terms": rates.mean_terms(model, images[:3], seed)}
+
+    members = dict.fromkeys(range(2), Member((1.0,), 3))
+    for index, tensors in blocks.each(compute, members, made.__getitem__, 2):
+        torch.testing.assert_close(tensors["terms"], compute(made[index], 3)["terms"], rtol=1e-5, atol=1e-6)
 
 
 def test_a_block_is_of_one_seed_and_one_architecture(monkeypatch):
