@@ -32,7 +32,7 @@ from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import build
 from hvae_core.population import train
 from hvae_core.stages import load_data
-from hvae_core.store import load_config, load_results, run_folder, write_table
+from hvae_core.store import load_config, run_folder, training_table, write_table
 from hvae_core.surface import lagrangian
 from hvae_core.terms import layer_numbers
 
@@ -49,7 +49,7 @@ def fixed(config: Config, betas: tuple[float, ...], seed: int) -> dict[str, floa
 
 def measure(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
     """One row a model of the run and seed: ``driven`` and ``fixed``, L in nats per image, and the distortions."""
-    config, results = load_config(run), load_results(run)
+    config, results = load_config(run), training_table(run)
     if config.target_rates is None:
         raise InputError(f"run '{run}' has no target rates; digits-targets is a profile that has")
     numbers, path = layer_numbers(config.layers), run_folder(run) / "tables" / "equal_rates.parquet"
