@@ -44,8 +44,8 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
     """
     frames = [results] if separate is None else [results, separate]
     numbers = layer_numbers(layers(results))
-    titles = {"L": r"$L(\beta)$", "distortion": "$D$"}
-    titles |= {f"rate_{n}": rf"$R(z_{n}" + (rf"\,|\,z_{n + 1})$" if n < numbers[0] else ")$") for n in numbers}
+    titles = {"L": r"$L(\beta)$ (nats)", "distortion": "$D$ (nats)"}
+    titles |= {f"rate_{n}": rf"$R(z_{n}" + (rf"\,|\,z_{n + 1})$" if n < numbers[0] else ")$") + " (nats)" for n in numbers}
     points = [grid_means(frame.assign(L=lagrangian(frame, len(numbers)))) for frame in frames]
     fig = draw.new_figure(0.6 + 1.45 * len(points), described(results))
     panels = fig.subplots(len(points), len(titles), squeeze=False)
@@ -115,10 +115,12 @@ def sliding(slides: list[Slides]) -> PaperFigure:
         moving = slide.betas[:, top - slide.layer]
         for ax, stack, title in zip(panels, (slide.reconstructions, slide.samples), ("reconstructions", "samples"), strict=True):
             rows = [slide.originals, *stack] if title == "reconstructions" else list(stack)
-            picture = np.concatenate([np.concatenate(list(row.transpose(0, 2, 3, 1)), 1) for row in rows], 0)
+            gap = ((0, 0), (1, 1), (1, 1), (0, 0))  # a grey line between images
+            tiles = [np.pad(row.transpose(0, 2, 3, 1), gap, constant_values=110) for row in rows]
+            picture = np.concatenate([np.concatenate(list(row), 1) for row in tiles], 0)
             ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             labels = (["image"] if title == "reconstructions" else []) + [f"{beta:.3g}" for beta in moving]
-            ax.set_yticks((np.arange(len(labels)) + 0.5) * shape[1] - 0.5, labels)
+            ax.set_yticks((np.arange(len(labels)) + 0.5) * (shape[1] + 2) - 0.5, labels)
             ax.tick_params(length=0)
             ax.set_xticks([])
             ax.set(title=f"{title}, {others}", ylabel=rf"$\beta_{slide.layer}$")
