@@ -33,7 +33,7 @@ def same_data():
 
 
 DRAWING = [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")]
-DRAWING += [str(HERE / "hvae_core" / name) for name in ("frontier.py", "surface.py", "fidelity.py", "dial.py", "evaluation/bounds.py")]
+DRAWING += [str(HERE / "hvae_core" / name) for name in ("frontier.py", "surface.py", "fidelity.py", "dial.py", "guidance.py", "target_rates.py", "evaluation/bounds.py")]
 
 
 def modules(stage):

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/equal_rates.py digits-targets               # a finished run with target rates
     .venv/bin/python benchmarks/equal_rates.py digits-targets --seeds 5 --every 3
 
-Takes the betas at which the models of a run ended, trains ordinary models with them, the same data, epochs and settings and
-a few seeds, and compares L = D + beta_2 R_2 + beta_1 R_1 on training images at those betas. To first order that is the
+Takes the betas at which the models of a run ended, trains ordinary models with them (Eq. 8), the same data, epochs and settings
+and a few seeds, and compares L = D + beta_2 R_2 + beta_1 R_1 on training images at those betas. To first order that is the
 difference of the distortions at equal rates, since the betas are the slopes of the surface; nothing is interpolated, unlike
 beside a grid (notebook 80).
 
@@ -43,7 +43,8 @@ def fixed(config: Config, betas: tuple[float, ...], seed: int) -> dict[str, floa
     data = load_data(config)
     make = partial(build, config.models[0], data.image_shape, **config.options)
     population = train(make, [Member(betas, seed)], data.x_train, epochs=config.epochs, batch_size=config.batch_size,
-                       learning_rate=config.learning_rate, schedule=config.schedule, label=f"betas {betas}, seed {seed}")  # fmt: skip
+                       learning_rate=config.learning_rate, schedule=config.schedule, precision=config.precision,
+                       normalise_gradients=config.normalise_gradients, label=f"betas {betas}, seed {seed}")  # fmt: skip
     return average_terms(population.member(0), data.x_train, seed)
 
 
@@ -55,6 +56,8 @@ def measure(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
     numbers, path = layer_numbers(config.layers), run_folder(run) / "tables" / "equal_rates.parquet"
     names = [f"beta_{n}" for n in numbers]
     rows = results[(results["status"] == "ok") & (results["target_status"] == "reached")].iloc[::every]
+    if rows.empty:
+        raise InputError(f"run '{run}': no model holds its target rates")
     done = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["row", *names, "seed"])
     todo = [(row, seed) for seed in range(seeds) for row in rows.index
             if not ((done["row"] == row) & (done["seed"] == seed) & (done[names] == rows.loc[row, names]).all(axis=1)).any()]  # fmt: skip
@@ -77,6 +80,8 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every so many models of the run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
     args = parser.parse_args()
+    if args.seeds < 1 or args.every < 1:
+        parser.error("--seeds and --every are at least 1")
     try:
         table = measure(args.run, args.seeds, args.every, args.jobs)
     except InputError as error:

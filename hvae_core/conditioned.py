@@ -44,7 +44,6 @@ from hvae_core.terms import Terms
 GROWING = 0.3  # of the training, until betas are drawn from the whole range
 LOST = 1e30  # the loss of a network that diverged
 FEW = 9  # values of each beta that are scored by classifiers
-SCALINGS = ("none", "sqrt", "log")
 
 
 class ConditionedPopulation:
@@ -287,7 +286,7 @@ def _compare(charts: Atlas, x: Tensor, objective: Objective, seed: int, well: li
                 if well[i]:
                     distortion, *rates = list(average_terms(cast(Conditioned, network).at(betas), x, seed).values())[: 1 + len(betas)]
                     value = objective(Terms(torch.tensor([distortion]), torch.tensor([rates])), torch.tensor(betas)).clamp_min(1e-6)
-                charts.losses[i, k] = value.log()
+                charts.losses[i, k] = value.nan_to_num(nan=LOST, posinf=LOST).log()
             progress.update(k + 1)
 
 

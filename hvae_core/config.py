@@ -266,6 +266,10 @@ class Config(BaseModel):
             raise ValueError("betas: 0 is for families of Paper B; the hierarchical models are drawn over log beta")
         if _kind(self.models[0]) == "conditioned" and self.normalise_gradients:
             raise ValueError("normalise_gradients: not for conditioned models")
+        if _kind(self.models[0]) == "conditioned" and self.bins:
+            raise ValueError("bins: a conditioned network has a beta for every layer")
+        if _kind(self.models[0]) == "conditioned" and self.sigma_x < 0.4:
+            raise ValueError(f"sigma_x = {self.sigma_x:g}: at least 0.4 for conditioned models, which take the logarithm of L; below, D may be negative")
         if len(self.members()) // self._together < self.blocks:
             object.__setattr__(self, "blocks", len(self.members()) // self._together)
         if self.block is not None and self.block >= self.blocks:

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from torch import Tensor
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.evaluation.reconstruction import reconstructions, to_uint8
-from hvae_core.figures import Slides
 from hvae_core.guidance import Recommendation, recommend
 from hvae_core.models import HierarchicalVAE
 from hvae_core.population import Purpose, generator
 from hvae_core.store import load_network
 from hvae_core.target_rates import tolerance
 from hvae_core.terms import layer_numbers
+
+if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
+    from hvae_core.figures import Slides
 
 COARSE = 4  # values of each beta that are tried first
 STARTS = 3  # of the root finding, the nearest of those
@@ -81,7 +83,9 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
     targets = [wanted.get(f"rate_{n}") for n in numbers]
     charts = list(getattr(network, "networks", [network])) if any(target is not None for target in targets) else [network]
     known = ", ".join(f"beta_{n} from {low:g} to {high:g}" for n, (low, high) in zip(numbers, network.betas, strict=True))
-    found = [_Search(chart, x, seed, betas, targets) for chart in charts]
+    found = [search for chart in charts if np.isfinite((search := _Search(chart, x, seed, betas, targets)).reached).all()]
+    if not found:
+        raise InputError("dial: no network has finite rates; training diverged")
     for i, (n, target) in enumerate(zip(numbers, targets, strict=True)):
         if target is None:
             continue
@@ -103,22 +107,25 @@ class _Search:
     """Root finding on one network, whose rates have no jumps.
 
     Attributes:
-        tried: log betas of the layers that are free, ``(points, free)``.
+        free: the layers whose rates are asked for.
+        tried: log betas of those among them whose range is more than a point, ``(points, moving)``.
         reached: the rates there, ``(points, L)``.
     """
 
     def __init__(self, network: Network, x: Tensor, seed: int, betas: Sequence[float | None], targets: Sequence[float | None]) -> None:
-        self.network, self.x, self.seed, self.betas = network, x, seed, betas
+        self.network, self.x, self.seed = network, x, seed
+        self.betas = [low if beta is None and low == high else beta for beta, (low, high) in zip(betas, network.betas, strict=True)]
+        self.moving = [i for i, beta in enumerate(self.betas) if beta is None]
         self.free = [i for i, target in enumerate(targets) if target is not None]
         self.targets = np.array([target for target in targets if target is not None], float)
         self.allowed = np.array([tolerance(target) for target in self.targets])
-        self.bounds = np.log([network.betas[i] for i in self.free]).reshape(-1, 2)
+        self.bounds = np.log([network.betas[i] for i in self.moving]).reshape(-1, 2)
         self.tried = np.array(list(itertools.product(*(np.linspace(low, high, COARSE) for low, high in self.bounds))))
         self.reached = np.array([self.at(point).rates for point in self.tried])
 
     def at(self, point: np.ndarray) -> Dialled:
-        """The model at these log betas of the free layers."""
-        ends = [self.network.betas[i] for i in self.free]
+        """The model at these log betas of the layers that move."""
+        ends = [self.network.betas[i] for i in self.moving]
         values = iter([min(max(math.exp(value), low), high) for value, (low, high) in zip(point, ends, strict=True)])
         betas = tuple(next(values) if beta is None else beta for beta in self.betas)
         model = self.network.at(betas)
@@ -131,12 +138,12 @@ class _Search:
         return (rates[self.free] - self.targets) / self.allowed
 
     def off_at(self, point: np.ndarray) -> np.ndarray:
-        """`off`, at log betas of the free layers."""
+        """`off`, at log betas of the layers that move."""
         return self.off(np.array(self.at(point).rates))
 
     def solve(self) -> Dialled:
         """The nearest to the targets that is found from a few starts."""
-        if not self.free:
+        if not self.moving:
             return self.at(np.empty(0))
         best = None
         for row in np.abs((self.reached[:, self.free] - self.targets) / (self.targets + 1)).sum(1).argsort()[:STARTS]:
@@ -154,17 +161,20 @@ class _Search:
 
 
 @torch.no_grad()
-def slide(network: Network, x: Tensor, layer: int, others: float = 1.0, steps: int = 7, seed: int = 0) -> Slides:
+def slide(network: Network, x: Tensor, layer: int, others: float = 1.0, steps: int = 7, seed: int = 0) -> "Slides":
     """Reconstructions and samples of the same images and noise while the beta of one layer moves through its range.
 
     Arguments:
         x: ``(images, C, H, W)`` uint8.
-        layer: the number of the layer; the other layers' betas are ``others``.
+        layer: the number of the layer; the other layers' betas are ``others``, or the nearest that the network knows.
     """
+    from hvae_core.figures import Slides
+
     numbers = layer_numbers(len(network.betas))
     low, high = network.betas[numbers[0] - layer]
-    betas = np.array([[beta if n == layer else others for n in numbers] for beta in np.geomspace(low, high, steps)])
-    models = [network.at(np.clip(point, *np.array(network.betas).T).tolist()) for point in betas]
+    asked = np.array([[beta if n == layer else others for n in numbers] for beta in np.geomspace(low, high, steps)])
+    betas = np.clip(asked, *np.array(network.betas).T)
+    models = [network.at(point.tolist()) for point in betas]
     noise = models[0].noise(len(x), generator(seed, Purpose.GENERATION, device=x.device))
     return Slides(
         layer, betas, x.cpu().numpy(), np.stack([reconstructions(model, x) for model in models]),

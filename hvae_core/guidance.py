@@ -49,7 +49,7 @@ class Recommendation:
         betas: ``(L,)``, top layer first; of a run with target rates, the means of those it arrived at.
         rates: R(z_L), ..., R(z_1|z_>1) on test images, nats per image, ``(L,)``.
         targets: the same on training images, where targets are held: the target rates to train with; on test images where the
-            results know no others.
+            results know no others. Empty for a conditioned network, which holds no targets; see `hvae_core.dial`.
         total_rate: the sum of `rates`, R, at most the budget.
         value: the metric, mean over seeds, as stored (accuracies from 0 to 1).
         spread: its standard deviation over seeds, or for one seed the range over the model and its neighbours.
@@ -81,7 +81,7 @@ class Recommendation:
             spread = {"seeds": "standard deviation over seeds", "neighbours": "range over neighbouring models"}
             known = shown(self.metric, self.spread) if math.isfinite(self.spread) else "unknown"
             lines += [
-                f"use: {self.model}; or target rates {_listed(self.targets)} nats on training images, top layer first",
+                f"use: {self.model}" + (f"; or target rates {_listed(self.targets)} nats on training images, top layer first" if self.targets else ""),
                 f"gives: R = {self.total_rate:.4g}, {_listed(self.rates)} nats on test images",
                 f"expect: {shown(self.metric, self.value)}; {spread[self.spread_over]} {known}",
             ]
@@ -132,6 +132,9 @@ def recommend(run: str | Path | pd.DataFrame, task: str, total_rate: float | Non
     metric = _metric(points, task, numbers[0])
     if total_rate is not None:
         total_rate = _positive(total_rate)
+    network = "model" in points and str(points["model"].iloc[0]).endswith("-conditioned")
+    if network:  # scored at a part of its points: neighbours are those of that part
+        points = points[np.isfinite(points[metric])].reset_index(drop=True)
     rate = points["rate"].to_numpy(float)
     value = np.where(np.isfinite(rate), points[metric], np.nan)
     ranked = np.lexsort((rate, -value))  # the highest value first, of equal ones the lowest rate
@@ -165,7 +168,7 @@ def recommend(run: str | Path | pd.DataFrame, task: str, total_rate: float | Non
         model=_words(points, best),
         betas=tuple(betas(points)[best].tolist()),
         rates=tuple(rates[best].tolist()),
-        targets=tuple(targets[best].tolist()),
+        targets=() if network else tuple(targets[best].tolist()),
         total_rate=float(rate[best]),
         value=float(value[best]),
         spread=float(sd if math.isfinite(sd) else extent),

@@ -424,7 +424,7 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
 def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
     """The finished grids of the models that this conditioned run stands for: same data, architecture, settings and objective.
 
-    Epochs, betas and seeds are free: what the run and a grid cost is compared beside what they reach.
+    Epochs, seeds and betas are free, if some betas are in both: what the run and a grid cost is compared beside what they reach.
 
     Returns:
         Their results by name of the run; empty if there are none.
@@ -433,10 +433,14 @@ def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
         InputError: for a run of other models.
     """
     _only(config, "conditioned")
-    same = ("train_images", "sigma_x", "bins", "batch_size", "learning_rate", "schedule", "normalise_gradients", "warm_up")
+    same = ("train_images", "sigma_x", "bins", "batch_size", "learning_rate", "schedule", "normalise_gradients", "precision", "warm_up")
+
+    def points(of: Config) -> set[tuple[float, ...]]:
+        return {tuple(round(beta, 6) for beta in member.betas) for member in of.members()}
+
     found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
     return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
-            if other.model == CONDITIONED[config.models[0]] and other.latent_sizes is None and other.target_rates is None
+            if other.model == CONDITIONED[config.models[0]] and points(other) & points(config) and other.latent_sizes is None and other.target_rates is None
             and all(getattr(other, key) == getattr(config, key) for key in same) and _objective(name) == _objective(config.name)}  # fmt: skip
 
 

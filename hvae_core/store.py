@@ -331,7 +331,9 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
         InputError: when it was not trained yet, or the run is of other models.
     """
     members = load_config(run).members()
-    found = _load(run, next((i for i, member in enumerate(members) if member.seed == seed), len(members)))
+    if seed not in {member.seed for member in members}:
+        raise InputError(f"run '{Path(run).name}' has no seed {seed}; it has {', '.join(map(str, sorted({member.seed for member in members})))}")
+    found = _load(run, next(i for i, member in enumerate(members) if member.seed == seed))
     if not isinstance(found, Atlas):
         raise InputError(f"run '{Path(run).name}' is of {members[0].model}, whose betas are fixed; such as ghvae-conditioned has a network for all")
     return found.requires_grad_(False).eval().to(device)

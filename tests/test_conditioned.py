@@ -12,7 +12,7 @@ from conftest import Chain
 from test_population import assert_same
 
 from hvae_core import figures, stages, store
-from hvae_core.conditioned import draw_betas, scaled, train_conditioned
+from hvae_core.conditioned import LOST, _compare, draw_betas, scaled, train_conditioned
 from hvae_core.config import ROOT, Config, Member
 from hvae_core.data import load
 from hvae_core.dial import dial, slide
@@ -22,6 +22,7 @@ from hvae_core.evaluation.reconstruction import to_uint8
 from hvae_core.fidelity import fidelity, optima, summary
 from hvae_core.models import HierarchicalVAE, build
 from hvae_core.models.conditioning import Conditioned, Table, atlas
+from hvae_core.objective import lagrangian
 from hvae_core.population import Purpose, generator, initial_weights, train
 from hvae_core.store import Checkpoints
 from hvae_core.target_rates import tolerance
@@ -165,6 +166,46 @@ def test_a_network_that_diverges_says_so_and_leaves_the_others(images):
     assert train_conditioned(MAKE, members, images, **SETTINGS, objective=never_well).diverged_epoch == [1, 1, 1]
     half = train_conditioned(MAKE, members, images, **SETTINGS, objective=objective)
     assert half.diverged_epoch == [None, None, None], "the other network is well"
+
+
+def test_a_network_that_is_lost_is_never_taken(images):
+    """Also where it is finite: a network that diverged has the loss LOST everywhere, and the dial leaves it out."""
+    trained = train_conditioned(MAKE, CORNERS, images, **SETTINGS).networks[0]
+    for parameter in trained.networks[0].parameters():
+        parameter.data.fill_(math.nan)
+    _compare(trained, images, lagrangian, 0, [False, True], "")
+    assert (trained.losses[0] >= math.log(0.99 * LOST)).all() and trained.losses.isfinite().all()
+    assert {trained.which(betas) for betas in trained.points()} == {1}
+    middle = average_terms(trained.at((1.0, 1.0)), images, 0)
+    found = dial(trained, images, rate_2=middle["rate_2"], rate_1=middle["rate_1"])
+    assert found.rates == pytest.approx((middle["rate_2"], middle["rate_1"]), abs=0.15)
+
+
+def test_where_a_network_is_not_finite_at_one_point_the_others_are_chosen_as_before(images):
+    trained = train_conditioned(MAKE, CORNERS, images, **SETTINGS).networks[0]
+    chosen = [trained.which(betas) for betas in trained.points()]
+
+    def lost_at_the_corner(terms, betas):
+        return lagrangian(terms, betas) * torch.where((betas > 99.9).all(), math.inf, 1.0)
+
+    _compare(trained, images, lost_at_the_corner, 1, [True, True], "")
+    assert trained.losses.isfinite().all()
+    assert [trained.which(betas) for betas in trained.points()][:-1] == chosen[:-1]
+
+
+def test_a_beta_of_one_value_is_left_where_it_is(images):
+    network = train_conditioned(MAKE, [Member((0.1, 2.0), 1), Member((100.0, 2.0), 1)], images, **SETTINGS).networks[0]
+    middle = average_terms(network.at((1.0, 2.0)), images, 0)
+    found = dial(network, images, rate_2=middle["rate_2"], rate_1=middle["rate_1"])
+    assert found.betas[1] == 2.0
+    slides = slide(network, images[:2], layer=2, others=1.0)
+    assert (slides.betas[:, 1] == 2.0).all()
+
+
+@pytest.mark.parametrize(("change", "message"), [({"bins": [2]}, "bins"), ({"sigma_x": 0.1}, "sigma_x")])
+def test_what_a_conditioned_network_cannot_be(change, message):
+    with pytest.raises(InputError, match=message):
+        Config.make({"model": "ghvae-conditioned", **change})
 
 
 def test_for_given_betas_the_network_with_the_lower_loss_is_taken(images):

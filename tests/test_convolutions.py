@@ -52,6 +52,18 @@ def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, sha
         torch.testing.assert_close(a.grad, b.grad)
 
 
+@pytest.mark.parametrize("layer", [
+    torch.nn.Conv2d(2, 3, 4, 2, 1, dilation=2), torch.nn.ConvTranspose2d(2, 3, 4, 2, 1, output_padding=1), torch.nn.Conv2d(2, 3, 4, 2, 1),
+    torch.nn.Conv2d(2, 3, 4, 2, 1, padding_mode="reflect"),
+])  # fmt: skip
+def test_shapes_that_are_not_ours_are_left_to_pytorch(layer):
+    x = torch.randn(2, 2, 7, 7, requires_grad=True)
+    expected = layer(x)
+    found = for_cpu(torch.nn.Sequential(layer))(x)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+
+
 def test_other_layers_stay_as_they_are():
     model = for_cpu(build("---", (1, 28, 28), width=0.1))
     assert {type(module).__module__ for module in model.modules() if isinstance(module, torch.nn.Conv2d)} == {"torch.nn.modules.conv"}

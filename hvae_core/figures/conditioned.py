@@ -51,6 +51,8 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
     panels = fig.subplots(len(points), len(titles), squeeze=False)
     for column, (name, title) in zip(panels.T, titles.items(), strict=True):
         known = np.concatenate([frame[name].dropna().to_numpy(float) for frame in points])
+        if not len(known):  # everything diverged
+            known = np.ones(1)
         norm: Normalize
         if name in ("L", "distortion"):
             norm = LogNorm(known.min(), known.max())

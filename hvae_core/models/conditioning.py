@@ -56,7 +56,6 @@ class Table(nn.Module):
         super().__init__()
         self.knots = knots
         self.values = nn.Parameter(torch.zeros(knots ** len(betas), outputs))
-        self.notation = f"Table({'x'.join([str(knots)] * len(betas))}, {outputs})"
 
     def forward(self, position: Tensor) -> Tensor:
         """``(batch, L)``, positions from 0 to 1 within the range of each log beta -> ``(batch, outputs)``."""
@@ -71,7 +70,6 @@ class Network(nn.Module):
         self.hidden, self.out = nn.Linear(len(betas), hidden), nn.Linear(hidden, outputs)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.notation = f"FC({len(betas)}, {hidden}), FC({hidden}, {outputs})"
 
     def forward(self, position: Tensor) -> Tensor:
         return self.out(F.silu(self.hidden(4 * position - 2)))
@@ -119,7 +117,8 @@ class Conditioned(nn.Module):
 
     def scales_and_shifts(self, log_betas: Tensor) -> list[tuple[Tensor, Tensor]]:
         """1 + s and t of every layer, each ``(batch, channels)``, for ``log_betas`` ``(batch, L)``."""
-        values = self.modulation(self.position(log_betas))
+        with torch.autocast(log_betas.device.type, enabled=False):  # as precise as `at` folds them
+            values = self.modulation(self.position(log_betas))
         scales, shifts = values.chunk(2, 1)
         return list(zip((1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True))
 

@@ -97,6 +97,8 @@ def _cast(*tensors: Tensor | None) -> Any:
 
 class _Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
+        if input.shape[-1] % 2 or input.shape[-2] % 2:  # a side that cannot be halved
+            return super().forward(input)
         result: Tensor = _Halve.apply(*_cast(input, self.weight, self.bias))
         return result
 
@@ -119,6 +121,7 @@ def for_cpu(model: HierarchicalVAE) -> HierarchicalVAE:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None and (
             (module.kernel_size, module.stride, module.padding, module.groups) == ((4, 4), (2, 2), (1, 1), 1)
+            and (module.dilation, module.output_padding, module.padding_mode) == ((1, 1), (0, 0), "zeros")
         ):  # fmt: skip
             module.__class__ = _ConvTranspose2d if isinstance(module, nn.ConvTranspose2d) else _Conv2d
     return model
