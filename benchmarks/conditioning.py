@@ -103,8 +103,7 @@ def one_model(grid: Config, data: Dataset) -> dict[str, Any]:
 
 def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(compute()))
+        store.write_text(path, json.dumps(compute()))
     return json.loads(path.read_text())
 
 
@@ -117,6 +116,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     grid = store.load_config(args.grid)
+    code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.ghvae", "population"])
+    cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
     parts = sorted((store.run_folder(args.grid) / "checkpoints").glob("block-*/training.parquet"))
     members = grid.members()
@@ -125,7 +126,7 @@ def main() -> None:
     models["L"] = lagrangian(models, 2)
     by_betas = models.groupby(["beta_2", "beta_1"])["L"]
     mean, spread = by_betas.mean(), 100 * by_betas.std() / by_betas.mean()
-    one = cached(args.cache / "one.json", partial(one_model, grid, data))["seconds"]
+    one = cached(cache / "one.json", partial(one_model, grid, data))["seconds"]
     print(f"{len(models)} models of {grid.epochs} epochs, {one:.0f} processor seconds each; their standard deviation over seeds is {spread.mean():.1f} % of L "
           f"(mean), {spread.max():.1f} % (worst)\n")  # fmt: skip
     print("| variant | cost, models | parameters | mean size of the difference, % | mean, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |")
@@ -133,7 +134,7 @@ def main() -> None:
     for name, variant in VARIANTS.items():
         if not any(text in name for text in args.only):
             continue
-        file = args.cache / f"{args.seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
+        file = cache / f"{args.seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
         found = cached(file, partial(measure, grid, data, variant, args.seed))
         rows = pd.DataFrame(found["rows"]).set_index(["beta_2", "beta_1"])
         own = pd.Series(lagrangian(rows.reset_index(), 2), rows.index)
