@@ -79,8 +79,8 @@ def measure(data: Dataset, device: str, count: int, epochs: int, samples: int) -
         information = everything = 0.0
         for latents in tensors.values():
             q = Gaussian(latents["mu2"], latents["std"])
-            information += seconds(lambda q=q, z=latents["z2"]: representation.mutual_information(q, z, data.y_test))[0]  # type: ignore[misc]
-            everything += seconds(lambda latents=latents: representation.scores(latents, data.y_test, data.num_classes))[0]  # type: ignore[misc]
+            information += seconds(lambda q=q, z=latents["z2"]: representation.mutual_information(q, z, data.y_test))[0]  # type: ignore[misc]  # as above
+            everything += seconds(lambda latents=latents: representation.scores(latents, data.y_test, data.num_classes))[0]  # type: ignore[misc]  # as above
         result |= {"I_q(y; z_2)": information / count, "classifiers on the latents": (everything - information) / count}
     return result
 

@@ -32,6 +32,7 @@ from hvae_core.population import (
     CHECKPOINT_EVERY_S,
     Maker,
     Purpose,
+    autocast,
     generator,
     initial_weights,
     keep_memory,
@@ -146,7 +147,7 @@ class _Trained:
     def step(self, x: Tensor, noise: list[Tensor], log_betas: Tensor, *, objective: Objective, factor: float, scaling: str,
              learning_rate: float, precision: str) -> Tensor:  # fmt: skip
         """One update; returns batch sums of loss, distortion, rates, ``(2 + L,)``."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with autocast(x.device, precision):
             terms = self.network(x, noise, log_betas)
 
         def one(distortion: Tensor, rates: Tensor, betas: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class Recommendation:
         if self.interpolated:
             rates, targets, value, (lower, upper) = self.interpolated
             lines.append(
-                f"interpolated, not trained: target rates {_listed(targets)} nats on training images, R = {sum(rates):.4g} on test images, "
+                f"interpolated, not trained: {f'target rates {_listed(targets)} nats on training images' if self.targets else f'rates {_listed(rates)} nats, for a dial'}, R = {sum(rates):.4g} on test images, "
                 f"{shown(self.metric, value)}; between {lower} and {upper}"
             )
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])

@@ -27,6 +27,7 @@ from torch.func import functional_call, vmap
 from hvae_core import target_rates
 from hvae_core.config import Member
 from hvae_core.data import pixels
+from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE
 from hvae_core.models.convolutions import for_cpu, layout
 from hvae_core.objective import Objective, lagrangian, warm_up
@@ -71,6 +72,17 @@ def keep_memory() -> None:
         return
     for option, value in ((mmap_threshold, 32 << 20), (trim_threshold, 2**31 - 1), (top_pad, 64 << 20)):
         mallopt(option, value)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a network's layers are computed in ``precision``, float32 or bfloat16.
+
+    Raises:
+        InputError: for another.
+    """
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(f"precision = {precision}: allowed are float32 and bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 class Population:
@@ -118,7 +130,7 @@ class _How(NamedTuple):
     learning_rate: float
     normalise_gradients: bool
     controller: Controller | None  # None: every beta stays where it starts
-    bfloat16: bool
+    precision: str
 
 
 def normalise(gradient: Tensor | None) -> None:
@@ -190,7 +202,7 @@ class _Chunk:
         """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
 
         def loss(parameters: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=how.bfloat16):
+            with autocast(x.device, how.precision):
                 terms: Terms = functional_call(self.model, parameters, (x, noise))
             value = how.objective(terms, betas)
             sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
@@ -325,7 +337,7 @@ def train(
             for batch in range(batches):
                 now = done * batches + batch, epochs * batches
                 how = _How(objective, warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
-                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None, precision == "bfloat16")  # fmt: skip
+                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None, precision)  # fmt: skip
                 for seed in seeds:
                     order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
                     images, noise = lay(pixels(x[order])), population.model.noise(len(order), noises[seed])

@@ -101,3 +101,5 @@ def test_precision_is_for_the_hierarchical_models():
         Config.make({"precision": "bfloat16", "model": "---"})
     with pytest.raises(InputError, match="precision"):
         Config.make({"precision": "half"})
+    with pytest.raises(InputError, match="precision = half: allowed are"):
+        train(lambda: build("ghvae", (1, 28, 28)), grid(1.0), load("digits").x_train[:8], epochs=1, precision="half")

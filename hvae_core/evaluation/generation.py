@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from hvae_core.evaluation.classifier import Classifier
 from hvae_core.evaluation.rates import BATCH
 from hvae_core.models import HierarchicalVAE
 from hvae_core.population import Purpose, generator
@@ -47,8 +46,3 @@ def inception_score(probabilities: Tensor, splits: int = SPLITS) -> dict[str, fl
         "diversity": torch.stack(diversity).mean().item(),
         "sharpness": torch.stack(sharpness).mean().item(),
     }
-
-
-def evaluate(model: HierarchicalVAE, classifier: Classifier, count: int, seed: int) -> dict[str, float]:
-    """The Inception Score of ``count`` samples by the classifier of the data set."""
-    return inception_score(classifier.probabilities(samples(model, count, seed, classifier.device)))
