@@ -160,7 +160,7 @@ def commit() -> dict[str, Any]:
 def provenance() -> dict[str, Any]:
     """Commit, versions and device: what a result needs to be made again."""
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pandas", "matplotlib")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         **commit(),
         "python": platform.python_version(),
@@ -168,6 +168,15 @@ def provenance() -> dict[str, Any]:
         "device": device,
         "cores": os.cpu_count(),
     }
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it, or else its kind."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _code(node: ast.AST) -> str:

@@ -40,7 +40,7 @@ def save_table(
     csv, markdown = (Path(folder) / f"{name}.{kind}" for kind in ("csv", "md"))
     named = any(label is not None for label in frame.index.names)
     write_text(csv, frame.to_csv(index=named))
-    write_text(markdown, _markdown(frame.reset_index() if named else frame))
+    write_text(markdown, as_markdown(frame.reset_index() if named else frame))
     return [csv, markdown, _write_note(folder, name, frame.attrs.get("caption", ""), provenance)]
 
 
@@ -53,7 +53,7 @@ def _write_note(folder: str | Path, name: str, caption: str, provenance: dict[st
     return path
 
 
-def _markdown(frame: pd.DataFrame) -> str:
+def as_markdown(frame: pd.DataFrame) -> str:
     """A GitHub table; nulls are 'not computed', line breaks stay within their cell."""
 
     def cell(value: object) -> str:

@@ -1,0 +1,384 @@
+"""What the papers say, and what results of ours say: every finding as a number, and a verdict by a rule that is written down.
+
+A rule is fixed before the results are looked at: it is the code here. It tells only whether these results agree; one seed and a coarse grid settle little.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from hvae_core.config import Config
+from hvae_core.errors import InputError
+from hvae_core.figures.files import as_markdown
+from hvae_core.figures.points import (
+    INCEPTION,
+    PSNR,
+    Metric,
+    accuracy,
+    best,
+    betas,
+    grid_means,
+    is_beta_vae,
+    layers,
+)
+from hvae_core.store import PROBES, load_config, load_results
+
+AGREES, PARTLY, DIFFERS, UNTESTED = "agrees", "partly", "differs", "not tested"
+NAMES = dict(zip(PROBES, ("logistic regression", "linear SVM", "RBF SVM", "kNN"), strict=True))
+
+
+class Finding(NamedTuple):
+    """One line of the comparison.
+
+    Attributes:
+        source: where the paper says so.
+        statement: the paper's statement or number.
+        ours: what the results say, in numbers.
+        verdict: agrees, partly, differs or not tested.
+        rule: when it is which, or why it was not tested.
+    """
+
+    source: str
+    statement: str
+    ours: str
+    verdict: str
+    rule: str
+
+
+def paper_a(results: pd.DataFrame, scored: int) -> list[Finding]:
+    """Paper A's findings, beside a grid of a model with two layers.
+
+    Arguments:
+        results: one row a model, as `hvae_core.store.load_results` returns.
+        scored: how many test images the classifiers were scored on.
+    """
+    points = grid_means(results)
+    points = points[np.isfinite(points["rate"])].reset_index(drop=True)
+    checks: list[Callable[[pd.DataFrame], Finding]] = [
+        _own_rate, _three_optima, _baselines, _psnr_moves, _inception_place, _inception_driver, _information, _gain_z2, _gain_z1,
+    ]  # fmt: skip
+    return [*(check(points) for check in checks), _accuracy_bound(points, scored)]
+
+
+def _applications(points: pd.DataFrame) -> dict[str, Metric]:
+    return {"PSNR": PSNR, "Inception Score": INCEPTION, "RBF SVM on mu_2": accuracy("mu2", "rbf_svm")}
+
+
+def _optima(points: pd.DataFrame) -> dict[str, int]:
+    found = {name: best(points, metric) for name, metric in _applications(points).items()}
+    return {name: row for name, row in found.items() if row is not None}
+
+
+def _at(points: pd.DataFrame, row: int) -> str:
+    return "(" + ", ".join(f"{beta:.4g}" for beta in betas(points)[row]) + ")"
+
+
+def _value(points: pd.DataFrame, row: int, metric: Metric) -> str:
+    return f"{metric.factor * points[metric.column][row]:.4g} {metric.unit}".strip()
+
+
+def _listed_optima(points: pd.DataFrame, optima: dict[str, int]) -> str:
+    metrics = _applications(points)
+    return "; ".join(f"{name} {_value(points, row, metrics[name])} at {_at(points, row)}" for name, row in optima.items())
+
+
+def _own_rate(points: pd.DataFrame) -> Finding:
+    lowered, steps = 0, 0
+    for n in range(layers(points), 0, -1):
+        others = [f"beta_{m}" for m in range(1, layers(points) + 1) if m != n]
+        for _, line in points.sort_values(f"beta_{n}").groupby(others):
+            change = np.diff(line[f"rate_{n}"])
+            lowered, steps = lowered + int((change < 0.01).sum()), steps + len(change)
+    share = lowered / steps if steps else 0.0
+    return Finding(
+        "A, Section 3.2 and Fig. 1", "a beta controls the rate of its own layer",
+        f"raising a beta by one step of the grid lowers the rate of its layer, or leaves it within 0.01 nats, in {lowered} of {steps} steps",
+        AGREES if share >= 0.95 else PARTLY if share >= 0.75 else DIFFERS, "agrees from 95 % of the steps, differs below 75 %",
+    )  # fmt: skip
+
+
+def _three_optima(points: pd.DataFrame) -> Finding:
+    optima = _optima(points)
+    return Finding(
+        "A, Section 5 and Fig. 1", "no model is best for all three applications", _listed_optima(points, optima),
+        UNTESTED if len(optima) < 3 else DIFFERS if len(set(optima.values())) == 1 else AGREES, "differs if all three optima are one model",
+    )  # fmt: skip
+
+
+def _baselines(points: pd.DataFrame) -> Finding:
+    optima = _optima(points)
+    held = [name for name, row in optima.items() if is_beta_vae(points)[row]]
+    lowest = " (a corner of the grid is on the line)" if any((betas(points)[optima[name]] == betas(points).min()).all() for name in held) else ""
+    return Finding(
+        "A, Section 5 and Fig. 1 (SVHN)", "neither the VAE nor a beta-VAE (equal betas) holds any of the three optima",
+        f"{len(held)} of {len(optima)} optima lie on the line of equal betas{': ' + ', '.join(held) if held else ''}{lowest}",
+        UNTESTED if len(optima) < 3 else AGREES if not held else DIFFERS if len(held) == 3 else PARTLY, "agrees at none, differs at all three",
+    )  # fmt: skip
+
+
+def _psnr_moves(points: pd.DataFrame) -> Finding:
+    rate, lower, psnr = (points[name].to_numpy(float) for name in ("rate", "rate_1", "psnr"))
+    first, second = np.triu_indices(len(points), 1)
+    total = np.maximum(rate[first], rate[second])
+    near = (np.abs(rate[first] - rate[second]) <= 0.1 * total) & (np.abs(lower[first] - lower[second]) >= 0.1 * total) & (total > 1)
+    gains = np.sign(lower[first] - lower[second])[near] == np.sign(psnr[first] - psnr[second])[near]
+    share = gains.mean() if len(gains) else np.nan
+    return Finding(
+        "A, Section 5.3 and Fig. 3", "at a fixed total rate, PSNR gains by moving rate from z_2 to z_1",
+        f"of {len(gains)} pairs of models with total rates within 10 % and at least a tenth of it in another layer, "
+        f"the one with more in z_1 has the higher PSNR in {int(gains.sum())}",
+        UNTESTED if not len(gains) else AGREES if share >= 0.75 else DIFFERS if share <= 0.5 else PARTLY,
+        "agrees from 75 % of the pairs, differs up to 50 %; without pairs not tested",
+    )  # fmt: skip
+
+
+def _inception_place(points: pd.DataFrame) -> Finding:
+    row = best(points, INCEPTION)
+    if row is None:
+        return Finding("A, Section 5.4 and Fig. 8 (MNIST)", "the Inception Score is best where R(z_1 given z_2) is high", "not computed", UNTESTED, "")
+    upper, lower = (float(points[name][row]) for name in ("rate_2", "rate_1"))
+    return Finding(
+        "A, Section 5.4 and Fig. 8 (MNIST)", "the Inception Score is best where R(z_1 given z_2) is high",
+        f"best at {_at(points, row)}, {_value(points, row, INCEPTION)}, with R(z_2) = {upper:.1f} and R(z_1 given z_2) = {lower:.1f} nats",
+        AGREES if lower > 2 * upper else DIFFERS if upper > 2 * lower else PARTLY,
+        "agrees if z_1 has more than twice the rate of z_2, differs if z_2 has more than twice that of z_1",
+    )  # fmt: skip
+
+
+def _correlation(points: pd.DataFrame, metric: str, with_: str) -> float:
+    known = points[[metric, with_]].dropna()
+    return float(spearmanr(known[metric], known[with_]).statistic) if len(known) > 2 else float("nan")
+
+
+def _inception_driver(points: pd.DataFrame) -> Finding:
+    sharp, diverse = (_correlation(points, "inception_score", name) for name in ("sharpness", "diversity"))
+    best_tenth = points.nlargest(max(3, len(points) // 4), "inception_score")
+    in_best = {name: best_tenth[name].std() / best_tenth[name].mean() for name in ("sharpness", "diversity")}
+    agree = [sharp > diverse, in_best["sharpness"] > in_best["diversity"]]
+    return Finding(
+        "A, Section 5.4 and Fig. 5", "the Inception Score is driven by sharpness",
+        f"rank correlation with sharpness {sharp:.2f}, with diversity {diverse:.2f}; among the best quarter sharpness varies by {100 * in_best['sharpness']:.0f} %, diversity by "
+        f"{100 * in_best['diversity']:.0f} % (standard deviation by mean)",
+        UNTESTED if np.isnan(sharp) else (DIFFERS, PARTLY, AGREES)[sum(agree)], "agrees if sharpness leads in both, partly in one",
+    )  # fmt: skip
+
+
+def _information(points: pd.DataFrame) -> Finding:
+    found = _correlation(points, "mi_z2", "rate_2")
+    return Finding("A, Section 5.5 and Fig. 7", "I_q(y; z_2) follows R(z_2)", f"rank correlation {found:.2f}",
+                   UNTESTED if np.isnan(found) else AGREES if found >= 0.9 else PARTLY if found >= 0.5 else DIFFERS, "agrees from 0.9, differs below 0.5")  # fmt: skip
+
+
+def _gains(points: pd.DataFrame, probes: tuple[str, str], layer: int, statement: str) -> Finding:
+    texts, leads = [], []
+    for probe in probes:
+        own, other = (_correlation(points, f"acc_mu2_{probe}", f"rate_{n}") for n in (layer, 3 - layer))
+        symbols = ("R(z_2)", "R(z_1 given z_2)") if layer == 2 else ("R(z_1 given z_2)", "R(z_2)")
+        texts.append(f"{NAMES[probe]}: rank correlation {own:.2f} with {symbols[0]}, {other:.2f} with {symbols[1]}")
+        leads.append(own > max(other, 0.3))
+    known = all(points[f"acc_mu2_{probe}"].notna().any() for probe in probes)
+    return Finding("A, Section 5.6 and Fig. 7", statement, "; ".join(texts), (DIFFERS, PARTLY, AGREES)[sum(leads)] if known else UNTESTED,
+                   "agrees if for both classifiers the first is above 0.3 and above the second, partly for one")  # fmt: skip
+
+
+def _gain_z2(points: pd.DataFrame) -> Finding:
+    return _gains(points, ("rbf_svm", "knn"), 2, "on the simple data sets RBF SVM and kNN on mu_2 gain with R(z_2)")
+
+
+def _gain_z1(points: pd.DataFrame) -> Finding:
+    return _gains(points, ("logistic", "linear_svm"), 1, "linear classifiers on mu_2 gain from R(z_1 given z_2)")
+
+
+def _accuracy_bound(points: pd.DataFrame, scored: int) -> Finding:
+    bound = points["accuracy_bound_rate"].to_numpy(float)
+    over = {"z2": 0, "mu2": 0}
+    for latent in over:
+        for probe in PROBES:
+            value = points[f"acc_{latent}_{probe}"].to_numpy(float)
+            error = np.sqrt(np.clip(bound * (1 - bound), 1e-4, None) / scored)
+            over[latent] += int((value > bound + 2 * error).sum())
+    count = 4 * len(points)
+    return Finding(
+        "A, Eq. 11 and Fig. 6", "no classifier on z_2 is more accurate than f^-1(R(z_2))",
+        f"on sampled z_2 {over['z2']} of {count} accuracies (four classifiers) lie more than two standard errors above it, on the mode mu_2, which the paper uses and of which the bound does not speak, {over['mu2']}",
+        AGREES if over["z2"] <= 0.05 * count else DIFFERS, "agrees if at most 5 % of those on sampled z_2 do",
+    )  # fmt: skip
+
+
+def paper_b(results: pd.DataFrame) -> list[Finding]:
+    """Paper B's findings, beside a run of its families."""
+    models = results[results["status"] == "ok"]
+    strong, weak = models[models["model"].str[1] == "+"], models[models["model"].str[1] == "-"]
+    high, low = strong[strong["beta_1"] >= 1], strong[strong["beta_1"] < 1]
+    lost, kept = int((high["rate"] < 0.5).sum()), int((low["rate"] >= 0.5).sum())
+    findings = [
+        Finding(
+            "B, Section 5 and Fig. 3", "powerful decoders ignore the latent at beta >= 1; a lower beta is all it takes to have rate again",
+            f"{lost} of {len(high)} models with a powerful decoder have R < 0.5 nats at beta >= 1, {kept} of {len(low)} have more at beta < 1",
+            UNTESTED if not len(high) or not len(low) else AGREES if lost + kept >= 0.9 * (len(high) + len(low)) else PARTLY if lost and kept else DIFFERS,
+            "agrees from 90 % of these models",
+        )
+    ]  # fmt: skip
+    weak_high = weak[weak["beta_1"] >= 1]
+    findings.append(Finding(
+        "B, Fig. 3", "models with a weak decoder keep their rate at beta >= 1",
+        f"{int((weak_high['rate'] >= 0.5).sum())} of {len(weak_high)} do, with {weak_high['rate'].min():.1f} to {weak_high['rate'].max():.1f} nats",
+        UNTESTED if not len(weak_high) else AGREES if (weak_high["rate"] >= 0.5).mean() >= 0.9 else DIFFERS, "agrees from 90 % of them",
+    ))  # fmt: skip
+    total = models.assign(total=models["distortion"] + models["rate"]).pivot_table(index="beta_1", columns="model", values="total")
+    compared = [(f"-{decoder}-", f"+{decoder}-", f"-{decoder}{marginal}") for decoder in "-+" for marginal in "+v"]
+    pairs = [(total[marginal] - total[plain], total[encoder] - total[plain])
+             for plain, encoder, marginal in compared if {plain, encoder, marginal} <= set(total.columns)]  # fmt: skip
+    wins = sum(int((marginal < encoder).sum()) for marginal, encoder in pairs)
+    count = sum(len(marginal) for marginal, _ in pairs)
+    findings.append(Finding(
+        "B, Fig. 3", "a strong marginal gains more than a strong encoder, at most rates",
+        f"beside the family with neither, D + R falls more by the marginal than by the encoder in {wins} of {count} comparisons (at one beta, with one decoder)",
+        UNTESTED if not count else AGREES if wins > 0.6 * count else DIFFERS if wins < 0.4 * count else PARTLY, "agrees above 60 %, differs below 40 %",
+    ))  # fmt: skip
+    near = models[models["iwae_5"] > models["iwae_5"].max() - 2]
+    span = near["rate"].max() / max(near["rate"].min(), 1e-9)
+    findings.append(Finding(
+        "B, Section 5", "models within 2 nats of the best 5-sample bound have rates from 1e-4 to 30 nats: the likelihood does not say what the latent is used for",
+        f"{len(near)} of {len(models)} models, with rates from {near['rate'].min():.2g} to {near['rate'].max():.3g} nats",
+        UNTESTED if len(near) < 2 else AGREES if span > 10 else DIFFERS, "agrees if the rates differ by more than tenfold",
+    ))  # fmt: skip
+    lowest = models.nlargest(1, "elbo").iloc[0]
+    findings.append(Finding(
+        "B, Fig. 3", "best ELBO: -80.2 nats on static binary MNIST, -90.37 on Omniglot (`++-`, beta 1, R = 0.77)",
+        f"{lowest['elbo']:.1f} nats on {lowest['dataset']} (`{lowest['model']}`, beta {lowest['beta_1']:g}, R = {lowest['rate']:.2f})",
+        UNTESTED, "other data, width and length of training: the numbers do not compare",
+    ))  # fmt: skip
+    return findings
+
+
+def toy(results: pd.DataFrame) -> list[Finding]:
+    """Paper B's toy model: the rate at which each objective ends."""
+    lines = [("elbo", "0.0002", lambda rate: rate < 0.01), ("target_rate", "0.4999", lambda rate: abs(rate - 0.5) < 0.01)]
+    found = []
+    for objective, paper, right in lines:
+        rate = results.loc[results["objective"] == objective, "rate"]
+        well = int(sum(right(value) for value in rate))
+        found.append(Finding(
+            "B, Fig. 2", f"{objective.replace('_', ' ')}: R = {paper} nats", f"{well} of {len(rate)} random starts; R from {rate.min():.4f} to {rate.max():.4f} nats",
+            AGREES if well == len(rate) else PARTLY if well else DIFFERS, "a start is right below 0.01 nats (ELBO), or within 0.01 of 0.5",
+        ))  # fmt: skip
+    return found
+
+
+
+# --- published runs and the page --------------------------------------------------------------------------------
+
+
+class Published(NamedTuple):
+    """A published run: what it is, what came out, and what made it."""
+
+    config: Config
+    results: pd.DataFrame
+    data: dict[str, Any]
+    parts: dict[str, dict[str, Any]]  # name of the run that was made -> its provenance
+
+
+def published(root: Path) -> dict[str, Published]:
+    """All published runs, by name.
+
+    Raises:
+        InputError: when there are none.
+    """
+    found = {}
+    for path in sorted((root / "runs").glob("*/provenance.json")):
+        folder = path.parent
+        about = json.loads(path.read_text())
+        data = json.loads((folder / "data.json").read_text()) if (folder / "data.json").exists() else {}
+        found[folder.name] = Published(load_config(folder), load_results(folder), data, about.get("parts") or {folder.name: about})
+    if not found:
+        raise InputError(f"nothing is published in {root}; python -m hvae_core.publish RUN does that")
+    return found
+
+
+def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
+    """One row a run that was made: command, commit, device, wall time and data set, as its provenance has them."""
+    rows = []
+    for name, run in runs.items():
+        data = run.data
+        for made, about in run.parts.items():
+            training = sum(stage["wall_time_s"] for job, stage in about["stages"].items() if job.startswith(("10_train", "70_toy")))
+            others = sum(stage["wall_time_s"] for job, stage in about["stages"].items()) - training
+            rows.append({
+                "published": name, "made as": made,
+                "data": f"{data['name']}, {data['train_images']:,} + {data['test_images']:,} images, sha256 {data['fingerprint'][:12]}…" if data else run.config.dataset,
+                "command": f"`{about['command']}`", "commit": (about["commit"] or "")[:10] + (" (changed)" if about["dirty"] else ""),
+                "device": f"{about['device']}, {about['cores']} cores", "training, min": round(training / 60, 1), "evaluation and figures, min": round(others / 60, 1),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def findings_table(found: Sequence[Finding]) -> pd.DataFrame:
+    """Findings as a table, a row each."""
+    return pd.DataFrame(found, columns=["where", "the paper", "ours", "verdict", "rule"])
+
+
+def about(run: Published) -> str:
+    """What a published run is, in a line: model, data, how many models are there of how many, and epochs."""
+    well, count = int((run.results["status"] == "ok").sum()), len(run.results)
+    models = run.config.models[0] if len(run.config.models) == 1 else f"{len(run.config.models)} families"
+    there = f"{well} models" if well == count else f"{well} of {count} models"
+    return f"{models} on {run.config.dataset}, {there}, {run.config.epochs} epochs"
+
+
+def verdicts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The verdicts alone: one row a statement, one column a run."""
+    columns = {name: table.set_index(["where", "the paper"])["verdict"] for name, table in tables.items()}
+    return pd.DataFrame(columns).fillna("").reset_index()
+
+
+# The best accuracies of Paper A's GHVAEs, %, in the order of `PROBES`.
+PAPER_TABLE_1 = {
+    ("SVHN, the paper", "mu_2"): (28.43, 27.87, 77.60, 64.25), ("SVHN, the paper", "mu_1"): (45.77, 49.81, 59.28, 56.49),
+    ("CIFAR-10, the paper", "mu_2"): (47.36, 46.95, 53.15, 44.20), ("CIFAR-10, the paper", "mu_1"): (43.27, 42.55, 45.60, 39.25),
+}  # fmt: skip
+
+
+def table_1(grids: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The best accuracy over all models, %, of each classifier on mu_2 and mu_1, beside Table 1 of Paper A."""
+    rows = dict(PAPER_TABLE_1)
+    for name, results in grids.items():
+        points = grid_means(results)
+        for n in (2, 1):
+            rows[name, f"mu_{n}"] = tuple(round(100 * float(points[f"acc_mu{n}_{probe}"].max()), 2) for probe in PROBES)
+    return pd.DataFrame([[*key, *row] for key, row in rows.items()], columns=["", "latent", *NAMES.values()])
+
+
+def untested() -> pd.DataFrame:
+    """What of the papers cannot be tested with the data and machines at hand, the command for who can, and its projected cost.
+
+    The projection is the number of model-steps (one model, one batch) by the rates that `benchmarks/README.md` has for two CPU cores: 48.0 a second at
+    28x28, 14.9 at 32x32, 20.4 there with ``precision=bfloat16``.
+    """
+    lines = [
+        ("A, Figs. 1, 3-7 and 9 (SVHN)", "svhn-ghvae", 73_257, 14.9, "the data cannot be had here: 288 of 604,388 images; the loader is tested on these"),
+        ("A, Fig. 9 (SVHN, LVAE)", "svhn-lvae", 73_257, 14.9, "as above"),
+        ("A, Table 1 (CIFAR-10)", "cifar10-ghvae", 50_000, 14.9, "exact images are 6,102 here"),
+        ("A, Fig. 8 (MNIST) with 441 models of 200 epochs", "mnist-ghvae", 60_000, 48.0, "no GPU; a smaller grid is above"),
+    ]
+    rows = []
+    for where, profile, images, speed, why in lines:
+        steps = 441 * 200 * -(-images // 256)
+        rows.append({"where": where, "command": f"`./run_all.sh {profile}`", "why not": why,
+                     "projected training on 2 CPU cores": f"{steps / speed / 86400:.0f} days ({steps / 1e6:.1f} million model-steps)"})  # fmt: skip
+    rows += [
+        {"where": "B, Section 5, static binary MNIST at full width", "command": "`./run_all.sh rd-mnist`", "why not": "no GPU, and the files of the fixed binarisation are not at hand",
+         "projected training on 2 CPU cores": "not measured"},
+        {"where": "B, Appendix F, Omniglot at full width", "command": "`./run_all.sh rd-omniglot`", "why not": "no GPU", "projected training on 2 CPU cores": "not measured"},
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def page(parts: Sequence[str | pd.DataFrame]) -> str:
+    """Markdown of texts and tables, in their order."""
+    return "\n\n".join(part.strip() if isinstance(part, str) else as_markdown(part).strip() for part in parts) + "\n"
