@@ -57,7 +57,8 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path
         _join([*([target] if target.exists() else []), *parts], target)
         for run, folder in zip(runs, parts, strict=True):
             for path in folder.glob("notebooks/*.ipynb"):
-                _copy(path, target / "notebooks" / run / path.name)
+                if path.stem != store.load_config(run).kind.notebook:  # its figures are of a part alone
+                    _copy(path, target / "notebooks" / run / path.name)
         _draw(name, root)
     return target
 
