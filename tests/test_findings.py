@@ -1,0 +1,105 @@
+"""Verdicts: each rule on results of which one knows what it must say."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvae_core import findings
+from hvae_core.findings import AGREES, DIFFERS, PARTLY, UNTESTED
+from hvae_core.store import PROBES, columns
+
+BETAS = [0.1, 1.0, 10.0]
+
+
+def grid(**formulas):
+    """Results over a 3 x 3 grid in which the paper's statements hold; ``formulas`` replace columns."""
+    rows = []
+    for beta_2, beta_1 in itertools.product(BETAS, BETAS):
+        rate_2, rate_1 = 20 - 8 * np.log10(beta_2), 40 - 20 * np.log10(beta_1)
+        row = {"dataset": "digits", "model": "ghvae", "seed": 0, "beta_2": beta_2, "beta_1": beta_1, "epochs": 1, "status": "ok",
+               "rate_2": rate_2, "rate_1": rate_1, "rate": rate_2 + rate_1, "psnr": rate_1 - 0.5 * (beta_2 == 0.1), "mi_z2": rate_2 / 20, "sharpness": rate_1 / 18, "diversity": 2 - 0.1 * (beta_2 == 0.1), "accuracy_bound_rate": 0.9}  # fmt: skip
+        row |= {f"acc_{latent}_{probe}": 0.5 + (rate_2 if probe in ("rbf_svm", "knn") else rate_1) / 200 for latent in ("mu2", "mu1", "z2") for probe in PROBES}
+        row |= {"inception_score": row["sharpness"] * row["diversity"], "acc_mu2_rbf_svm": row["acc_mu2_rbf_svm"] + 0.01 * (beta_1 == 1)}
+        rows.append({**row, **{name: formula(row) for name, formula in formulas.items()}})
+    return pd.DataFrame(rows).reindex(columns=columns(2))
+
+
+def verdict(results, words):
+    (found,) = (finding for finding in findings.paper_a(results, scored=100) if words in finding.statement)
+    return found.verdict
+
+
+def test_where_every_statement_holds_every_verdict_agrees():
+    found = findings.paper_a(grid(), scored=100)
+    assert {finding.statement: finding.verdict for finding in found if finding.verdict != AGREES} == {}
+
+
+@pytest.mark.parametrize(("words", "formulas", "expected"), [
+    ("rate of its own layer", {"rate_2": lambda row: row["beta_2"], "rate_1": lambda row: row["beta_1"]}, DIFFERS),
+    ("best for all three", {name: lambda row: float(row["beta_2"] == row["beta_1"] == 1) for name in ("psnr", "inception_score", "acc_mu2_rbf_svm")}, DIFFERS),
+    ("equal betas", {name: lambda row: float(row["beta_2"] == row["beta_1"] == 1) for name in ("psnr", "inception_score", "acc_mu2_rbf_svm")}, DIFFERS),
+    ("equal betas", {"psnr": lambda row: float(row["beta_2"] == row["beta_1"] == 1)}, PARTLY),
+    ("PSNR gains", {"psnr": lambda row: -row["rate_1"]}, DIFFERS),
+    ("is best where", {"inception_score": lambda row: row["rate_2"] - row["rate_1"]}, PARTLY),
+    ("is best where", {"inception_score": lambda row: row["rate_2"] - row["rate_1"], "rate_1": lambda row: row["rate_1"] / 10}, DIFFERS),
+    ("driven by sharpness", {"diversity": lambda row: row["sharpness"], "sharpness": lambda row: row["diversity"]}, DIFFERS),
+    ("follows R(z_2)", {"mi_z2": lambda row: row["rate_1"]}, DIFFERS),
+    ("RBF SVM and kNN", {"acc_mu2_knn": lambda row: row["rate_1"]}, PARTLY),
+    ("linear classifiers", {f"acc_mu2_{probe}": lambda row: row["rate_2"] for probe in ("logistic", "linear_svm")}, DIFFERS),
+    ("more accurate than", {"accuracy_bound_rate": lambda row: 0.2}, DIFFERS),
+    ("linear classifiers", {"acc_mu2_logistic": lambda row: 0.1}, UNTESTED),
+    ("best for all three", {"inception_score": lambda row: None}, UNTESTED),
+])  # fmt: skip
+def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
+    assert verdict(grid(**formulas), words) == expected
+
+
+@given(st.permutations(range(9)))
+def test_the_order_of_the_models_does_not_matter(order):
+    results = grid()
+    assert findings.paper_a(results.iloc[order].reset_index(drop=True), 100) == findings.paper_a(results, 100)
+
+
+def test_models_that_are_missing_or_diverged_do_not_count():
+    results = grid()
+    more = results.assign(seed=1, psnr=np.nan, rate=np.nan, rate_2=np.nan, rate_1=np.nan, status="diverged")
+    assert findings.paper_a(pd.concat([results, more], ignore_index=True), 100) == findings.paper_a(results, 100)
+
+
+def families(rate_strong, total=lambda family: 100.0):
+    rows = [{"dataset": "digits", "model": e + d + m, "beta_1": beta, "status": "ok", "rate": rate_strong(beta) if d == "+" else 15.0, "distortion": total(e + d + m), "iwae_5": -90.0}
+            for e, d, m, beta in itertools.product("-+", "-+", "-+v", (0.1, 1.5))]  # fmt: skip
+    table = pd.DataFrame(rows)
+    table["distortion"] -= table["rate"]
+    return table.assign(elbo=-table["distortion"] - table["rate"])
+
+
+def test_collapse_of_strong_decoders_is_seen_and_its_absence_too():
+    def collapse(results):
+        return findings.paper_b(results)[0].verdict
+
+    assert collapse(families(lambda beta: 0.0 if beta > 1 else 20.0)) == AGREES
+    assert collapse(families(lambda beta: 20.0)) == DIFFERS
+
+
+def test_marginals_against_encoders():
+    def gain(total):
+        return findings.paper_b(families(lambda beta: 1.0, total))[2].verdict
+
+    assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+")) == AGREES
+    assert gain(lambda family: 100 - 2 * (family[2] != "-") - 5 * (family[0] == "+")) == DIFFERS
+
+
+def test_the_toy_run():
+    results = pd.DataFrame({"objective": ["elbo", "elbo", "target_rate", "target_rate"], "rate": [0.001, 0.2, 0.5, 0.505]})
+    assert [finding.verdict for finding in findings.toy(results)] == [PARTLY, AGREES]
+
+
+def test_the_projection_is_steps_by_speed():
+    table = findings.untested().set_index("command")["projected training on 2 CPU cores"]
+    steps = 441 * 200 * 287  # 73,257 images in batches of 256
+    assert table["`./run_all.sh svhn-ghvae`"].startswith(f"{steps / 14.9 / 86400:.0f} days")

@@ -1,0 +1,169 @@
+"""What is published: parts of a grid put together, the committed files, and the page that is made from them."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+import yaml
+from PIL import Image
+
+from hvae_core import figures, publish, store
+from hvae_core.config import ROOT, Config
+from hvae_core.errors import InputError
+from hvae_core.publish import LIMIT, PUBLISHED
+
+PART = {"dataset": "digits", "epochs": 3, "train_images": 100}
+
+
+def write_part(output, name, betas, seeds=1, offset=0.0, **changes):
+    """A finished run as far as `publish` looks at it, with numbers that tell where they come from."""
+    config = Config.make({**PART, "name": name, "betas": betas, "seeds": seeds, **changes})
+    folder = output / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({key: value for key, value in config.dump().items() if key != "block"}))
+    (folder / "data.json").write_text('{"fingerprint": "f", "name": "digits", "train_images": 100, "test_images": 50}')
+    (folder / "objective.txt").write_text("f")
+    rows = [{"dataset": "digits", "model": "ghvae", "seed": m.seed, "beta_2": m.betas[0], "beta_1": m.betas[1], "epochs": 3, "status": "ok",
+             "psnr": 10 * m.betas[0] + m.betas[1] + 1000 * m.seed + offset} for m in config.members()]  # fmt: skip
+    results = pd.DataFrame(rows).reindex(columns=store.columns(2))
+    results.to_parquet(folder / "results.parquet")
+    results.assign(member=range(len(results)), epoch=1)[["member", "model", "seed", "beta_2", "beta_1", "epoch"]].to_parquet(folder / "history.parquet")
+    store.write_text(folder / "provenance.json", json.dumps({"command": f"./run_all.sh {name}"}))
+    values = np.array([row["psnr"] for row in rows]) % 256
+    for stage in ("reconstruction", "generation"):
+        images = np.broadcast_to(values[:, None, None, None, None], (len(rows), 2, 1, 4, 4)).astype(np.uint8)
+        more = {"originals": np.zeros((2, 1, 4, 4), np.uint8)} if stage == "reconstruction" else {}
+        store.save_images(folder, stage, images=images, **more)
+    return folder
+
+
+@pytest.fixture
+def parts(output, monkeypatch):
+    monkeypatch.setattr(publish, "_draw", lambda name, root: None)
+    monkeypatch.setattr(publish, "_finished", lambda run: None)
+    return output
+
+
+def test_parts_make_the_grid_that_one_run_would_have_made(parts):
+    write_part(parts, "a", [[0.1, 1], [0.1, 10]], seeds=2)
+    write_part(parts, "b", [[0.1, 1], [1]], seeds=2)
+    folder = publish.publish("whole", ["a", "b"], parts / "published")
+    whole = write_part(parts, "whole", [[0.1, 1], [0.1, 1, 10]], seeds=2)
+    pd.testing.assert_frame_equal(store.load_results(folder), store.load_results(whole))
+    assert store.load_config(folder).members() == store.load_config(whole).members()
+    keys = ["member", "seed", "beta_2", "beta_1", "epoch"]
+    joined, single = (pd.read_parquet(path / "history.parquet").sort_values("member", ignore_index=True) for path in (folder, whole))
+    pd.testing.assert_frame_equal(joined[keys], single[keys])
+    for stage in ("reconstruction", "generation"):
+        np.testing.assert_array_equal(store.load_images(folder, stage)["images"], store.load_images(whole, stage)["images"])
+
+
+def test_a_part_added_later_makes_the_same_as_all_at_once(parts):
+    for name, betas in {"a": [[0.1], [0.1, 10]], "b": [[1], [1]], "c": [[1], [10]]}.items():
+        write_part(parts, name, betas)
+    at_once = publish.publish("once", ["a", "b", "c"], parts / "published")
+    publish.publish("later", ["a"], parts / "published")
+    publish.publish("later", ["b"], parts / "published")
+    later = publish.publish("later", ["c"], parts / "published")
+    pd.testing.assert_frame_equal(store.load_results(later), store.load_results(at_once))
+    np.testing.assert_array_equal(store.load_images(later, "generation")["images"], store.load_images(at_once, "generation")["images"])
+    assert set(json.loads((later / "provenance.json").read_text())["parts"]) == {"a", "b", "c"}
+
+
+def test_a_point_that_no_part_has_is_missing_and_has_no_numbers(parts):
+    write_part(parts, "a", [[0.1], [0.1, 10]])
+    write_part(parts, "b", [[1], [10]])
+    results = store.load_results(publish.publish("holes", ["a", "b"], parts / "published"))
+    assert list(results["status"]) == ["ok", "ok", "missing", "ok"]
+    assert results.loc[2, "psnr":].isna().all()
+    assert (results.loc[2, ["beta_2", "beta_1"]] == [1, 0.1]).all()
+
+
+def test_of_a_setting_in_two_parts_the_later_counts(parts):
+    write_part(parts, "a", [[0.1], [0.1, 10]])
+    write_part(parts, "b", [[0.1], [10]], offset=5)
+    results = store.load_results(publish.publish("twice", ["a", "b"], parts / "published"))
+    assert list(results["psnr"]) == [1.1, 16.0]
+
+
+def test_runs_that_are_no_parts_of_one_grid_are_refused(parts):
+    write_part(parts, "a", [[0.1], [0.1, 10]])
+    write_part(parts, "b", [[1], [10]], epochs=4)
+    with pytest.raises(InputError, match=r"a and b are no parts of one grid: they differ in epochs$"):
+        publish.publish("mixed", ["a", "b"], parts / "published")
+    other = write_part(parts, "c", [[1], [10]])
+    (other / "data.json").write_text("{}")
+    with pytest.raises(InputError, match=r"they differ in data\.json$"):
+        publish.publish("mixed", ["a", "c"], parts / "published")
+    assert not (parts / "published/runs/mixed").exists()
+
+
+def test_an_unfinished_run_is_refused_in_one_line(output, capsys):
+    write_part(output, "half", [[1], [1]])
+    assert publish.main(["half"]) == 2
+    assert re.fullmatch(r"error: run 'half' is not finished: \S+ is missing; ./run_all.sh makes it\n", capsys.readouterr().err)
+    assert not (PUBLISHED / "runs/half").exists()
+
+
+def test_notebooks_lose_the_folders_they_were_executed_in(parts):
+    folder = write_part(parts, "a", [[0.1], [0.1, 10]])
+    (folder / "notebooks").mkdir()
+    (folder / "notebooks/10_train.ipynb").write_text(f'"written to {parts.resolve()}/figures/a, {ROOT}/hvae_core"')
+    (parts / "figures/a").mkdir(parents=True)
+    published = publish.publish("a", root=parts / "published")
+    assert (published / "notebooks/10_train.ipynb").read_text() == '"written to figures/a, hvae_core"'
+
+
+# --- what is committed ------------------------------------------------------------------------------------------
+
+RUNS = sorted(path.parent.name for path in (PUBLISHED / "runs").glob("*/config.yaml"))
+GRIDS = [name for name in RUNS if (PUBLISHED / "figures" / name / "fig3.png").exists()]
+
+
+def test_the_published_files_are_small_and_name_no_machine():
+    assert RUNS
+    assert publish.size() <= LIMIT
+    files = [path for path in PUBLISHED.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix == ".safetensors"]
+    for path in files:
+        if path.suffix in (".json", ".csv", ".md", ".yaml", ".txt"):
+            assert not re.search(r"(?<![\w.…])/(tmp|home|root|work|mnt|var)/", path.read_text()), path
+        if path.suffix == ".ipynb":  # not in its images
+            texts = [line for line in path.read_text().splitlines() if '"image/png"' not in line]
+            assert not re.search(r"(?<![\w.…])/(tmp|home|root|work|mnt)/", "\n".join(texts)), path
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_published_figure_and_table_are_those_of_the_stored_results(name, tmp_path):
+    """Drawn again from results.parquet alone: the same picture, but for a library's smoothing, and the same table."""
+    results = store.load_results(PUBLISHED / "runs" / name)
+    figures.save_figure(figures.fig3(results), tmp_path, "fig3", provenance={})
+    ours, stored = (np.asarray(Image.open(folder / "fig3.png").convert("L"), float) for folder in (tmp_path, PUBLISHED / "figures" / name))
+    assert ours.shape == stored.shape
+    assert np.abs(ours - stored).mean() < 0.5, "grey levels of 255"
+    figures.save_table(figures.table1(results), tmp_path, "table1", provenance={})
+    assert (tmp_path / "table1.csv").read_text() == (PUBLISHED / "figures" / name / "table1.csv").read_text()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_published_run_says_what_made_it(name):
+    folder = PUBLISHED / "runs" / name
+    about = json.loads((folder / "provenance.json").read_text())
+    for part in about.get("parts", {name: about}).values():
+        assert part["command"].startswith("./run_all.sh")
+        assert re.fullmatch("[0-9a-f]{40}", part["commit"])
+        assert part["device"]
+        assert all(stage["wall_time_s"] > 0 for stage in part["stages"].values())
+    results = pd.read_csv(folder / "results.csv")
+    pd.testing.assert_frame_equal(results, store.load_results(folder), check_dtype=False, rtol=1e-12)
+
+
+def test_the_page_is_what_the_notebook_writes(tmp_path):
+    target = tmp_path / "page.md"
+    papermill.execute_notebook(ROOT / "notebooks/99_paper_vs_ours.ipynb", tmp_path / "99.ipynb", {"target": str(target)}, kernel_name="python3",
+                               progress_bar=False, cwd=str(ROOT))  # fmt: skip
+    assert target.read_text() == Path(ROOT / "docs/paper-vs-ours.md").read_text()
