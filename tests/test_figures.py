@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.text import Text
@@ -16,7 +18,7 @@ from PIL import Image
 from hvae_core import figures
 from hvae_core.errors import InputError
 from hvae_core.evaluation.bounds import accuracy_bound
-from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code
+from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code, round_levels
 from hvae_core.figures.points import triangles
 from hvae_core.frontier import upper_hull
 from hvae_core.store import PROBES, columns
@@ -404,3 +406,11 @@ def test_tables_are_saved_for_people_and_programs(tmp_path):
     plain = pd.DataFrame({"layer": ["Conv(1,\n2)"], "parameters": [7]})
     figures.save_table(plain, tmp_path, "table2", provenance={})
     assert (tmp_path / "table2.md").read_text().splitlines()[2] == "| Conv(1,<br>2) | 7 |"
+
+
+@given(st.floats(1e-9, 1e9) | st.integers(-6, 6).map(lambda k: float(np.nextafter(10.0**k, 0))), st.sampled_from(["sqrt", "linear"]), st.integers(1, 5))
+def test_round_levels_lie_within_the_axis(highest, scale, count):
+    levels = round_levels(highest, scale, count)
+    assert len(levels) >= (scale == "sqrt")
+    assert (np.diff(levels) > 0).all()
+    assert ((levels > 0) & (levels <= highest)).all()

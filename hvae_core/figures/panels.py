@@ -146,7 +146,9 @@ def round_levels(highest: float, scale: str, count: int = 4) -> np.ndarray:
         even = highest * (np.arange(1, count + 1) / count) ** 2
         magnitude = 10 ** np.floor(np.log10(even))
         digits = np.array([1, 2, 3, 5])
-        levels = np.unique(magnitude * digits[[digits[digits <= d].argmax() for d in even / magnitude]])
+        # Just below a power of ten the logarithm may round to it, and no digit is left below: hence the maximum.
+        below = np.maximum(np.searchsorted(digits, even / magnitude, side="right") - 1, 0)
+        levels = np.unique(magnitude * digits[below])
     return levels[(levels > 0) & (levels <= highest)]
 
 
