@@ -53,10 +53,12 @@ rule train:
         update(RUN + "/checkpoints/block-{block}/weights.safetensors"),
         update(RUN + "/checkpoints/block-{block}/training.parquet"),
         update(RUN + "/checkpoints/block-{block}/history.parquet"),
+    params:
+        jobs=max(1, workflow.cores // BLOCKS),
     resources:
         gpu=1,
     shell:
-        "{JOB} 10_train --block $((10#{wildcards.block}))"
+        "{JOB} 10_train --block $((10#{wildcards.block})) --jobs {params.jobs}"
 
 
 rule collect:

@@ -14,6 +14,7 @@ at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
 
@@ -185,6 +186,7 @@ def train_conditioned(
     mechanism: str = "table",
     precision: str = "float32",
     checkpoints: Checkpoints | None = None,
+    threads: int = 1,
     label: str = "training",
     **options: Any,
 ) -> ConditionedPopulation:
@@ -197,6 +199,7 @@ def train_conditioned(
         warm_up_fraction, schedule, objective, precision, checkpoints: as for `hvae_core.population.train`. The objective is
             applied to each image by itself, with its own betas.
         scaling: of the losses; see `scaled`.
+        threads: how many networks are trained at once; no result depends on it.
         mechanism, options: see `hvae_core.models.conditioning`.
 
     Returns:
@@ -229,29 +232,35 @@ def train_conditioned(
         stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         return {"history": history[:, :done], "diverged": diverged, **stacked}
 
+    shares = [0.0] * count  # of this epoch that each network has done
+
+    def epoch(i: int) -> Tensor:
+        """One epoch of network ``i``; returns mean loss, distortion and rates, ``(2 + L,)``."""
+        one, network = trained[i], trained[i].network
+        order = torch.randperm(len(x), generator=generator(one.seed, Purpose.ORDER, done))
+        noises = generator(one.seed, Purpose.NOISE, done, x.device)
+        uniform = torch.rand(len(x), layers, generator=generator(one.seed, Purpose.BETAS, done)).to(x.device)
+        sums = torch.zeros(2 + layers, dtype=torch.float64, device=x.device)
+        for batch in range(batches):
+            now = done * batches + batch, epochs * batches
+            part = slice(batch * batch_size, (batch + 1) * batch_size)
+            images = lay(pixels(x[order[part].to(x.device)]))
+            log_betas = draw_betas(one.start, network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
+            sums += one.step(
+                images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling, precision=precision,
+                factor=warm_up(*now, warm_up_fraction), learning_rate=learning_rate * scheduled(schedule, *now),
+            )  # fmt: skip
+            shares[i] = (batch + 1) / batches
+            progress.update(done + sum(shares) / count, partial(_note, sums, min((batch + 1) * batch_size, len(x))))
+        return (sums / len(x)).float().cpu()
+
     saved = time.monotonic()
-    with track(label, epochs, f"epochs of {count} conditioned network{'s' if count > 1 else ''}", done) as progress:
+    with (track(label, epochs, f"epochs of {count} conditioned network{'s' if count > 1 else ''}", done) as progress,
+          ThreadPoolExecutor(threads) as pool):  # fmt: skip
         while done < epochs:
-            for i, one in enumerate(trained):
-                if diverged[i]:
-                    continue
-                network, seed = one.network, one.seed
-                order = torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done))
-                noises = generator(seed, Purpose.NOISE, done, x.device)
-                uniform = torch.rand(len(x), layers, generator=generator(seed, Purpose.BETAS, done)).to(x.device)
-                sums = torch.zeros(2 + layers, dtype=torch.float64, device=x.device)
-                for batch in range(batches):
-                    now = done * batches + batch, epochs * batches
-                    part = slice(batch * batch_size, (batch + 1) * batch_size)
-                    images = lay(pixels(x[order[part].to(x.device)]))
-                    log_betas = draw_betas(one.start, network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
-                    sums += one.step(
-                        images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling, precision=precision,
-                        factor=warm_up(*now, warm_up_fraction), learning_rate=learning_rate * scheduled(schedule, *now),
-                    )  # fmt: skip
-                    seen = min((batch + 1) * batch_size, len(x))
-                    progress.update(done + (i + (batch + 1) / batches) / count, partial(_note, sums, seen))
-                means = (sums / len(x)).float().cpu()
+            shares[:] = [float(lost > 0) for lost in diverged.tolist()]
+            well = [i for i in range(count) if not diverged[i]]
+            for i, means in zip(well, pool.map(epoch, well), strict=True):
                 history[i, done] = means[1:]
                 if not means.isfinite().all():
                     diverged[i] = done + 1
@@ -266,7 +275,7 @@ def train_conditioned(
     result.history = torch.full((len(result.members), *history.shape[1:]), math.nan)
     for i, (charts, seed) in enumerate(zip(result.networks, result.seeds, strict=True)):
         own_epochs = diverged[i * len(begun) : (i + 1) * len(begun)]
-        _compare(charts, x, objective, seed, [not epoch for epoch in own_epochs], label)
+        _compare(charts, x, objective, seed, [not epoch for epoch in own_epochs], label, threads)
         rows = [j for j, which in enumerate(result.which) if which == i]
         shown = min(len(rows), len(begun))
         result.history[rows[:shown]] = history[i * len(begun) : i * len(begun) + shown]
@@ -275,19 +284,23 @@ def train_conditioned(
     return result
 
 
-def _compare(charts: Atlas, x: Tensor, objective: Objective, seed: int, well: list[bool], label: str) -> None:
+def _compare(charts: Atlas, x: Tensor, objective: Objective, seed: int, well: list[bool], label: str, threads: int = 1) -> None:
     """Fill the map of an atlas: which network has the lower loss on the training images."""
     if len(well) == 1:
         return
     points = charts.points()
-    with track(f"{label}: which network is better where", len(points), "points") as progress:
-        for k, betas in enumerate(points):
-            for i, network in enumerate(charts.networks):
-                value = torch.tensor(LOST)
-                if well[i]:
-                    distortion, *rates = list(average_terms(cast(Conditioned, network).at(betas), x, seed).values())[: 1 + len(betas)]
-                    value = objective(Terms(torch.tensor([distortion]), torch.tensor([rates])), torch.tensor(betas)).clamp_min(1e-6)
-                charts.losses[i, k] = value.nan_to_num(nan=LOST, posinf=LOST).log()
+
+    def losses(betas: tuple[float, ...]) -> list[Tensor]:
+        return [_loss(cast(Conditioned, network).at(betas), betas) if fine else torch.tensor(LOST)
+                for network, fine in zip(charts.networks, well, strict=True)]  # fmt: skip
+
+    def _loss(model: HierarchicalVAE, betas: tuple[float, ...]) -> Tensor:
+        distortion, *rates = list(average_terms(model, x, seed).values())[: 1 + len(betas)]
+        return objective(Terms(torch.tensor([distortion]), torch.tensor([rates])), torch.tensor(betas)).clamp_min(1e-6)
+
+    with track(f"{label}: which network is better where", len(points), "points") as progress, ThreadPoolExecutor(threads) as pool:
+        for k, values in enumerate(pool.map(losses, points)):
+            charts.losses[:, k] = torch.stack(values).nan_to_num(nan=LOST, posinf=LOST).log()
             progress.update(k + 1)
 
 

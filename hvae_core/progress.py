@@ -7,6 +7,7 @@ batch the notebook's progress goes to a small file, which the batch's own displa
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class Progress:
         self.done = self.first = done
         self.start = time.monotonic()
         self.note: Callable[[], str] | None = None
+        self._lock = threading.Lock()  # threads may report
         self._shown = 0.0  # nothing is shown of what is over at once
         self._visible = False
         self._display: Any = None
@@ -75,8 +77,11 @@ class Progress:
         self.done, self.note = done, note or self.note
         elapsed = time.monotonic() - self.start
         quick = self._file is not None or sys.stderr.isatty() or _in_notebook()
-        if elapsed - self._shown >= (0.5 if quick else EVERY_S):
-            self.show()
+        if elapsed - self._shown >= (0.5 if quick else EVERY_S) and self._lock.acquire(blocking=False):
+            try:
+                self.show()
+            finally:
+                self._lock.release()
 
     def show(self) -> None:
         """Write the status where it is seen."""

@@ -103,7 +103,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         if not indices:
             continue
         starts.append(indices[0])
-        more: dict[str, Any] = {} if conditioned else {"normalise_gradients": config.normalise_gradients}
+        more: dict[str, Any] = {"threads": jobs()} if conditioned else {"normalise_gradients": config.normalise_gradients}
         population = (train_conditioned if conditioned else train)(
             partial(build, name, data.image_shape, **config.options),
             [every[i] for i in indices],
@@ -155,7 +155,7 @@ def _terms(population: Population | ConditionedPopulation, indices: list[int], d
         return {"train": rates.mean_terms(model, data.x_train, seed), "test": rates.mean_terms(model, data.x_test, seed)}
 
     with track("rates on training and test images", len(well), "models") as progress:
-        for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device)):
+        for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device), jobs()):
             means[i] = tensors
             progress.update(len(means))
     for i, index in enumerate(indices):

@@ -58,6 +58,16 @@ def test_a_block_gives_what_each_model_gives(name, judge, monkeypatch):
             assert value.untyped_storage().nbytes() == value.nbytes, "a view would take its block along"
 
 
+def test_models_computed_side_by_side_give_the_same_bits():
+    x = torch.randint(0, 256, (8, *SHAPES["ghvae"]), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
+    made, members = models(5)
+    compute = everything(x, "small-cnn")
+    one_by_one, at_once = (dict(blocks.each(compute, members, made.__getitem__, 1, threads)) for threads in (1, 3))
+    assert list(at_once) == list(members)
+    for index, tensors in one_by_one.items():
+        assert all(torch.equal(value, at_once[index][key]) for key, value in tensors.items())
+
+
 @pytest.mark.parametrize("name", [*FAMILIES, "deep"])
 def test_rates_of_every_architecture_pass_through_in_blocks(name, images):
     options = {"latent_sizes": [8, 20, 256]} if name == "deep" else {"width": 0.1, "pseudo_inputs": 5}

@@ -148,6 +148,14 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(images, tmp_path, mon
     assert torch.equal(whole.history.nan_to_num(), resumed.history.nan_to_num())
 
 
+def test_networks_trained_at_once_end_with_the_same_bits(images):
+    members = [*CORNERS, Member((1.0, 1.0), 1)]
+    one_by_one = train_conditioned(MAKE, members, images, **SETTINGS)
+    at_once = train_conditioned(MAKE, members, images, **SETTINGS, threads=3)
+    assert_same(one_by_one.parameters, at_once.parameters)
+    assert torch.equal(one_by_one.history.nan_to_num(), at_once.history.nan_to_num())
+
+
 def test_one_seed_does_not_matter_to_another(images):
     together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, **SETTINGS)
     alone = train_conditioned(MAKE, CORNERS, images, **SETTINGS)

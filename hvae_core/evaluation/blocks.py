@@ -7,6 +7,7 @@ is fastest one model after the other; there a block is one model as it is.
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ def size(device: torch.device) -> int:
 
 
 def each(compute: Compute, members: Mapping[int, Member], load: Callable[[int], HierarchicalVAE],
-         size: int) -> Iterator[tuple[int, Tensors]]:  # fmt: skip
+         size: int, threads: int = 1) -> Iterator[tuple[int, Tensors]]:  # fmt: skip
     """``compute(model, seed)`` of these members, as (index, tensors on the CPU).
 
     A block is of one architecture and one seed, and of at most ``size`` models; out of memory halves it.
@@ -55,7 +56,18 @@ def each(compute: Compute, members: Mapping[int, Member], load: Callable[[int], 
     Arguments:
         members: by index.
         load: gives the model of an index, on the device.
+        threads: how many models are computed side by side, where a block is of one.
     """
+    if size == 1 and threads > 1:
+
+        def alone(index: int) -> tuple[int, Tensors]:
+            tensors = _block(compute, [load(index)], members[index].seed)
+            assert tensors is not None
+            return index, {name: value[0] for name, value in tensors.items()}
+
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(alone, members)
+        return
     groups: dict[tuple[str, int], list[int]] = {}
     for index, member in members.items():
         groups.setdefault((member.model, member.seed), []).append(index)
