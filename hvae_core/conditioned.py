@@ -12,8 +12,9 @@ at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 """
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -131,6 +132,26 @@ def few(betas: Iterable[float], most: int = FEW) -> set[float]:
     return {min(there, key=lambda beta: abs(math.log(beta / step))) for step in steps}
 
 
+class _Threads:
+    """``map`` over threads, or in this thread if there is one. Whatever ends the block early sets ``stopped`` and waits for no more than the threads' next look at it."""
+
+    def __init__(self, count: int, stopped: threading.Event) -> None:
+        self.pool = ThreadPoolExecutor(count) if count > 1 else None
+        self.stopped = stopped
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items) if self.pool is None else self.pool.map(function, items)
+
+    def __enter__(self) -> "_Threads":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None:
+            self.stopped.set()
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+
 class _Trained:
     """One network, where its betas begin, and its optimiser."""
 
@@ -233,6 +254,7 @@ def train_conditioned(
         return {"history": history[:, :done], "diverged": diverged, **stacked}
 
     shares = [0.0] * count  # of this epoch that each network has done
+    stopped = threading.Event()  # by an error or an interruption: then the other threads stop too
 
     def epoch(i: int) -> Tensor:
         """One epoch of network ``i``; returns mean loss, distortion and rates, ``(2 + L,)``."""
@@ -242,6 +264,8 @@ def train_conditioned(
         uniform = torch.rand(len(x), layers, generator=generator(one.seed, Purpose.BETAS, done)).to(x.device)
         sums = torch.zeros(2 + layers, dtype=torch.float64, device=x.device)
         for batch in range(batches):
+            if stopped.is_set():
+                break
             now = done * batches + batch, epochs * batches
             part = slice(batch * batch_size, (batch + 1) * batch_size)
             images = lay(pixels(x[order[part].to(x.device)]))
@@ -255,8 +279,7 @@ def train_conditioned(
         return (sums / len(x)).float().cpu()
 
     saved = time.monotonic()
-    with (track(label, epochs, f"epochs of {count} conditioned network{'s' if count > 1 else ''}", done) as progress,
-          ThreadPoolExecutor(threads) as pool):  # fmt: skip
+    with track(label, epochs, f"epochs of {count} conditioned network{'s' if count > 1 else ''}", done) as progress, _Threads(threads, stopped) as pool:
         while done < epochs:
             shares[:] = [float(lost > 0) for lost in diverged.tolist()]
             well = [i for i in range(count) if not diverged[i]]
@@ -298,7 +321,7 @@ def _compare(charts: Atlas, x: Tensor, objective: Objective, seed: int, well: li
         distortion, *rates = list(average_terms(model, x, seed).values())[: 1 + len(betas)]
         return objective(Terms(torch.tensor([distortion]), torch.tensor([rates])), torch.tensor(betas)).clamp_min(1e-6)
 
-    with track(f"{label}: which network is better where", len(points), "points") as progress, ThreadPoolExecutor(threads) as pool:
+    with track(f"{label}: which network is better where", len(points), "points") as progress, _Threads(threads, threading.Event()) as pool:
         for k, values in enumerate(pool.map(losses, points)):
             charts.losses[:, k] = torch.stack(values).nan_to_num(nan=LOST, posinf=LOST).log()
             progress.update(k + 1)

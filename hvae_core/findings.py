@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from hvae_core.config import Config
+from hvae_core.config import PROFILES, Config, load_profile
 from hvae_core.errors import InputError
 from hvae_core.figures.files import as_markdown
 from hvae_core.figures.points import (
@@ -331,6 +331,9 @@ def published(root: Path) -> dict[str, Published]:
     for path in sorted((root / "runs").glob("*/provenance.json")):
         folder = path.parent
         about = json.loads(path.read_text())
+        classifier = folder / "tables" / "classifier.json"
+        if classifier.exists():
+            about["classifier"] = json.loads(classifier.read_text())
         data = json.loads((folder / "data.json").read_text()) if (folder / "data.json").exists() else {}
         found[folder.name] = Published(load_config(folder), load_results(folder), data, about.get("parts") or {folder.name: about})
     if not found:
@@ -339,18 +342,24 @@ def published(root: Path) -> dict[str, Published]:
 
 
 def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
-    """One row a run that was made: command, commit, device, wall time and data set, as its provenance has them."""
+    """One row a run that was made: command, commits, device, times and data set, as its provenance has them.
+
+    Times are of notebooks; two at once on two cores count twice.
+    """
     rows = []
     for name, run in runs.items():
         data = run.data
         for made, about in run.parts.items():
-            training = sum(stage["wall_time_s"] for job, stage in about["stages"].items() if job.startswith(("10_train", "70_toy")))
-            others = sum(stage["wall_time_s"] for job, stage in about["stages"].items()) - training
+            stages = about["stages"]
+            training = sum(stage["wall_time_s"] for job, stage in stages.items() if job.startswith(("10_train", "70_toy")))
+            others = sum(stage["wall_time_s"] for stage in stages.values()) - training
+            commits = sorted({(stage["commit"] or "")[:10] for stage in stages.values()})
             rows.append({
                 "published": name, "made as": made,
                 "data": f"{data['name']}, {data['train_images']:,} + {data['test_images']:,} images, sha256 {data['fingerprint'][:12]}…" if data else run.config.dataset,
-                "command": f"`{about['command']}`", "commit": (about["commit"] or "")[:10] + (" (changed)" if about["dirty"] else ""),
-                "device": f"{about['device']}, {about['cores']} cores", "training, min": round(training / 60, 1), "evaluation and figures, min": round(others / 60, 1),
+                "command": f"`{about['command']}`", "commits": " ".join(commits), "device": f"{about['device']}, {about['cores']} cores",
+                "training, notebook-minutes": round(training / 60, 1), "evaluation and figures": round(others / 60, 1),
+                "classifier behind IS, %": round(100 * about["classifier"]["test_accuracy"], 2) if about.get("classifier") else "",
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -361,8 +370,10 @@ def findings_table(found: Sequence[Finding]) -> pd.DataFrame:
 
 
 def about(run: Published) -> str:
-    """What a published run is, in a line: model, data, how many models are there of how many, and epochs."""
-    well, count = int((run.results["status"] == "ok").sum()), len(run.results)
+    """What a published run is, in a line: model, data, how many models are there of how many its profile has, and epochs."""
+    well = int((run.results["status"] == "ok").sum())
+    profile = PROFILES / f"{run.config.name}.yaml"
+    count = max(len(run.results), len(load_profile(run.config.name).members()) if profile.exists() else 0)
     models = run.config.models[0] if len(run.config.models) == 1 else f"{len(run.config.models)} families"
     there = f"{well} models" if well == count else f"{well} of {count} models"
     return f"{models} on {run.config.dataset}, {there}, {run.config.epochs} epochs"

@@ -9,10 +9,12 @@ of the grid that no part has trained is a row with the status ``missing``. Figur
 """
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,12 @@ from hvae_core.terms import layer_numbers
 
 PUBLISHED = ROOT / "published"
 LIMIT = 25_000_000  # bytes, all published files together
-COPIED = ("config.yaml", "data.json", "objective.txt", "results.parquet", "results.csv", "history.parquet", "provenance.json", "tables/classifier.json")
+COPIED = ("config.yaml", "*.json", "objective.txt", "results.*", "history.parquet", "tables/classifier.json", "images/*.npz")
 FREE = ("name", "betas", "blocks", "block", "device")  # in which the parts of one grid may differ
 
 
 def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path:
-    """Put a finished run, or the union of several, into ``root``.
+    """Put a finished run, or the union of several, into ``root``; what is there is replaced when all of it is made.
 
     Returns:
         Its run folder there.
@@ -41,26 +43,54 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path
     Raises:
         InputError: when a run is not finished, or runs are no parts of one grid.
     """
+    Config.make({"name": name})  # a name, no path
+    target, drawn = root / "runs" / name, root / "figures" / name
     for run in runs or [name]:
         _finished(run)
-    target = root / "runs" / name
-    if not runs:
-        source = store.run_folder(name)
-        shutil.rmtree(target, ignore_errors=True)
-        for path in [*(source / name for name in COPIED), *source.glob("notebooks/*.ipynb")]:
-            _copy(path, target / path.relative_to(source))
-        shutil.rmtree(root / "figures" / name, ignore_errors=True)
-        for file in store.figure_folder(name).iterdir():
-            _copy(file, root / "figures" / name / file.name)
-    else:
+        if store.run_folder(run).resolve() == target.resolve():
+            raise InputError(f"run '{run}' is the published one itself; HVAE_OUTPUT must be where it was trained")
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=_made(root)) as folder:
+        new = Path(folder)
+        made = new / "runs" / name
         parts = [store.run_folder(run) for run in runs]
-        _join([*([target] if target.exists() else []), *parts], target)
-        for run, folder in zip(runs, parts, strict=True):
-            for path in folder.glob("notebooks/*.ipynb"):
-                if path.stem != store.load_config(run).kind.notebook:  # its figures are of a part alone
-                    _copy(path, target / "notebooks" / run / path.name)
-        _draw(name, root)
+        if not parts:
+            _copy_run(store.run_folder(name), made)
+            shutil.copytree(store.figure_folder(name), new / "figures" / name)
+        else:
+            _join([*([target] if target.exists() else []), *parts], made)
+            for run, part in zip(runs, parts, strict=True):
+                _copy_notebooks(part, made / "notebooks" / run, drawn=False)
+            if target.exists():  # of the parts that were there
+                for kept in target.glob("notebooks/*/"):
+                    if not (made / "notebooks" / kept.name).exists():
+                        shutil.copytree(kept, made / "notebooks" / kept.name)
+            _draw(name, new)
+        for old, fresh in ((target, made), (drawn, new / "figures" / name)):
+            shutil.rmtree(old, ignore_errors=True)
+            if fresh.exists():
+                fresh.rename(_made(old.parent) / old.name)
     return target
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _copy_run(source: Path, target: Path) -> None:
+    """A run folder without weights; notebooks without the folders in which they were executed."""
+    for pattern in COPIED:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, _made((target / path.relative_to(source)).parent) / path.name)
+    _copy_notebooks(source, target / "notebooks")
+
+
+def _copy_notebooks(run: Path, target: Path, drawn: bool = True) -> None:
+    """The executed notebooks; without the one of the figures, if those are drawn anew of several runs."""
+    for path in run.glob("notebooks/*.ipynb"):
+        if drawn or path.stem != store.load_config(run).kind.notebook:
+            shutil.copyfile(path, _made(target) / path.name)
+            _clean(target / path.name, store.output_root().resolve())
 
 
 def size(root: Path = PUBLISHED) -> int:
@@ -75,15 +105,14 @@ def _finished(run: str) -> None:
 
 
 def _draw(name: str, root: Path) -> None:
-    """Execute the notebook of the figures on a published run."""
+    """Execute the notebook of the figures on a run in ``root``."""
     notebook = store.load_config(root / "runs" / name).kind.notebook
-    command = [sys.executable, "-m", "hvae_core.batch", name, notebook, "--jobs", "1"]
+    command = [sys.executable, "-m", "hvae_core.batch", name, notebook]
     done = subprocess.run(command, env={**batch.environment(), "HVAE_OUTPUT": str(root.resolve())}, check=False)
-    shutil.rmtree(root / "runs" / name / ".progress", ignore_errors=True)
     if done.returncode:
-        raise InputError(f"{name}: its results are published, its figures could not be drawn (above)")
-    drawn = root / "runs" / name / "notebooks" / f"{notebook}.ipynb"
-    _clean(drawn, root.resolve())
+        raise InputError(f"{name}: its figures could not be drawn (above); nothing is published")
+    shutil.rmtree(root / "runs" / name / ".progress", ignore_errors=True)
+    _clean(root / "runs" / name / "notebooks" / f"{notebook}.ipynb", root.resolve())
 
 
 def _clean(notebook: Path, *folders: Path) -> None:
@@ -94,24 +123,18 @@ def _clean(notebook: Path, *folders: Path) -> None:
     store.write_text(notebook, text)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A file as it is, notebooks without the folders in which they were executed."""
-    if not source.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    if source.suffix == ".ipynb":
-        _clean(target, store.output_root().resolve())
-
-
 def _join(parts: Sequence[Path], target: Path) -> None:
     """One run folder of the models of all parts; of a setting that stands in several the last one counts."""
     configs = [store.load_config(part) for part in parts]
-    for other, folder in zip(configs[1:], parts[1:], strict=True):
+    for other, folder in zip(configs, parts, strict=True):
         _same(configs[0], other, parts[0], folder)
     layers = configs[0].layers
     keys = [*(f"beta_{n}" for n in layer_numbers(layers)), "seed"]
     axes = [sorted(set(axis)) for axis in zip(*(m.betas for config in configs for m in config.members()), strict=True)]
+    for n, axis in zip(layer_numbers(layers), axes, strict=True):
+        near = [(low, high) for low, high in itertools.pairwise(axis) if high < 1.001 * low]
+        if near:
+            raise InputError(f"beta_{n} is {near[0][0]!r} in one part and {near[0][1]!r} in another; give them the same digits")
     settings = {key: value for key, value in configs[0].dump().items() if key not in FREE}
     config = Config.make({**settings, "name": target.name, "betas": axes})
     wanted = pd.DataFrame([[*member.betas, member.seed] for member in config.members()], columns=keys)
@@ -127,10 +150,11 @@ def _join(parts: Sequence[Path], target: Path) -> None:
     made: dict[str, Any] = {}
     for part in parts:
         known = json.loads((part / "provenance.json").read_text())
-        made |= known["parts"] if part == target else {part.name: known}
-    for path in ("data.json", "objective.txt", "tables/classifier.json"):
-        if parts[0] != target:
-            _copy(parts[0] / path, target / path)
+        classifier = part / "tables" / "classifier.json"  # each part has trained its own
+        more = {"classifier": json.loads(classifier.read_text())} if classifier.exists() else {}
+        made |= known.get("parts") or {part.name: {**known, **more}}
+    for name in ("data.json", "objective.txt"):
+        shutil.copyfile(parts[0] / name, _made(target) / name)
     values = {key: value for key, value in config.dump().items() if key != "block"}
     store.write_text(target / "config.yaml", f"# {target.name}, joined from its parts.\n" + yaml.safe_dump({**values, "block": None}, sort_keys=False))
     store.write_text(target / "provenance.json", json.dumps({"parts": made}, indent=2) + "\n")
@@ -144,8 +168,8 @@ def _join(parts: Sequence[Path], target: Path) -> None:
 
 
 def _same(config: Config, other: Config, folder: Path, other_folder: Path) -> None:
-    if config.kind is not KINDS["hierarchical"]:
-        raise InputError(f"{config.name}: only grids of ghvae and lvae have parts")
+    if other.kind is not KINDS["hierarchical"]:
+        raise InputError(f"{other.name}: only grids of betas of ghvae and lvae have parts")
     differ = [key for key, value in config.dump().items() if key not in FREE and value != other.dump()[key]]
     differ += [name for name in ("data.json", "objective.txt") if (folder / name).read_text() != (other_folder / name).read_text()]
     if differ:

@@ -103,7 +103,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         if not indices:
             continue
         starts.append(indices[0])
-        more: dict[str, Any] = {"threads": jobs()} if conditioned else {"normalise_gradients": config.normalise_gradients}
+        more: dict[str, Any] = {"threads": threads()} if conditioned else {"normalise_gradients": config.normalise_gradients}
         population = (train_conditioned if conditioned else train)(
             partial(build, name, data.image_shape, **config.options),
             [every[i] for i in indices],
@@ -155,7 +155,7 @@ def _terms(population: Population | ConditionedPopulation, indices: list[int], d
         return {"train": rates.mean_terms(model, data.x_train, seed), "test": rates.mean_terms(model, data.x_test, seed)}
 
     with track("rates on training and test images", len(well), "models") as progress:
-        for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device), jobs()):
+        for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device), threads()):
             means[i] = tensors
             progress.update(len(means))
     for i, index in enumerate(indices):
@@ -365,6 +365,11 @@ def _images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], d
 def jobs() -> int:
     """How many processes a stage may use: ``HVAE_JOBS``, or all cores."""
     return int(os.environ.get("HVAE_JOBS") or os.cpu_count() or 1)
+
+
+def threads() -> int:
+    """How many threads may compute at once: `jobs`, where an operation does not take all cores itself."""
+    return jobs() if torch.get_num_threads() == 1 else 1
 
 
 def figure_inputs(config: Config, data: Dataset) -> tuple["Images", Any, dict[str, Any]]:

@@ -146,11 +146,11 @@ def load_config(run: str | Path) -> Config:
 
 @cache
 def commit() -> dict[str, Any]:
-    """The commit that the code comes from, and whether files differ from it; nulls outside a repository."""
+    """The commit that the code comes from, and whether files (but for results and texts) differ from it; nulls outside a repository."""
     try:
         head, status = (
             subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", ":!published", ":!docs"])
         )
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}

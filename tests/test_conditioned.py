@@ -156,6 +156,21 @@ def test_networks_trained_at_once_end_with_the_same_bits(images):
     assert torch.equal(one_by_one.history.nan_to_num(), at_once.history.nan_to_num())
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interruption_or_an_error_ends_all_networks(images, threads):
+    calls = []
+
+    def objective(terms, betas):
+        calls.append(None)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return lagrangian(terms, betas)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_conditioned(MAKE, [*CORNERS, Member((1.0, 1.0), 1)], images, **{**SETTINGS, "epochs": 200}, objective=objective, threads=threads)
+    assert len(calls) < 100, "the other networks stopped too"
+
+
 def test_one_seed_does_not_matter_to_another(images):
     together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, **SETTINGS)
     alone = train_conditioned(MAKE, CORNERS, images, **SETTINGS)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core import findings
@@ -66,6 +66,7 @@ def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
     assert verdict(grid(**formulas), words) == expected
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.permutations(range(9)))
 def test_the_order_of_the_models_does_not_matter(order):
     results = grid()
@@ -130,3 +131,10 @@ def test_the_projection_is_steps_by_speed():
     table = findings.untested().set_index("command")["projected training on 2 CPU cores"]
     steps = 441 * 200 * 287  # 73,257 images in batches of 256
     assert table["`./run_all.sh svhn-ghvae`"].startswith(f"{steps / 14.9 / 86400:.0f} days")
+
+
+def test_verdicts_side_by_side():
+    tables = {"a": findings.findings_table(findings.paper_a(grid(), 100)), "b": findings.findings_table(findings.paper_a(grid(psnr=lambda row: -row["rate_1"]), 100))}
+    both = findings.verdicts(tables)
+    assert len(both) == len(tables["a"])
+    assert (both["a"] == AGREES).all() and set(both["b"]) == {AGREES, DIFFERS}

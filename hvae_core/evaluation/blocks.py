@@ -66,7 +66,10 @@ def each(compute: Compute, members: Mapping[int, Member], load: Callable[[int], 
             return index, {name: value[0] for name, value in tensors.items()}
 
         with ThreadPoolExecutor(threads) as pool:
-            yield from pool.map(alone, members)
+            try:
+                yield from pool.map(alone, members)
+            finally:
+                pool.shutdown(cancel_futures=True)
         return
     groups: dict[tuple[str, int], list[int]] = {}
     for index, member in members.items():
