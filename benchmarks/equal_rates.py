@@ -1,12 +1,14 @@
-"""Is a model that was driven to its target rates as good as one trained with those betas from the start?
+"""Is a model that was driven to its target rates as good as one trained with fixed betas that ends at the same rates?
 
-    .venv/bin/python benchmarks/equal_rates.py digits-targets               # a finished run with target rates
-    .venv/bin/python benchmarks/equal_rates.py digits-targets --seeds 5 --every 3
+    .venv/bin/python benchmarks/equal_rates.py digits-grid                  # a finished grid of betas with several seeds
+    .venv/bin/python benchmarks/equal_rates.py digits-targets --seeds 5 --every 3     # a finished run with target rates
 
-Takes the betas at which the models of a run ended, trains ordinary models with them (Eq. 8), the same data, epochs and settings
-and a few seeds, and compares L = D + beta_2 R_2 + beta_1 R_1 on training images at those betas. To first order that is the
-difference of the distortions at equal rates, since the betas are the slopes of the surface; nothing is interpolated, unlike
-beside a grid (notebook 80).
+Of a **grid** each setting of the betas where every layer carries at least half a nat gives targets: the mean rates of its seeds on training images. A model is
+driven to them, in as many epochs and with the same settings, and its L = D + beta_2 R_2 + beta_1 R_1 on training images is compared with that of the seeds. All
+models of a setting have nearly the same rates, so that this is the difference of their distortions.
+
+Of a run with **target rates** the betas at which its models ended are taken, and ordinary models are trained with them from the start. These may end at other rates, where the
+betas that were found are no slopes of the surface, and at a minimum of L there; so what is found against the driven models is an upper bound.
 
 Were the model driven to its rates just another seed, it would lie between the lowest and the highest of n seeds with probability
 (n - 1) / (n + 1), and below or above all of them with 1 / (n + 1) each. Prints how often it does. An interrupted
@@ -37,22 +39,48 @@ from hvae_core.surface import lagrangian
 from hvae_core.terms import layer_numbers
 
 
-def fixed(config: Config, betas: tuple[float, ...], seed: int) -> dict[str, float]:
-    """The terms on training images of a model trained with these betas from the start."""
+def trained(config: Config, member: Member) -> dict[str, float]:
+    """The terms on training images of a model trained as those of the run were."""
     torch.set_num_threads(1)
     data = load_data(config)
     make = partial(build, config.models[0], data.image_shape, **config.options)
-    population = train(make, [Member(betas, seed)], data.x_train, epochs=config.epochs, batch_size=config.batch_size,
+    population = train(make, [member], data.x_train, epochs=config.epochs, batch_size=config.batch_size,
                        learning_rate=config.learning_rate, schedule=config.schedule, precision=config.precision,
-                       normalise_gradients=config.normalise_gradients, label=f"betas {betas}, seed {seed}")  # fmt: skip
-    return average_terms(population.member(0), data.x_train, seed)
+                       normalise_gradients=config.normalise_gradients, label=f"{'rates' if member.targets else 'betas'} {member.targets or member.betas}, seed {member.seed}")  # fmt: skip
+    return average_terms(population.member(0), data.x_train, member.seed)
 
 
-def measure(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
+def from_grid(run: str, every: int, jobs: int) -> pd.DataFrame:
+    """One row a setting and seed of a grid of betas: ``driven`` and ``fixed``, L in nats per image, and the distortions."""
+    config, results = load_config(run), training_table(run)
+    numbers, path = layer_numbers(config.layers), run_folder(run) / "tables" / "equal_rates.parquet"
+    betas, rates = [f"beta_{n}" for n in numbers], [f"train_rate_{n}" for n in numbers]
+    if config.seeds < 2 or config.warm_up:
+        raise InputError(f"run '{run}': needs several seeds at a setting, and no warm-up")
+    well = results[results["status"] == "ok"].assign(L=lagrangian(results[results["status"] == "ok"], config.layers, "train_"))
+    means = well.groupby(betas)[rates].mean()
+    means = means[(means >= 0.5).all(axis=1)].iloc[::every]
+    if means.empty:
+        raise InputError(f"run '{run}': nowhere do all layers carry half a nat")
+    done = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=[*betas, *rates])
+    todo = [(setting, tuple(values)) for setting, values in zip(means.index, means.to_numpy().tolist(), strict=True)
+            if not (np.isclose(done[betas], setting).all(1) & np.isclose(done[rates], values).all(1)).any()]  # fmt: skip
+    start = (0.1,) * len(numbers)
+    calls = (delayed(trained)(config, Member(start, 0, targets=targets)) for _, targets in todo)
+    for (setting, targets), terms in zip(todo, Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True):
+        ended = {f"driven_rate_{n}": terms[f"rate_{n}"] for n in numbers}
+        new = pd.DataFrame([dict(zip(betas, setting, strict=True)) | dict(zip(rates, targets, strict=True)) | ended | {"driven_distortion": terms["distortion"]}])
+        done = pd.concat([done, new], ignore_index=True) if len(done) else new
+        write_table(path, done)
+    done["driven"] = done["driven_distortion"] + sum(done[f"beta_{n}"] * done[f"driven_rate_{n}"] for n in numbers)
+    both = well.rename(columns={"L": "fixed", "train_distortion": "fixed_distortion"})[[*betas, "seed", "fixed", "fixed_distortion"]]
+    both = done.merge(both, on=betas)
+    return both.assign(row=both.groupby(betas).ngroup())
+
+
+def from_targets(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
     """One row a model of the run and seed: ``driven`` and ``fixed``, L in nats per image, and the distortions."""
     config, results = load_config(run), training_table(run)
-    if config.target_rates is None:
-        raise InputError(f"run '{run}' has no target rates; digits-targets is a profile that has")
     numbers, path = layer_numbers(config.layers), run_folder(run) / "tables" / "equal_rates.parquet"
     names = [f"beta_{n}" for n in numbers]
     rows = results[(results["status"] == "ok") & (results["target_status"] == "reached")].iloc[::every]
@@ -61,12 +89,12 @@ def measure(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
     done = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["row", *names, "seed"])
     todo = [(row, seed) for seed in range(seeds) for row in rows.index
             if not ((done["row"] == row) & (done["seed"] == seed) & (done[names] == rows.loc[row, names]).all(axis=1)).any()]  # fmt: skip
-    calls = (delayed(fixed)(config, tuple(rows.loc[row, names].astype(float)), seed) for row, seed in todo)
+    calls = (delayed(trained)(config, Member(tuple(rows.loc[row, names].astype(float)), seed)) for row, seed in todo)
     for (row, seed), terms in zip(todo, Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True):
         at = rows.loc[[row], names].reset_index(drop=True)
-        trained = pd.concat([at, pd.DataFrame([terms])], axis=1)
+        ended = pd.concat([at, pd.DataFrame([terms])], axis=1)
         driven = float(lagrangian(rows.loc[[row]], config.layers, "train_")[0])
-        new = at.assign(row=row, seed=seed, driven=driven, fixed=lagrangian(trained, config.layers),
+        new = at.assign(row=row, seed=seed, driven=driven, fixed=lagrangian(ended, config.layers),
                         driven_distortion=rows.loc[row, "train_distortion"], fixed_distortion=terms["distortion"])  # fmt: skip
         done = pd.concat([done, new], ignore_index=True) if len(done) else new
         write_table(path, done)
@@ -76,22 +104,23 @@ def measure(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="models with the betas that were found; a grid has its own seeds")
     parser.add_argument("--every", type=int, default=1, help="only every so many models of the run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
     args = parser.parse_args()
     if args.seeds < 1 or args.every < 1:
         parser.error("--seeds and --every are at least 1")
     try:
-        table = measure(args.run, args.seeds, args.every, args.jobs)
+        config = load_config(args.run)
+        table = from_targets(args.run, args.seeds, args.every, args.jobs) if config.target_rates else from_grid(args.run, args.every, args.jobs)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     by_row = table.groupby("row")
     driven, spread = by_row["driven"].first(), by_row["fixed"]
     low, mean, high = spread.min(), spread.mean(), spread.max()
-    seeds = args.seeds
-    print(f"{args.run}: {len(driven)} models that hold their target rates, beside {seeds} seeds each with their betas from the start")
+    seeds = args.seeds if config.target_rates else config.seeds
+    print(f"{args.run}: {len(driven)} models driven to their rates, beside {seeds} seeds each with fixed betas")
     for name, base in (("the mean of the seeds", mean), ("the lowest seed", low)):
         off = 100 * (driven / base - 1)
         print(f"L against {name}: median {off.median():+.2f} %, {off.min():+.2f} to {off.max():+.2f} %")
