@@ -302,6 +302,7 @@ def train(
         multipliers[:, :done], control = tensors["multipliers"].cpu(), tensors["control"]
 
     batches = math.ceil(len(x) / batch_size)
+    controller = controller.paced(epochs * batches)
     if chunk is None:
         chunk = 1 if x.device.type == "cpu" else count
     model = for_cpu(make()) if x.device.type == "cpu" and chunk == 1 else population.model

@@ -20,7 +20,7 @@ from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import build
 from hvae_core.population import train
 from hvae_core.store import Checkpoints
-from hvae_core.target_rates import GECO, HIGHEST, LOWEST, PI, start, tolerance, verdict
+from hvae_core.target_rates import GECO, HIGHEST, LOWEST, PI, TRAVEL, start, tolerance, verdict
 
 RULES = [PI(), GECO(rate=0.005)]
 
@@ -72,6 +72,19 @@ def test_the_proportional_part_damps():
             low = min(low, float(rates)) if step > 150 else low
         lows.append(low)
     assert lows[0] > lows[1] + 1
+
+
+@pytest.mark.parametrize("rule", [PI(), GECO()], ids=["PI", "GECO"])
+@given(st.integers(1, 100_000))
+def test_the_longer_a_training_the_slower_its_betas_move(rule, steps):
+    """Yet no training is too short to get from the usual start to either bound and back."""
+    far = torch.tensor([1e4])  # a rate as far off as counts
+    state = rule.follow(start(torch.ones(1)), far, torch.tensor([5.0]))
+    step = (rule.paced(steps).follow(state, far, torch.tensor([5.0])) - state)[0, 0].item()
+    assert 0 < step <= 0.05 + 1e-6
+    assert step * steps <= TRAVEL * (1 + 1e-3)
+    assert rule.paced(1200) == rule, "as digits-targets was measured"
+    assert 4 * math.log(HIGHEST / LOWEST) < TRAVEL
 
 
 @pytest.mark.parametrize("rule", RULES, ids=["PI", "GECO"])
