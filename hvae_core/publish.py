@@ -4,8 +4,8 @@
 
 ``published/`` is laid out like any output folder, so that everything which reads a run reads a published one, given its path
 (``load_results("published/runs/quick")``) or with ``HVAE_OUTPUT=published``. Without RUN the finished run NAME is published as it is. With
-RUNs, parts of one grid of betas that were trained at different times, their models are put together with those that NAME has there already; a point
-of the grid that no part has trained is a row with the status ``missing``. Figures of such a grid are drawn anew.
+RUNs, parts of one grid of betas that were trained at different times, their models are put together with those that NAME has there already. The grid is that of all betas at which some model
+was trained; a point of it that none has is a row with the status ``missing``. Figures of such a grid are drawn anew.
 """
 
 import argparse
@@ -130,7 +130,9 @@ def _join(parts: Sequence[Path], target: Path) -> None:
         _same(configs[0], other, parts[0], folder)
     layers = configs[0].layers
     keys = [*(f"beta_{n}" for n in layer_numbers(layers)), "seed"]
-    axes = [sorted(set(axis)) for axis in zip(*(m.betas for config in configs for m in config.members()), strict=True)]
+    tables = [store.load_results(part) for part in parts]
+    results = _latest([table[table["status"] != "missing"] for table in tables], keys)
+    axes = [sorted(results[f"beta_{n}"].unique().tolist()) for n in layer_numbers(layers)]
     for n, axis in zip(layer_numbers(layers), axes, strict=True):
         near = [(low, high) for low, high in itertools.pairwise(axis) if high < 1.001 * low]
         if near:
@@ -139,8 +141,6 @@ def _join(parts: Sequence[Path], target: Path) -> None:
     config = Config.make({**settings, "name": target.name, "betas": axes})
     wanted = pd.DataFrame([[*member.betas, member.seed] for member in config.members()], columns=keys)
 
-    tables = [store.load_results(part) for part in parts]
-    results = _latest([table[table["status"] != "missing"] for table in tables], keys)
     about = {name: results[name].iloc[0] for name in ("dataset", "model", "epochs")}
     results = wanted.merge(results, on=keys, how="left").fillna({**about, "status": "missing"}).astype({"epochs": tables[0]["epochs"].dtype})
     member = wanted.assign(member=range(len(wanted)))

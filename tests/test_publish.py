@@ -84,6 +84,15 @@ def test_a_point_that_no_part_has_is_missing_and_has_no_numbers(parts):
     assert (results.loc[2, ["beta_2", "beta_1"]] == [1, 0.1]).all()
 
 
+def test_a_part_that_stopped_early_brings_what_it_has(parts):
+    folder = write_part(parts, "a", [[0.1, 1, 10], [0.1, 10]])
+    results = store.load_results("a")
+    results.loc[2:4, "status"] = "missing"  # all of beta_2 = 1, half of 10
+    results.to_parquet(folder / "results.parquet")
+    results = store.load_results(publish.publish("early", ["a"], parts / "published"))
+    assert results[["beta_2", "beta_1", "status"]].to_numpy().tolist() == [[0.1, 0.1, "ok"], [0.1, 10, "ok"], [10, 0.1, "missing"], [10, 10, "ok"]]
+
+
 def test_of_a_setting_in_two_parts_the_later_counts(parts):
     write_part(parts, "a", [[0.1], [0.1, 10]])
     write_part(parts, "b", [[0.1], [10]], offset=5)
