@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -408,6 +408,7 @@ def test_tables_are_saved_for_people_and_programs(tmp_path):
     assert (tmp_path / "table2.md").read_text().splitlines()[2] == "| Conv(1,<br>2) | 7 |"
 
 
+@settings(deadline=None)
 @given(st.floats(1e-9, 1e9) | st.integers(-6, 6).map(lambda k: float(np.nextafter(10.0**k, 0))), st.sampled_from(["sqrt", "linear"]), st.integers(2, 5))
 def test_round_levels_lie_within_the_axis(highest, scale, count):
     levels = round_levels(highest, scale, count)

@@ -75,6 +75,7 @@ def test_the_proportional_part_damps():
 
 
 @pytest.mark.parametrize("rule", [PI(), GECO()], ids=["PI", "GECO"])
+@settings(deadline=None)
 @given(st.integers(1, 100_000))
 def test_the_longer_a_training_the_slower_its_betas_move(rule, steps):
     """Yet no training is too short to get from the usual start to either bound and back."""
