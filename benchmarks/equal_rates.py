@@ -33,7 +33,7 @@ from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import build
 from hvae_core.population import train
 from hvae_core.stages import load_data
-from hvae_core.store import load_config, run_folder, training_table, write_table
+from hvae_core.store import code_fingerprint, load_config, run_folder, training_table, write_table
 from hvae_core.surface import lagrangian
 from hvae_core.target_rates import tolerance
 from hvae_core.terms import layer_numbers
@@ -50,10 +50,15 @@ def trained(config: Config, member: Member) -> dict[str, float]:
     return average_terms(population.member(0), data.x_train, member.seed)
 
 
+def cache(run: str, config: Config) -> Path:
+    """Where what is measured is kept: results of other training code are not mixed with it."""
+    return run_folder(run) / "tables" / f"equal_rates-{code_fingerprint([*config.kind.code['training'], 'target_rates'])}.parquet"
+
+
 def from_grid(run: str, every: int, jobs: int) -> pd.DataFrame:
     """One row a setting and seed of a grid of betas: ``driven`` and ``fixed``, L in nats per image, and the distortions."""
     config, results = load_config(run), training_table(run)
-    numbers, path = layer_numbers(config.layers), run_folder(run) / "tables" / "equal_rates.parquet"
+    numbers, path = layer_numbers(config.layers), cache(run, config)
     betas, rates = [f"beta_{n}" for n in numbers], [f"train_rate_{n}" for n in numbers]
     if config.seeds < 2 or config.warm_up:
         raise InputError(f"run '{run}': needs several seeds at a setting, and no warm-up")
@@ -94,7 +99,7 @@ def report_grid(run: str, table: pd.DataFrame, betas: list[str]) -> None:
 def from_targets(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
     """One row a model of the run and seed: ``driven`` and ``fixed``, L in nats per image, and the distortions."""
     config, results = load_config(run), training_table(run)
-    numbers, path = layer_numbers(config.layers), run_folder(run) / "tables" / "equal_rates.parquet"
+    numbers, path = layer_numbers(config.layers), cache(run, config)
     names = [f"beta_{n}" for n in numbers]
     rows = results[(results["status"] == "ok") & (results["target_status"] == "reached")].iloc[::every]
     if rows.empty:
