@@ -46,7 +46,7 @@ def trained(config: Config, member: Member) -> dict[str, float]:
     make = partial(build, config.models[0], data.image_shape, **config.options)
     population = train(make, [member], data.x_train, epochs=config.epochs, batch_size=config.batch_size,
                        learning_rate=config.learning_rate, schedule=config.schedule, precision=config.precision,
-                       normalise_gradients=config.normalise_gradients, label=f"{'rates' if member.targets else 'betas'} {member.targets or member.betas}, seed {member.seed}")  # fmt: skip
+                       normalise_gradients=config.normalise_gradients, label=f"{'rates' if member.targets else 'betas'} {', '.join(f'{value:.4g}' for value in member.targets or member.betas)}, seed {member.seed}")  # fmt: skip
     return average_terms(population.member(0), data.x_train, member.seed)
 
 
