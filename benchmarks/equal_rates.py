@@ -17,6 +17,7 @@ There the model that was driven would, were it just another seed, lie between th
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from hvae_core.population import train
 from hvae_core.stages import load_data
 from hvae_core.store import code_fingerprint, load_config, run_folder, training_table, write_table
 from hvae_core.surface import lagrangian
-from hvae_core.target_rates import tolerance
+from hvae_core.target_rates import HIGHEST, LOWEST, tolerance
 from hvae_core.terms import layer_numbers
 
 
@@ -50,15 +51,20 @@ def trained(config: Config, member: Member) -> dict[str, float]:
     return average_terms(population.member(0), data.x_train, member.seed)
 
 
-def cache(run: str, config: Config) -> Path:
-    """Where what is measured is kept: results of other training code are not mixed with it."""
-    return run_folder(run) / "tables" / f"equal_rates-{code_fingerprint([*config.kind.code['training'], 'target_rates'])}.parquet"
+def cache(run: str, config: Config, *start: float) -> Path:
+    """Where what is measured is kept: results of other training code, or of another start, are not mixed with it."""
+    code = code_fingerprint([*config.kind.code["training"], "target_rates"])
+    return run_folder(run) / "tables" / f"equal_rates-{'-'.join([code, *(f'{beta:g}' for beta in start)])}.parquet"
 
 
-def from_grid(run: str, every: int, jobs: int) -> pd.DataFrame:
+def from_grid(run: str, every: int, jobs: int, start: Sequence[float] | None) -> pd.DataFrame:
     """One row a setting and seed of a grid of betas: ``driven`` and ``fixed``, L in nats per image, and the distortions."""
     config, results = load_config(run), training_table(run)
-    numbers, path = layer_numbers(config.layers), cache(run, config)
+    numbers = layer_numbers(config.layers)
+    start = start or [0.1] * len(numbers)
+    path = cache(run, config, *start)
+    if len(start) != len(numbers):
+        raise InputError(f"--start: {len(start)} betas for the {len(numbers)} layers of run '{run}'")
     betas, rates = [f"beta_{n}" for n in numbers], [f"train_rate_{n}" for n in numbers]
     if config.seeds < 2 or config.warm_up:
         raise InputError(f"run '{run}': needs several seeds at a setting, and no warm-up")
@@ -73,8 +79,7 @@ def from_grid(run: str, every: int, jobs: int) -> pd.DataFrame:
     done = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=[*betas, "seed", *targets])
     keys = [*betas, "seed", *targets]
     todo = [row for _, row in wanted.iterrows() if not np.isclose(done[keys].astype(float), row[keys].astype(float)).all(1).any()]
-    start = (0.1,) * len(numbers)
-    calls = (delayed(trained)(config, Member(start, int(row["seed"]), targets=tuple(row[targets]))) for row in todo)
+    calls = (delayed(trained)(config, Member(tuple(start), int(row["seed"]), targets=tuple(row[targets]))) for row in todo)
     for row, terms in zip(todo, Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True):
         driven = terms["distortion"] + sum(row[f"beta_{n}"] * terms[f"rate_{n}"] for n in numbers)
         off = max(abs(terms[f"rate_{n}"] - row[f"target_train_rate_{n}"]) / tolerance(row[f"target_train_rate_{n}"]) for n in numbers)
@@ -88,13 +93,17 @@ def report_grid(run: str, table: pd.DataFrame, betas: list[str]) -> None:
     """Paired differences, beside the spread of the seeds."""
     table = table.assign(percent=100 * (table["driven"] / table["fixed"] - 1))
     print(table.drop(columns=["fixed", "driven"]).round(2).to_string(index=False))
-    spread = 100 * (table.groupby(betas)["fixed"].std() / table.groupby(betas)["fixed"].mean())
+    by_setting = table.groupby(betas)
+    mean, low, high = (by_setting["fixed"].transform(how) for how in ("mean", "min", "max"))
+    table = table.assign(beyond=100 * (table["driven"] / mean - 1), place=(table["driven"] > high).astype(int) - (table["driven"] < low))
+    spread, seeds = 100 * by_setting["fixed"].std() / by_setting["fixed"].mean(), int(by_setting.size().min())
     print(f"{run}: {len(table)} models driven to the rates of {len(spread)} settings, {(table['off'] <= 1).mean():.0%} hold them (off, in tolerances, at most 1); the following is of these")
     table = table[table["off"] <= 1]
     by_setting = table.groupby(betas)
     print(f"L beside the model with fixed betas and the same seed: median {table['percent'].median():+.2f} %, {table['percent'].min():+.2f} to {table['percent'].max():+.2f} %; "
           f"by settings {', '.join(f'{value:+.1f}' for value in by_setting['percent'].mean())}")  # fmt: skip
-    print(f"standard deviation over the seeds with fixed betas: {spread.median():.2f} % (median of the settings)")
+    print(f"L beside the mean of the seeds with fixed betas: median {table['beyond'].median():+.2f} %, where their standard deviation is {spread.median():.2f} % (median of the settings); "
+          f"below all of them {(table['place'] < 0).mean():.0%}, above all {(table['place'] > 0).mean():.0%} (of one more seed: {1 / (seeds + 1):.0%} each)")  # fmt: skip
 
 
 def from_targets(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
@@ -125,14 +134,17 @@ def main() -> int:
     parser.add_argument("run")
     parser.add_argument("--seeds", type=int, default=3, help="models with the betas that were found; a grid has its own seeds")
     parser.add_argument("--every", type=int, default=1, help="only every so many models of the run")
+    parser.add_argument("--start", type=float, nargs="+", metavar="BETA", help="of a grid: where the multipliers start, top layer first; default: 0.1 for each")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
     args = parser.parse_args()
     if args.seeds < 1 or args.every < 1:
         parser.error("--seeds and --every are at least 1")
+    if not all(LOWEST <= beta <= HIGHEST for beta in args.start or ()):
+        parser.error(f"--start: betas from {LOWEST:g} to {HIGHEST:g}")
     try:
         config = load_config(args.run)
         if config.target_rates is None:
-            report_grid(args.run, from_grid(args.run, args.every, args.jobs), [f"beta_{n}" for n in layer_numbers(config.layers)])
+            report_grid(args.run, from_grid(args.run, args.every, args.jobs, args.start), [f"beta_{n}" for n in layer_numbers(config.layers)])
             return 0
         table = from_targets(args.run, args.seeds, args.every, args.jobs)
     except InputError as error:
