@@ -39,7 +39,7 @@ from hvae_core.surface import lagrangian
 BOTH, GROWING = conditioning.STARTS, conditioned.GROWING
 # Epochs are of a network: 160 + 160 of a pair take as long as four models of 100. All but the first two are half as long.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "budget 4x: pair, log, table": {"epochs": 160},
+    "budget 4x: pair, log, tables": {"epochs": 160},
     "budget 1x": {"epochs": 40},
     "budget 2x": {},
     "2x, loss scaling none": {"scaling": "none"},
@@ -49,7 +49,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, one network (without z_2)": {"starts": BOTH[1:], "epochs": 160},
     "2x, betas from the whole range at once": {"growing": 1e-9},
     "as many epochs as 2x, width 2x": {"channels": 32},
-    "2x, table of 13 x 13": {"options": {"knots": 13}},
+    "2x, one table, of 7 x 7": {"options": {"knots": (7,)}},
+    "2x, tables up to 13 x 13": {"options": {"knots": (2, 4, 7, 13)}},
     "2x, learning rate 2x": {"learning_rate": 2.0},
 }
 

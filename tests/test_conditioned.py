@@ -85,13 +85,21 @@ def test_every_scale_and_shift_is_learned(mechanism):
 
 
 def test_a_table_is_itself_at_its_points_and_linear_between(double):
-    table = Table(BETAS, outputs=3)
+    table = Table(BETAS, outputs=3, knots=(5,))
     table.values.data.normal_()
-    axis = torch.linspace(0, 1, table.knots)
+    axis = torch.linspace(0, 1, 5)
     points = torch.cartesian_prod(axis, axis)
     torch.testing.assert_close(table(points), table.values)
     middle = table((points[:1] + points[1:2]) / 2)
     torch.testing.assert_close(middle[0], table.values[:2].mean(0))
+
+
+def test_a_table_is_the_sum_of_its_grids(double):
+    both, coarse, fine = (Table(BETAS, outputs=3, knots=knots) for knots in ((2, 4), (2,), (4,)))
+    both.values.data.normal_()
+    coarse.values.data, fine.values.data = both.values.data[:4], both.values.data[4:]
+    anywhere = torch.rand(20, 2)
+    torch.testing.assert_close(both(anywhere), coarse(anywhere) + fine(anywhere))
 
 
 def test_outside_its_range_the_range_is_named():

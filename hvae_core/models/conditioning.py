@@ -27,7 +27,8 @@ from hvae_core.errors import InputError
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.terms import Terms, layer_numbers
 
-KNOTS = 7  # of a table, along each log beta: one every decimal half from 0.1 to 100
+KNOTS = (2, 4, 7)  # of a table's grids, along each log beta: the last has one every half decade from 0.1 to 100
+COMPARED = 7  # values of each beta at which the networks of an atlas are compared
 HIDDEN = 48  # units of the network instead: about as many parameters
 STARTS = ((0.1, 3.0), (100.0, 0.1))  # beta_L and that of each layer below where training begins: with z_L in use, and without
 Range = Sequence[tuple[float, float]]  # the lowest and highest beta of each layer, top first
@@ -44,22 +45,25 @@ def linear(position: Tensor, knots: int) -> Tensor:
 
 
 class Table(nn.Module):
-    """Values at a grid of log betas, linear between its points along each axis (bilinear for L = 2); zero at the start.
+    """The sum of values at grids of log betas, each linear between its points along each axis (bilinear for L = 2); zero at the start.
+
+    What neighbouring betas have in common is learned from all of them, by the coarse grids; one fine grid could represent the same, but
+    learns it half as fast.
 
     Arguments:
-        betas: the range of each layer's beta, which the grid covers.
+        betas: the range of each layer's beta, which the grids cover.
         outputs: numbers at each point.
-        knots: values of each beta in the grid.
+        knots: values of each beta in each of the grids.
     """
 
-    def __init__(self, betas: Range, outputs: int, knots: int = KNOTS) -> None:
+    def __init__(self, betas: Range, outputs: int, knots: Sequence[int] = KNOTS) -> None:
         super().__init__()
-        self.knots = knots
-        self.values = nn.Parameter(torch.zeros(knots ** len(betas), outputs))
+        self.knots = tuple(knots)
+        self.values = nn.Parameter(torch.zeros(sum(k ** len(betas) for k in self.knots), outputs))
 
     def forward(self, position: Tensor) -> Tensor:
         """``(batch, L)``, positions from 0 to 1 within the range of each log beta -> ``(batch, outputs)``."""
-        return linear(position, self.knots) @ self.values
+        return torch.cat([linear(position, k) for k in self.knots], 1) @ self.values
 
 
 class Network(nn.Module):
@@ -176,7 +180,7 @@ class Atlas(nn.Module):
         networks: with one range.
 
     Attributes:
-        losses: ``(networks, KNOTS ** L)``, the logarithm of L on the training images at a grid of betas.
+        losses: ``(networks, COMPARED ** L)``, the logarithm of L on the training images at a grid of betas.
     """
 
     losses: Tensor
@@ -184,7 +188,7 @@ class Atlas(nn.Module):
     def __init__(self, networks: Sequence[Conditioned]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.register_buffer("losses", torch.zeros(len(networks), KNOTS ** len(networks[0].betas)))
+        self.register_buffer("losses", torch.zeros(len(networks), COMPARED ** len(networks[0].betas)))
 
     @property
     def betas(self) -> list[tuple[float, float]]:
@@ -197,13 +201,13 @@ class Atlas(nn.Module):
 
     def points(self) -> list[tuple[float, ...]]:
         """The betas of the grid of `losses`, top layer first and slowest."""
-        return list(itertools.product(*([low * (high / low) ** (k / (KNOTS - 1)) for k in range(KNOTS)] for low, high in self.betas)))
+        return list(itertools.product(*([low * (high / low) ** (k / (COMPARED - 1)) for k in range(COMPARED)] for low, high in self.betas)))
 
     def which(self, betas: Sequence[float]) -> int:
         """The network for these betas: of the lowest loss, interpolated between the points of the grid."""
         first = self._charts[0]
         first.check(betas)
-        weights = linear(first.position(first.low.new_tensor([[math.log(beta) for beta in betas]])), KNOTS)[0]
+        weights = linear(first.position(first.low.new_tensor([[math.log(beta) for beta in betas]])), COMPARED)[0]
         return int((self.losses @ weights).argmin())
 
     def at(self, betas: Sequence[float]) -> HierarchicalVAE:
