@@ -6,7 +6,8 @@ at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 * Betas are drawn log-uniformly, at first from a small region, which grows over the first part of the training
   (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
 * There are two networks a seed, that begin at either end (`STARTS` in `hvae_core.models.conditioning`): where z_L is of use, and where
-  it is not. Each keeps its ways, and for given betas the better one is taken, by the loss on training images.
+  it is not. Each keeps its ways, and for given betas the better one is taken, by the loss on training images. So each draws most of its
+  betas from its own side of the line where beta_L equals those below, and a margin beyond (`MARGIN`).
 * An image's loss is divided by its own value, so that of sums of very different sizes each counts alike: what is
   minimised is the mean of log L.
 """
@@ -44,7 +45,9 @@ from hvae_core.progress import track
 from hvae_core.store import Checkpoints
 from hvae_core.terms import Terms
 
-GROWING = 0.3  # of the training, until betas are drawn from the whole range
+GROWING = 0.3  # of the training, until betas are drawn from the whole region
+MARGIN = math.log(10)  # of log beta_L, beyond the line between the networks' sides
+EVERYWHERE = 4  # one image in so many has betas from the whole range, on either side
 LOST = 1e30  # the loss of a network that diverged
 FEW = 9  # values of each beta that are scored by classifiers
 
@@ -96,20 +99,29 @@ def _first(fresh: Callable[[], Atlas]) -> Conditioned:
 
 
 def draw_betas(start: Tensor, low: Tensor, high: Tensor, uniform: Tensor, grown: float) -> Tensor:
-    """Log betas of images, from a region that grows from its start to all of the range.
+    """Log betas of images, from a region that grows from its start to its side of the range, `MARGIN` beyond, and now and then to all of it.
 
     Arguments:
-        start, low, high: ``(L,)``, log betas.
+        start, low, high: ``(L,)``, log betas. The side is that of the start: beta_L above, or below, the geometric mean of the others.
         uniform: ``(images, L)``, random numbers from 0 to 1.
-        grown: 0 at the start, from 1 on the whole range.
+        grown: 0 at the start, from 1 on the whole region.
 
     Example:
         >>> start, low, high = torch.tensor([[0.1, 3.0], [0.1, 0.1], [100.0, 100.0]]).log()
-        >>> [[round(beta, 2) for beta in draw_betas(start, low, high, torch.tensor([[1.0, 0.0]]), g).exp()[0].tolist()] for g in (0, 0.5, 1)]
-        [[0.1, 3.0], [3.16, 0.55], [100.0, 0.1]]
+        >>> [[round(beta, 2) for beta in draw_betas(start, low, high, torch.ones(2, 2) - torch.tensor([0.0, 1.0]), g).exp()[1].tolist()] for g in (0, 0.5, 1)]
+        [[0.1, 3.0], [0.32, 0.55], [1.0, 0.1]]
     """
     grown = min(grown, 1.0)
-    return (1 - grown) * start + grown * (low + uniform * (high - low))
+    drawn = low + uniform * (high - low)
+    line = drawn[:, 1:].mean(1)
+    bottom, top = low[0].expand_as(line), high[0].expand_as(line)
+    if start[0] < start[1:].mean():
+        top = (line + MARGIN).clamp(low[0], high[0])
+    else:
+        bottom = (line - MARGIN).clamp(low[0], high[0])
+    anywhere = torch.arange(len(drawn), device=drawn.device) % EVERYWHERE == 0
+    drawn[:, 0] = torch.where(anywhere, drawn[:, 0], bottom + uniform[:, 0] * (top - bottom))
+    return (1 - grown) * start + grown * drawn
 
 
 def scaled(losses: Tensor, scaling: str) -> Tensor:

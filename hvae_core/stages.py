@@ -429,7 +429,7 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
 def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
     """The finished grids of the models that this conditioned run stands for: same data, architecture, settings and objective.
 
-    Epochs, seeds and betas are free, if some betas are in both: what the run and a grid cost is compared beside what they reach.
+    Epochs, learning rate, seeds and betas are free, if some betas are in both: what the run and a grid cost is compared beside what they reach.
 
     Returns:
         Their results by name of the run; empty if there are none.
@@ -438,7 +438,7 @@ def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
         InputError: for a run of other models.
     """
     _only(config, "conditioned")
-    same = ("train_images", "sigma_x", "bins", "batch_size", "learning_rate", "schedule", "normalise_gradients", "precision", "warm_up")
+    same = ("train_images", "sigma_x", "bins", "batch_size", "schedule", "normalise_gradients", "precision", "warm_up")
 
     def points(of: Config) -> set[tuple[float, ...]]:
         return {tuple(round(beta, 6) for beta in member.betas) for member in of.members()}

@@ -115,6 +115,17 @@ def test_outside_its_range_the_range_is_named():
 # --- training -----------------------------------------------------------------------------------------------------
 
 
+def test_three_of_four_betas_are_drawn_on_the_networks_side_and_a_decade_beyond():
+    low, high = torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
+    for start, sign in (((0.1, 3.0), 1), ((100.0, 0.1), -1)):
+        drawn = draw_betas(torch.tensor(start).log(), low, high, torch.rand(4000, 2), 1.0)
+        beyond = sign * (drawn[:, 0] - drawn[:, 1]) / math.log(10)
+        own = torch.arange(4000) % 4 > 0
+        assert beyond[own].max() == pytest.approx(1, abs=0.01)
+        assert beyond[~own].max() > 2
+        assert (drawn[:, 1] - low[1]).mean() == pytest.approx((high - low)[1].item() / 2, rel=0.05), "uniform in the layer below"
+
+
 def test_betas_are_drawn_from_a_region_that_grows_to_the_whole_range():
     low, high = torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
     uniform = torch.rand(4000, 2)
