@@ -3,6 +3,7 @@
 The networks of a run share nothing but the data; each has a seed, and its members are the betas at which it is looked
 at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
+* The learning rate rises from 0 (`RISING`), then follows the schedule.
 * Betas are drawn log-uniformly, at first from a small region, which grows over the first part of the training
   (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
 * There are two networks a seed, that begin at either end (`STARTS` in `hvae_core.models.conditioning`): where z_L is of use, and where
@@ -46,6 +47,7 @@ from hvae_core.store import Checkpoints
 from hvae_core.terms import Terms
 
 GROWING = 0.3  # of the training, until betas are drawn from the whole region
+RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, half of the networks that should use z_L lose it
 MARGIN = math.log(10)  # of log beta_L, beyond the line between the networks' sides
 EVERYWHERE = 4  # one image in so many has betas from the whole range, on either side
 LOST = 1e30  # the loss of a network that diverged
@@ -230,7 +232,7 @@ def train_conditioned(
         members: betas and seed of each; the range of the betas is what is trained on, the points are only looked at.
         x: ``(images, C, H, W)`` uint8, on the device to train on.
         warm_up_fraction, schedule, objective, precision, checkpoints: as for `hvae_core.population.train`. The objective is
-            applied to each image by itself, with its own betas.
+            applied to each image by itself, with its own betas; the learning rate rises first.
         scaling: of the losses; see `scaled`.
         threads: how many networks are trained at once; no result depends on it.
         mechanism, options: see `hvae_core.models.conditioning`.
@@ -284,7 +286,8 @@ def train_conditioned(
             log_betas = draw_betas(one.start, network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
             sums += one.step(
                 images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling, precision=precision,
-                factor=warm_up(*now, warm_up_fraction), learning_rate=learning_rate * scheduled(schedule, *now),
+                factor=warm_up(*now, warm_up_fraction),
+                    learning_rate=learning_rate * scheduled(schedule, *now) * min(1.0, (now[0] + 1) / (RISING * now[1])),
             )  # fmt: skip
             shares[i] = (batch + 1) / batches
             progress.update(done + sum(shares) / count, partial(_note, sums, min((batch + 1) * batch_size, len(x))))

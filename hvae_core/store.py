@@ -28,10 +28,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -141,6 +141,11 @@ def load_config(run: str | Path) -> Config:
     if not path.exists():
         there = sorted(p.parent.name for p in (output_root() / "runs").glob("*/config.yaml"))
         raise InputError(f"no run '{run}'; there {'are ' + ', '.join(there) if there else 'is none yet'}")
+    return _config(path, path.read_bytes())
+
+
+@lru_cache(maxsize=32)
+def _config(path: Path, _content: bytes) -> Config:
     return Config.make(read_yaml(path), source=str(path))
 
 
@@ -328,9 +333,21 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
     Raises:
         InputError: when it was not trained yet.
     """
-    found = _load(run, index)
-    model = found.at(load_config(run).members()[index].betas) if isinstance(found, Atlas) else found
+    config = load_config(run)
+    if config.kind is KINDS["conditioned"]:
+        member = config.members()[index]
+        weights = sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors"))
+        stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in weights)
+        model = _network(run_folder(run), next(i for i, other in enumerate(config.members()) if other.seed == member.seed), stamps).at(member.betas)
+    else:
+        model = _load(run, index)
     return model.requires_grad_(False).eval().to(device)
+
+
+@lru_cache(maxsize=1)
+def _network(folder: Path, index: int, _stamps: tuple[tuple[Path, int, int], ...]) -> Atlas:
+    """Kept while a run's points are looked at one after the other: to read it takes longer than to look."""
+    return cast(Atlas, _load(folder, index))
 
 
 def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "cpu") -> Atlas:
@@ -350,11 +367,12 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
 
 def _load(run: str | Path, index: int) -> HierarchicalVAE | Atlas:
     config = load_config(run)
+    outdated = InputError(f"run '{config.name}' was made by an earlier version; remove {run_folder(run)} and run it again")
     for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             if "starts" not in metadata:
-                raise InputError(f"run '{config.name}' was made by an earlier version; remove {run_folder(run)} and run it again")
+                raise outdated
             start, stop = json.loads(metadata["members"])
             if start <= index < stop:
                 first = max(first for first in json.loads(metadata["starts"]) if first <= index)
@@ -369,7 +387,10 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Atlas:
                 model: Any = build(members[index].model, tuple(json.loads(metadata["image_shape"])), **config.options)
                 if "networks" in metadata:
                     model = atlas(partial(copy.deepcopy, model), [member.betas for member in members])
-                model.load_state_dict(weights, strict=False)
+                try:
+                    model.load_state_dict(weights, strict=False)
+                except RuntimeError:  # other shapes
+                    raise outdated from None
                 return model
     raise InputError(f"run '{config.name}' has no trained model {index}")
 
