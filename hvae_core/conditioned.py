@@ -281,13 +281,13 @@ def train_conditioned(
             if stopped.is_set():
                 break
             now = done * batches + batch, epochs * batches
+            risen = min(1.0, (now[0] + 1) / (RISING * now[1]))
             part = slice(batch * batch_size, (batch + 1) * batch_size)
             images = lay(pixels(x[order[part].to(x.device)]))
             log_betas = draw_betas(one.start, network.low, network.high, uniform[part], now[0] / (GROWING * now[1]))
             sums += one.step(
                 images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling, precision=precision,
-                factor=warm_up(*now, warm_up_fraction),
-                    learning_rate=learning_rate * scheduled(schedule, *now) * min(1.0, (now[0] + 1) / (RISING * now[1])),
+                factor=warm_up(*now, warm_up_fraction), learning_rate=learning_rate * scheduled(schedule, *now) * risen,
             )  # fmt: skip
             shares[i] = (batch + 1) / batches
             progress.update(done + sum(shares) / count, partial(_note, sums, min((batch + 1) * batch_size, len(x))))
