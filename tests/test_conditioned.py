@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+import safetensors
 import torch
 from conftest import Chain
 from test_population import assert_same
 
-from hvae_core import figures, stages, store
+from hvae_core import conditioned, figures, stages, store
 from hvae_core.conditioned import LOST, _compare, draw_betas, scaled, train_conditioned
 from hvae_core.config import ROOT, Config, Member
 from hvae_core.data import load
@@ -165,6 +166,20 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(images, tmp_path, mon
     resumed = train_conditioned(MAKE, members, images, **SETTINGS, checkpoints=Checkpoints(tmp_path, "one"))
     assert_same(whole.parameters, resumed.parameters)
     assert torch.equal(whole.history.nan_to_num(), resumed.history.nan_to_num())
+
+
+def test_the_learning_rate_rises_then_follows_the_schedule(images, monkeypatch):
+    rates, step = [], conditioned._Trained.step
+
+    def kept(self, *args, **options):
+        rates.append(options["learning_rate"])
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(conditioned._Trained, "step", kept)
+    monkeypatch.setattr(conditioned, "RISING", 0.25)
+    train_conditioned(MAKE, CORNERS[:1], images[:16], epochs=8, batch_size=8, learning_rate=1e-3, schedule="two-phase")
+    wanted = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1] + [2 * (16 - step) / 16 for step in range(9, 16)]
+    assert [1000 * rate for rate in rates] == pytest.approx(wanted)
 
 
 def test_networks_trained_at_once_end_with_the_same_bits(images):
@@ -353,7 +368,7 @@ def trained():
     """A small network on part of the digits, and images that it has not seen."""
     data = load("digits").first(400, 200)
     members = [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)]
-    networks = train_conditioned(MAKE, members, data.x_train, epochs=40, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+    networks = train_conditioned(MAKE, members, data.x_train, epochs=80, batch_size=50, learning_rate=2e-3, schedule="two-phase")
     return networks.networks[0], data.x_test
 
 
@@ -481,6 +496,17 @@ def test_a_run_has_one_row_a_point(output):
         if member.seed == 1:
             assert_same(model.state_dict(), network.at(member.betas).state_dict())
     assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 1, 9, 10], "two networks a seed"
+    # What is kept in memory is not what a reader may change, and is read again when the file is another.
+    network.networks[0].model.px_conv3.bias.data += 1
+    weights = store.block_folder(config, 1) / "weights.safetensors"
+    assert_same(store.load_model("tiny", 17).state_dict(), model.state_dict())
+    with safetensors.safe_open(weights, "pt") as file:
+        tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    store.save_weights(weights, {name: torch.zeros_like(value) for name, value in tensors.items()}, about)
+    assert all((value == 0).all() for value in store.load_model("tiny", 17).parameters())
+    store.save_weights(weights, {name: value[..., :2] if name.endswith("modulation.values") else value for name, value in tensors.items()}, about)
+    with pytest.raises(InputError, match="made by an earlier version"):
+        store.load_model("tiny", 17)
 
 
 def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
