@@ -50,6 +50,7 @@ GROWING = 0.3  # of the training, until betas are drawn from the whole region
 RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, half of the networks that should use z_L lose it
 MARGIN = math.log(10)  # of log beta_L, beyond the line between the networks' sides
 EVERYWHERE = 4  # one image in so many has betas from the whole range, on either side
+COMPARED_ON = 10_000  # training images, at most
 LOST = 1e30  # the loss of a network that diverged
 FEW = 9  # values of each beta that are scored by classifiers
 
@@ -313,7 +314,7 @@ def train_conditioned(
     result.history = torch.full((len(result.members), *history.shape[1:]), math.nan)
     for i, (charts, seed) in enumerate(zip(result.networks, result.seeds, strict=True)):
         own_epochs = diverged[i * len(begun) : (i + 1) * len(begun)]
-        _compare(charts, x, objective, seed, [not epoch for epoch in own_epochs], label, threads)
+        _compare(charts, x[:COMPARED_ON], objective, seed, [not epoch for epoch in own_epochs], label, threads)
         rows = [j for j, which in enumerate(result.which) if which == i]
         shown = min(len(rows), len(begun))
         result.history[rows[:shown]] = history[i * len(begun) : i * len(begun) + shown]
