@@ -53,6 +53,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, learning rate 1x": {"learning_rate": 1.0},
     "2x, learning rate 2x": {"learning_rate": 2.0},
     "2x, both networks over the whole range": {"margin": WHOLE},
+    "4x, one network (z_2 in use)": {"starts": BOTH[:1], "epochs": 3.2, "margin": WHOLE},
     "2x, one network (z_2 in use)": {"starts": BOTH[:1], "epochs": 1.6, "margin": WHOLE},
     "2x, one network (without z_2)": {"starts": BOTH[1:], "epochs": 1.6, "margin": WHOLE},
     "2x, all betas of the region at once": {"growing": 1e-9},
