@@ -334,13 +334,14 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
         InputError: when it was not trained yet.
     """
     config = load_config(run)
-    if config.kind is KINDS["conditioned"]:
-        member = config.members()[index]
+    members = config.members()
+    if config.kind is KINDS["conditioned"] and 0 <= index < len(members):
+        first = next(i for i, member in enumerate(members) if member.seed == members[index].seed)
         weights = sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors"))
         stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in weights)
-        model = _network(run_folder(run), next(i for i, other in enumerate(config.members()) if other.seed == member.seed), stamps).at(member.betas)
+        model = _network(run_folder(run), first, stamps).at(members[index].betas)
     else:
-        model = _load(run, index)
+        model = cast(HierarchicalVAE, _load(run, index))
     return model.requires_grad_(False).eval().to(device)
 
 

@@ -496,6 +496,8 @@ def test_a_run_has_one_row_a_point(output):
         if member.seed == 1:
             assert_same(model.state_dict(), network.at(member.betas).state_dict())
     assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 1, 9, 10], "two networks a seed"
+    with pytest.raises(InputError, match="no trained model 18"):
+        store.load_model("tiny", 18)
     # What is kept in memory is not what a reader may change, and is read again when the file is another.
     network.networks[0].model.px_conv3.bias.data += 1
     weights = store.block_folder(config, 1) / "weights.safetensors"
