@@ -5,7 +5,7 @@ at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
 * The learning rate rises from 0 (`RISING`), then follows the schedule.
 * Betas are drawn log-uniformly, at first from a small region, which grows over the first part of the training
-  (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
+  (`GROWING`) to all of its region: a layer has to fill before it can be squeezed.
 * There are two networks a seed, that begin at either end (`STARTS` in `hvae_core.models.conditioning`): where z_L is of use, and where
   it is not. Each keeps its ways, and for given betas the better one is taken, by the loss on training images. So each draws most of its
   betas from its own side of the line where beta_L equals those below, and a margin beyond (`MARGIN`).
