@@ -22,7 +22,7 @@ TABLES = expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *KIND.stag
 SHOWN = [stage for stage in ("reconstruction", "generation", "likelihood") if stage in KIND.stages]
 DRAWN = [*expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.figures, kind=["pdf", "png", "json"]),
          *expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.tables, kind=["csv", "md", "json"])]
-JOB = f"python -m hvae_core.batch {config['run']}"
+JOB = f"python -P -m hvae_core.batch {config['run']}"
 
 
 def same_data():
