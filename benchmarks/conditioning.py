@@ -7,11 +7,11 @@
 
     ./run_all.sh quick --set epochs=100 schedule=two-phase seeds=3 --name digits-singles
 
-or, of MNIST, ``mnist-singles`` by ``./run_all.sh mnist-small --set schedule=two-phase --name mnist-singles``.
+or, of MNIST, ``mnist-singles`` by ``./run_all.sh mnist-small --set schedule=two-phase seeds=3 --name mnist-singles``.
 
 Every variant is trained with the grid's batch size and schedule, and looked at where the grid has models. L = D + beta_2 R_2 + beta_1 R_1
-on test images is compared with the mean over the grid's seeds. Costs are processor seconds, in units of one model of the grid (trained
-here once, to measure it).
+is compared with the mean over the grid's seeds, on the second half of the test images; settings are to be chosen on the first (``--choose``).
+Costs are processor seconds, in units of one model of the grid (trained here once, to measure it).
 """
 
 import argparse
@@ -27,36 +27,38 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from hvae_core import conditioned, store
 from hvae_core.conditioned import train_conditioned
 from hvae_core.config import Config, Member
 from hvae_core.data import Dataset, load
+from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
-from hvae_core.models import HierarchicalVAE, build, conditioning
+from hvae_core.models import HierarchicalVAE, build
 from hvae_core.models.layers import SIZES, Sizes
 from hvae_core.population import train
 from hvae_core.surface import lagrangian
 
-BOTH, GROWING, MARGIN = conditioning.STARTS, conditioned.GROWING, conditioned.MARGIN
-WHOLE = 1e9  # a margin that leaves nothing out
-# Epochs, of each network, and learning rate are in units of the grid's: 1.6 + 1.6 of a pair take as long as four of its models.
+SETTINGS = {name: getattr(conditioned, name) for name in ("GROWING", "RISING", "ENDS", "GROUPS", "START")}
+# Epochs and learning rate are in units of the grid's. An update takes about twice as long as a single model's.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "budget 4x: pair, log, tables, margin, learning rate 1.4x": {"epochs": 1.6},
-    "budget 1x": {"epochs": 0.4},
+    "budget 4x: tables of weights and channels, log, ends, learning rate 1.4x": {"epochs": 2.0},
+    "budget 1x": {"epochs": 0.5},
     "budget 2x": {},
     "2x, loss scaling none": {"scaling": "none"},
     "2x, loss scaling sqrt": {"scaling": "sqrt"},
-    "2x, mechanism mlp": {"mechanism": "mlp"},
-    "2x, one table, of 7 x 7": {"options": {"knots": (7,)}},
-    "2x, tables up to 13 x 13": {"options": {"knots": (2, 4, 7, 13)}},
+    "2x, tables of channels only": {"options": {"coarse": ()}},
+    "2x, tables of weights only": {"options": {"fine": ()}},
+    "2x, tables of weights up to 4 x 4": {"options": {"coarse": (2, 4)}},
+    "2x, tables of channels up to 13 x 13": {"options": {"fine": (2, 4, 7, 13)}},
     "2x, learning rate 1x": {"learning_rate": 1.0},
     "2x, learning rate 2x": {"learning_rate": 2.0},
-    "2x, both networks over the whole range": {"margin": WHOLE},
-    "4x, one network (z_2 in use)": {"starts": BOTH[:1], "epochs": 3.2, "margin": WHOLE},
-    "2x, one network (z_2 in use)": {"starts": BOTH[:1], "epochs": 1.6, "margin": WHOLE},
-    "2x, one network (without z_2)": {"starts": BOTH[1:], "epochs": 1.6, "margin": WHOLE},
-    "2x, all betas of the region at once": {"growing": 1e-9},
+    "2x, no betas at the ends": {"ENDS": 0.0},
+    "2x, begun without z_2": {"START": (100.0, 0.1)},
+    "2x, all betas at once": {"GROWING": 1e-9},
+    "2x, full learning rate at once": {"RISING": 1e-9},
+    "2x, at most 4 groups": {"GROUPS": 4},
     "as many epochs as 2x, width 2x": {"channels": 32},
 }
 
@@ -78,20 +80,35 @@ def widened(shape: tuple[int, int, int], channels: int) -> Callable[[], Hierarch
 def measure(grid: Config, data: Dataset, variant: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train a variant; processor seconds, and the terms at every point of the grid."""
     points = sorted({member.betas for member in grid.members()})
-    make = widened(data.image_shape, variant["channels"]) if "channels" in variant else partial(build, "ghvae", data.image_shape)
-    conditioning.STARTS = variant.get("starts", BOTH)
-    conditioned.GROWING, conditioned.MARGIN = variant.get("growing", GROWING), variant.get("margin", MARGIN)
+    make = widened(data.image_shape, variant["channels"]) if "channels" in variant else partial(build, grid.model, data.image_shape)
+    for name, value in SETTINGS.items():
+        setattr(conditioned, name, variant.get(name, value))
     start = time.process_time()
     trained = train_conditioned(
-        make, [Member(betas, seed) for betas in points], data.x_train, epochs=round(variant.get("epochs", 0.8) * grid.epochs), batch_size=grid.batch_size,
-        learning_rate=grid.learning_rate * variant.get("learning_rate", 1.4), schedule=grid.schedule, scaling=variant.get("scaling", "log"),
-        mechanism=variant.get("mechanism", "table"), **variant.get("options", {}),
+        make, [Member(betas, seed) for betas in points], data.x_train, epochs=round(variant.get("epochs", 1.0) * grid.epochs), batch_size=grid.batch_size,
+        learning_rate=grid.learning_rate * variant.get("learning_rate", 1.4), schedule=grid.schedule, warm_up_fraction=grid.warm_up or 0.0, scaling=variant.get("scaling", "log"),
+        **variant.get("options", {}),
     )  # fmt: skip
     seconds = time.process_time() - start
-    rows = [
-        {"beta_2": betas[0], "beta_1": betas[1], **average_terms(trained.member(i), data.x_test, seed)} for i, betas in enumerate(points)
-    ]
+    rows = [row for i, betas in enumerate(points) for row in on_halves(trained.member(i), data.x_test, Member(betas, seed))]
     return {"seconds": seconds, "parameters": sum(p.numel() for p in trained.networks[0].parameters()), "rows": rows}
+
+
+def on_halves(model: HierarchicalVAE, x: Tensor, member: Member) -> list[dict[str, Any]]:
+    """The terms of a model on either half of the images."""
+    return [{"half": i, "beta_2": member.betas[0], "beta_1": member.betas[1], "seed": member.seed, **average_terms(model, part, member.seed)}
+            for i, part in enumerate(x.tensor_split(2))]  # fmt: skip
+
+
+def models_of(grid: Config, data: Dataset) -> dict[str, Any]:
+    """The terms of the grid's models, as far as they are trained."""
+    rows: list[dict[str, Any]] = []
+    for i, member in enumerate(grid.members()):
+        try:
+            rows += on_halves(store.load_model(grid.name, i), data.x_test, member)
+        except InputError:
+            continue
+    return {"rows": rows}
 
 
 def one_model(grid: Config, data: Dataset) -> dict[str, Any]:
@@ -99,8 +116,8 @@ def one_model(grid: Config, data: Dataset) -> dict[str, Any]:
 
     def seconds(epochs: int) -> float:
         start = time.process_time()
-        train(partial(build, "ghvae", data.image_shape), [Member((1.0, 1.0), 0)], data.x_train, epochs=epochs, batch_size=grid.batch_size,
-              learning_rate=grid.learning_rate, schedule=grid.schedule)  # fmt: skip
+        train(partial(build, grid.model, data.image_shape), [Member((1.0, 1.0), 0)], data.x_train, epochs=epochs, batch_size=grid.batch_size,
+              learning_rate=grid.learning_rate, schedule=grid.schedule, warm_up_fraction=grid.warm_up or 0.0)  # fmt: skip
         return time.process_time() - start
 
     seconds(1)  # the first calls take longer
@@ -120,16 +137,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], help="variants whose name contains one of these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=store.output_root() / "runs" / ".conditioning")
+    parser.add_argument("--choose", action="store_true", help="the first half of the test images instead of the second")
     args = parser.parse_args()
     torch.set_num_threads(1)
     grid = store.load_config(args.grid)
-    code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.ghvae", "population"])
+    code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", f"models.{grid.model}", "population"])
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
-    parts = sorted((store.run_folder(args.grid) / "checkpoints").glob("block-*/training.parquet"))
-    members = grid.members()
-    models = pd.concat([pd.read_parquet(path) for path in parts])
-    models = models.assign(beta_2=[members[i].betas[0] for i in models["member"]], beta_1=[members[i].betas[1] for i in models["member"]])
+    models = pd.DataFrame(models_of(grid, data)["rows"])
+    models = models[models["half"] == (0 if args.choose else 1)]
     models["L"] = lagrangian(models, 2)
     by_betas = models.groupby(["beta_2", "beta_1"])["L"]
     mean, spread = by_betas.mean(), 100 * by_betas.std() / by_betas.mean()
@@ -143,9 +159,10 @@ def main() -> None:
             continue
         file = cache / f"{args.seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
         found = cached(file, partial(measure, grid, data, variant, args.seed))
-        rows = pd.DataFrame(found["rows"]).set_index(["beta_2", "beta_1"])
+        rows = pd.DataFrame(found["rows"])
+        rows = rows[rows["half"] == (0 if args.choose else 1)].set_index(["beta_2", "beta_1"])
         own = pd.Series(lagrangian(rows.reset_index(), 2), rows.index)
-        percent = 100 * (own / mean - 1)
+        percent = (100 * (own / mean - 1)).dropna()
         worst = percent.idxmax()
         print(f"| {name} | {found['seconds'] / one:.1f} | {found['parameters']:,} | {percent.abs().mean():.1f} | {percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "
               f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g}) | {(percent > 3).sum()} of {len(percent)} |", flush=True)  # fmt: skip

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
 
 COARSE = 4  # values of each beta that are tried first
 STARTS = 3  # of the root finding, the nearest of those
+STEP = 0.05  # of log beta, of the finite differences
 
 
 class Network(Protocol):
@@ -62,9 +63,6 @@ class Dialled(NamedTuple):
 def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dialled:
     """The betas that give these rates on these images.
 
-    Of several networks (`hvae_core.models.conditioning.Atlas`) each is asked, also where another has the lower loss: between the
-    two there are rates that only one of them has. Of those that hold the rates, the one with the lowest distortion is taken.
-
     Arguments:
         network: a conditioned network, such as `hvae_core.store.load_network` gives.
         x: held-out images, ``(images, C, H, W)`` uint8.
@@ -81,30 +79,27 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
                          f"{', '.join(f'rate_{n}' for n in numbers)}")  # fmt: skip
     betas = [wanted.get(f"beta_{n}") for n in numbers]
     targets = [wanted.get(f"rate_{n}") for n in numbers]
-    charts = list(getattr(network, "networks", [network])) if any(target is not None for target in targets) else [network]
     known = ", ".join(f"beta_{n} from {low:g} to {high:g}" for n, (low, high) in zip(numbers, network.betas, strict=True))
-    found = [search for chart in charts if np.isfinite((search := _Search(chart, x, seed, betas, targets)).reached).all()]
-    if not found:
-        raise InputError("dial: no network has finite rates; training diverged")
+    search = _Search(network, x, seed, betas, targets)
+    if not np.isfinite(search.reached).all():
+        raise InputError("dial: the network's rates are not finite; training diverged")
     for i, (n, target) in enumerate(zip(numbers, targets, strict=True)):
         if target is None:
             continue
-        low, high = min(search.reached[:, i].min() for search in found), max(search.reached[:, i].max() for search in found)
+        low, high = search.reached[:, i].min(), search.reached[:, i].max()
         if not low - tolerance(target) <= target <= high + tolerance(target):
             raise InputError(f"rate_{n} = {target:g}: with {known} it goes from {low:.3g} to {high:.3g} nats per image")
-    solved = [search.solve() for search in found]
-    held = [there for there in solved if there.missed <= 1]
-    if not held:
-        there = min(solved, key=lambda there: there.missed)
+    there = search.solve()
+    if there.missed > 1:
         raise InputError(
             f"{', '.join(f'{name} = {value:g}' for name, value in wanted.items())}: no betas with {known} give them together; "
             f"nearest are {', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
         )
-    return min(held, key=lambda there: there.distortion)
+    return there
 
 
 class _Search:
-    """Root finding on one network, whose rates have no jumps.
+    """Root finding: rates as functions of the log betas that are not given.
 
     Attributes:
         free: the layers whose rates are asked for.
@@ -141,6 +136,12 @@ class _Search:
         """`off`, at log betas of the layers that move."""
         return self.off(np.array(self.at(point).rates))
 
+    def slopes(self, point: np.ndarray) -> np.ndarray:
+        """The derivatives of `off_at`, by differences: a step relative to log beta, as SciPy's, is none at beta = 1."""
+        here = self.off_at(point)
+        steps = np.where(point + STEP > self.bounds[:, 1], -STEP, STEP)
+        return np.stack([(self.off_at(point + step * unit) - here) / step for step, unit in zip(steps, np.eye(len(point)), strict=True)], 1)
+
     def solve(self) -> Dialled:
         """The nearest to the targets that is found from a few starts."""
         if not self.moving:
@@ -150,7 +151,7 @@ class _Search:
             low, high = self.bounds.T  # from one start, a rate that is flat at zero may lead nowhere
             found = least_squares(
                 self.off_at, np.clip(self.tried[row], low + 1e-6, high - 1e-6), bounds=(low, high),
-                diff_step=np.full(len(low), 0.02), xtol=1e-5, max_nfev=30,
+                jac=self.slopes, xtol=1e-5, max_nfev=30,
             )  # fmt: skip
             there = self.at(found.x)
             best = there if best is None or there.missed < best.missed else best

@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
     from hvae_core.figures import Decodings, Images
 
 SHOWN = 12  # images of each model that are kept to look at
+SEEN_ON = 10_000  # training images, at most, on which the points of a conditioned network are measured: there are hundreds
 DECODED = 6  # latents of a model that are decoded several times
 GENERATED = 100  # images for the bounds on the generative information
 
@@ -103,7 +104,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         if not indices:
             continue
         starts.append(indices[0])
-        more: dict[str, Any] = {"threads": threads()} if conditioned else {"normalise_gradients": config.normalise_gradients}
+        more: dict[str, Any] = {} if conditioned else {"normalise_gradients": config.normalise_gradients}
         population = (train_conditioned if conditioned else train)(
             partial(build, name, data.image_shape, **config.options),
             [every[i] for i in indices],
@@ -151,8 +152,10 @@ def _terms(population: Population | ConditionedPopulation, indices: list[int], d
     well = {i: member for i, member in enumerate(population.members) if not population.diverged_epoch[i]}
     means: dict[int, Tensors] = {}
 
+    seen_images = data.x_train[:SEEN_ON] if isinstance(population, ConditionedPopulation) else data.x_train
+
     def compute(model: HierarchicalVAE, seed: int) -> Tensors:
-        return {"train": rates.mean_terms(model, data.x_train, seed), "test": rates.mean_terms(model, data.x_test, seed)}
+        return {"train": rates.mean_terms(model, seen_images, seed), "test": rates.mean_terms(model, data.x_test, seed)}
 
     with track("rates on training and test images", len(well), "models") as progress:
         for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device), threads()):

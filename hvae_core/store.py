@@ -14,7 +14,6 @@ Every file is written whole or not at all: to a temporary name, then moved.
 
 import ast
 import contextlib
-import copy
 import fcntl
 import hashlib
 import importlib
@@ -28,7 +27,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, cast
@@ -45,7 +44,7 @@ from hvae_core.config import KINDS, ROOT, Config, read_yaml
 from hvae_core.data import Dataset
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE, build
-from hvae_core.models.conditioning import Atlas, atlas
+from hvae_core.models.conditioning import Conditioned, covering
 from hvae_core.terms import layer_numbers
 
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
@@ -346,13 +345,13 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
 
 
 @lru_cache(maxsize=1)
-def _network(folder: Path, index: int, _stamps: tuple[tuple[Path, int, int], ...]) -> Atlas:
+def _network(folder: Path, index: int, _stamps: tuple[tuple[Path, int, int], ...]) -> Conditioned:
     """Kept while a run's points are looked at one after the other: to read it takes longer than to look."""
-    return cast(Atlas, _load(folder, index))
+    return cast(Conditioned, _load(folder, index))
 
 
-def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "cpu") -> Atlas:
-    """The conditioned network, or networks, of a run with this seed.
+def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "cpu") -> Conditioned:
+    """The conditioned network of a run with this seed.
 
     Raises:
         InputError: when it was not trained yet, or the run is of other models.
@@ -361,12 +360,12 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
     if seed not in {member.seed for member in members}:
         raise InputError(f"run '{Path(run).name}' has no seed {seed}; it has {', '.join(map(str, sorted({member.seed for member in members})))}")
     found = _load(run, next(i for i, member in enumerate(members) if member.seed == seed))
-    if not isinstance(found, Atlas):
+    if not isinstance(found, Conditioned):
         raise InputError(f"run '{Path(run).name}' is of {members[0].model}, whose betas are fixed; such as ghvae-conditioned has a network for all")
     return found.requires_grad_(False).eval().to(device)
 
 
-def _load(run: str | Path, index: int) -> HierarchicalVAE | Atlas:
+def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
     config = load_config(run)
     outdated = InputError(f"run '{config.name}' was made by an earlier version; remove {run_folder(run)} and run it again")
     for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
@@ -387,11 +386,13 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Atlas:
                 members = config.members()
                 model: Any = build(members[index].model, tuple(json.loads(metadata["image_shape"])), **config.options)
                 if "networks" in metadata:
-                    model = atlas(partial(copy.deepcopy, model), [member.betas for member in members])
+                    model = Conditioned(model, covering(member.betas for member in members))
                 try:
-                    model.load_state_dict(weights, strict=False)
+                    unread = model.load_state_dict(weights, strict=False).unexpected_keys
                 except RuntimeError:  # other shapes
                     raise outdated from None
+                if unread:
+                    raise outdated
                 return model
     raise InputError(f"run '{config.name}' has no trained model {index}")
 

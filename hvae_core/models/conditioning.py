@@ -1,36 +1,33 @@
-"""One network for all betas: a hierarchical VAE whose layers are scaled and shifted as functions of them.
+"""One network for all betas: a hierarchical VAE whose weights are functions of them.
 
-After every convolution and linear layer, output channel c of an image with betas beta becomes
+The weights of a layer with betas beta, and its bias, are
 
-    y_c (1 + s_c(log beta)) + t_c(log beta).
+    W(beta) = (W + dW(beta)) (1 + s(beta)),    b(beta) = (b + db(beta)) (1 + s(beta)) + t(beta),
 
-At fixed betas that is the same layer with other weights, W_c (1 + s_c), and biases, b_c (1 + s_c) + t_c. So a conditioned
-network *at* its betas is an ordinary model of the same class, `Conditioned.at`: what evaluates, stores and draws models
-needs to know of no betas. All s and t start at 0, where it is the unconditioned model.
+with a scale s_c and a shift t_c for each output channel c. dW, db, s and t are sums of tables over log beta, linear between their points:
+coarse ones for the weights, which tell the corners of the range apart, and finer ones for the channels. At fixed betas that is an ordinary model
+of the same class, `Conditioned.at`: what evaluates, stores and draws models needs to know of no betas. All tables start at 0, where
+it is the unconditioned model.
 
 Source: the idea is that of Multi-Rate VAEs (Bae et al., ICLR 2023), for one beta of a single layer, by gates; scale and
 shift are feature-wise modulation (Perez et al., AAAI 2018).
 """
 
 import copy
-import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from hvae_core.errors import InputError
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.terms import Terms, layer_numbers
 
-KNOTS = (2, 4, 7)  # of a table's grids, along each log beta: the last has one every half decade from 0.1 to 100
-COMPARED = 7  # values of each beta at which the networks of an atlas are compared
-HIDDEN = 48  # units of the network instead: about as many parameters
-STARTS = ((0.1, 3.0), (100.0, 0.1))  # beta_L and that of each layer below where training begins: with z_L in use, and without
+COARSE = (2, 3)  # of the tables of weights: points along each log beta
+FINE = (2, 4, 7)  # of those of scales and shifts: the last has a point every half decade from 0.1 to 100
 Range = Sequence[tuple[float, float]]  # the lowest and highest beta of each layer, top first
 
 
@@ -51,45 +48,30 @@ class Table(nn.Module):
     learns it half as fast.
 
     Arguments:
-        betas: the range of each layer's beta, which the grids cover.
+        layers: L, the number of betas.
         outputs: numbers at each point.
-        knots: values of each beta in each of the grids.
+        knots: values of each beta in each of the grids; without grids the sum is 0.
     """
 
-    def __init__(self, betas: Range, outputs: int, knots: Sequence[int] = KNOTS) -> None:
+    def __init__(self, layers: int, outputs: int, knots: Sequence[int]) -> None:
         super().__init__()
         self.knots = tuple(knots)
-        self.values = nn.Parameter(torch.zeros(sum(k ** len(betas) for k in self.knots), outputs))
+        self.values = nn.Parameter(torch.zeros(sum(k**layers for k in self.knots), outputs))
 
     def forward(self, position: Tensor) -> Tensor:
         """``(batch, L)``, positions from 0 to 1 within the range of each log beta -> ``(batch, outputs)``."""
-        return torch.cat([linear(position, k) for k in self.knots], 1) @ self.values
-
-
-class Network(nn.Module):
-    """The same as a small network of log betas, with one hidden layer; zero at the start."""
-
-    def __init__(self, betas: Range, outputs: int, hidden: int = HIDDEN) -> None:
-        super().__init__()
-        self.hidden, self.out = nn.Linear(len(betas), hidden), nn.Linear(hidden, outputs)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, position: Tensor) -> Tensor:
-        return self.out(F.silu(self.hidden(4 * position - 2)))
-
-
-MECHANISMS: dict[str, Callable[..., nn.Module]] = {"table": Table, "mlp": Network}
+        hats = [linear(position, k) for k in self.knots]
+        return torch.cat([position[:, :0], *hats], 1) @ self.values
 
 
 class Conditioned(nn.Module):
-    """A model with a context: the betas of each image.
+    """A model with a context: the betas.
 
     Arguments:
-        model: any hierarchical VAE; its convolutions and linear layers are scaled and shifted.
+        model: any hierarchical VAE.
         betas: the lowest and highest beta of each layer, top first. Outside of it nothing is known.
-        mechanism: ``table`` or ``mlp``; see `Table` and `Network`.
-        options: of the mechanism.
+        coarse: the grids of the tables of weights, see `Table`.
+        fine: those of the tables of scales and shifts.
 
     Example:
         >>> from hvae_core.models import build
@@ -104,39 +86,47 @@ class Conditioned(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, model: HierarchicalVAE, betas: Range, mechanism: str = "table", **options: Any) -> None:
+    def __init__(self, model: HierarchicalVAE, betas: Range, coarse: Sequence[int] = COARSE, fine: Sequence[int] = FINE) -> None:
         super().__init__()
         self.model = model
         self.betas = [(float(low), float(high)) for low, high in betas]
         bounds = torch.tensor([[math.log(beta) for beta in pair] for pair in self.betas])
         self.register_buffer("low", bounds[:, 0].clone(), persistent=False)
         self.register_buffer("high", bounds[:, 1].clone(), persistent=False)
-        self.names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
-        self.channels = [_layer(model, name).bias.numel() for name in self.names]
-        self.modulation = MECHANISMS[mechanism](self.betas, 2 * sum(self.channels), **options)
+        self.layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)}
+        self.channels = [layer.weight.shape[_outputs(layer)] for layer in self.layers.values()]
+        self.changes = Table(len(self.betas), sum(parameter.numel() for parameter in model.parameters()), coarse)
+        self.modulation = Table(len(self.betas), 2 * sum(self.channels), fine)
 
     def position(self, log_betas: Tensor) -> Tensor:
-        """Where log betas lie in their range, from 0 to 1, ``(batch, L)``."""
+        """Where log betas lie in their range, from 0 to 1, ``(settings, L)``."""
         return ((log_betas - self.low) / torch.where(self.high > self.low, self.high - self.low, 1)).clamp(0, 1)
 
-    def scales_and_shifts(self, log_betas: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """1 + s and t of every layer, each ``(batch, channels)``, for ``log_betas`` ``(batch, L)``."""
-        with torch.autocast(log_betas.device.type, enabled=False):  # as precise as `at` folds them
-            values = self.modulation(self.position(log_betas))
-        scales, shifts = values.chunk(2, 1)
-        return list(zip((1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True))
+    def weights(self, log_betas: Tensor) -> dict[str, Tensor]:
+        """The parameters of the model at ``log_betas`` ``(settings, L)``, by name, ``(settings, *shape)``."""
+        named, position = dict(self.model.named_parameters()), self.position(log_betas)
+        with torch.autocast(log_betas.device.type, enabled=False):  # as precise as the parameters
+            changed = torch.cat([value.flatten() for value in named.values()]) + self.changes(position)
+            parts = changed.split([value.numel() for value in named.values()], 1)
+            found = {name: part.view(-1, *value.shape) for (name, value), part in zip(named.items(), parts, strict=True)}
+            scales, shifts = self.modulation(position).chunk(2, 1)
+            for (name, layer), scale, shift in zip(self.layers.items(), (1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True):
+                axis = 1 + _outputs(layer)
+                found[f"{name}.weight"] = found[f"{name}.weight"] * scale.view(-1, *[scale.shape[1] if i == axis else 1 for i in range(1, layer.weight.ndim + 1)])
+                found[f"{name}.bias"] = found[f"{name}.bias"] * scale + shift
+        return found
 
     def forward(self, x: Tensor, noise: Sequence[Tensor], log_betas: Tensor) -> Terms:
-        """The terms of ``x``, each image at its own ``log_betas`` ``(batch, L)``, top layer first."""
-        hooks = [
-            _layer(self.model, name).register_forward_hook(partial(_modulate, scale, shift))
-            for name, (scale, shift) in zip(self.names, self.scales_and_shifts(log_betas), strict=True)
-        ]
-        try:
-            return self.model(x, noise)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        """The terms of ``x``, which is as many groups of equal size as there are ``log_betas`` ``(groups, L)``: each group has one setting of the betas."""
+
+        def grouped(values: Tensor) -> Tensor:
+            return values.view(len(log_betas), -1, *values.shape[1:])
+
+        def one(weights: dict[str, Tensor], x: Tensor, *noise: Tensor) -> Terms:
+            return functional_call(self.model, weights, (x, list(noise)))
+
+        terms = vmap(one)(self.weights(log_betas), grouped(x), *map(grouped, noise))
+        return Terms(terms.distortion.flatten(), terms.rates.flatten(0, 1))
 
     def check(self, betas: Sequence[float]) -> None:
         """Whether the model is conditioned on these betas.
@@ -154,86 +144,17 @@ class Conditioned(nn.Module):
 
     @torch.no_grad()
     def at(self, betas: Sequence[float]) -> HierarchicalVAE:
-        """The ordinary model that this is at ``betas``, top layer first: scales and shifts are folded into its weights.
+        """The ordinary model that this is at ``betas``, top layer first.
 
         Raises:
             InputError: outside the range.
         """
         self.check(betas)
-        log_betas = self.low.new_tensor([[math.log(beta) for beta in betas]])
         model = copy.deepcopy(self.model)
-        for name, (scale, shift) in zip(self.names, self.scales_and_shifts(log_betas), strict=True):
-            layer = _layer(model, name)
-            axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # of the weight, the outputs'
-            layer.weight.mul_(scale[0].view([-1 if i == axis else 1 for i in range(layer.weight.ndim)]))
-            layer.bias.mul_(scale[0]).add_(shift[0])
+        weights = self.weights(self.low.new_tensor([[math.log(beta) for beta in betas]]))
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name][0])
         return model.requires_grad_(False).eval()
-
-
-class Atlas(nn.Module):
-    """Conditioned networks that share the range of the betas: at each betas the one that was trained best there.
-
-    A network that learned to use z_L keeps doing so where a model without would be better, and the other way round. So there
-    is one of each kind, and a small map of which is better where.
-
-    Arguments:
-        networks: with one range.
-
-    Attributes:
-        losses: ``(networks, COMPARED ** L)``, the logarithm of L on the training images at a grid of betas.
-    """
-
-    losses: Tensor
-
-    def __init__(self, networks: Sequence[Conditioned]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.register_buffer("losses", torch.zeros(len(networks), COMPARED ** len(networks[0].betas)))
-
-    @property
-    def betas(self) -> list[tuple[float, float]]:
-        """The range of each layer's beta, top first."""
-        return self._charts[0].betas
-
-    @property
-    def _charts(self) -> list[Conditioned]:
-        return cast(list[Conditioned], list(self.networks))
-
-    def points(self) -> list[tuple[float, ...]]:
-        """The betas of the grid of `losses`, top layer first and slowest."""
-        return list(itertools.product(*([low * (high / low) ** (k / (COMPARED - 1)) for k in range(COMPARED)] for low, high in self.betas)))
-
-    def which(self, betas: Sequence[float]) -> int:
-        """The network for these betas: of the lowest loss, interpolated between the points of the grid."""
-        first = self._charts[0]
-        first.check(betas)
-        weights = linear(first.position(first.low.new_tensor([[math.log(beta) for beta in betas]])), COMPARED)[0]
-        return int((self.losses @ weights).argmin())
-
-    def at(self, betas: Sequence[float]) -> HierarchicalVAE:
-        """The ordinary model at ``betas``; see `Conditioned.at`.
-
-        Raises:
-            InputError: outside the range.
-        """
-        return self._charts[self.which(betas)].at(betas)
-
-
-def atlas(make: Callable[[], HierarchicalVAE], betas: Iterable[Sequence[float]], mechanism: str = "table", **options: Any) -> Atlas:
-    """Fresh networks for the range of these betas ``(points, L)``, one for each of `starts`; ``make`` makes a fresh model."""
-    known = covering(betas)
-    return Atlas([Conditioned(make(), known, mechanism, **options) for _ in starts(known)])
-
-
-def starts(betas: Range) -> list[tuple[float, ...]]:
-    """`STARTS`, for each layer, within this range; where they are the same point, once.
-
-    Example:
-        >>> starts([(0.1, 100), (0.1, 100)]), starts([(1, 1), (2, 2)])
-        ([(0.1, 3.0), (100.0, 0.1)], [(1, 2)])
-    """
-    within = [tuple(min(max(start[min(i, 1)], low), high) for i, (low, high) in enumerate(betas)) for start in STARTS]
-    return list(dict.fromkeys(within))
 
 
 def covering(betas: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
@@ -246,10 +167,6 @@ def covering(betas: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
     return [(min(axis), max(axis)) for axis in zip(*betas, strict=True)]
 
 
-def _layer(model: nn.Module, name: str) -> Any:
-    return model.get_submodule(name)
-
-
-def _modulate(scale: Tensor, shift: Tensor, _: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-    shape = (*scale.shape, *[1] * (output.ndim - 2))
-    return output * scale.view(shape) + shift.view(shape)
+def _outputs(layer: Any) -> int:
+    """The axis of a layer's weights that counts its outputs."""
+    return 1 if isinstance(layer, nn.ConvTranspose2d) else 0
