@@ -25,6 +25,7 @@ from hvae_core.errors import InputError
 from hvae_core.progress import EVERY_S, STATUS_FILE, describe, duration
 
 NOTEBOOKS = ROOT / "notebooks"
+GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
@@ -138,7 +139,7 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
         file.write(f"\n=== {store.timestamp()} {shlex.join(sys.argv)}\n")
         file.flush()
         # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(), start_new_session=True,
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment() | {GPUS: str(gpus(config))}, start_new_session=True,
                                    pass_fds=[lock.fileno()])  # fmt: skip
         try:
             show_progress(process, status)
@@ -192,6 +193,8 @@ def gpus(config: Config) -> int:
     """How many GPUs the run may use."""
     if config.device == "cpu":
         return 0
+    if counted := os.environ.get(GPUS):
+        return int(counted)
     import torch
 
     return torch.cuda.device_count()

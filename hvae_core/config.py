@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hvae_core.errors import InputError
+from hvae_core.names import LAYERS, check_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
@@ -236,8 +237,6 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def consistent(self) -> "Config":
-        from hvae_core.models import LAYERS, check_sizes
-
         for name in self.models:
             if name not in LAYERS:
                 raise ValueError(f"model: no model is called '{name}'; there are {', '.join(LAYERS)}")
@@ -293,8 +292,6 @@ class Config(BaseModel):
     @property
     def layers(self) -> int:
         """L."""
-        from hvae_core.models import LAYERS
-
         return len(self.latent_sizes) if self.latent_sizes else LAYERS[self.models[0]]
 
     @property

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
 
 SHOWN = 12  # images of each model that are kept to look at
 SEEN_ON = 10_000  # training images, at most, on which the points of a conditioned network are measured: there are hundreds
+NETWORK_THREADS = 2  # for a conditioned network's training, at most: it is one, and the other cores would wait
 DECODED = 6  # latents of a model that are decoded several times
 GENERATED = 100  # images for the bounds on the generative information
 
@@ -105,21 +106,22 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             continue
         starts.append(indices[0])
         more: dict[str, Any] = {} if conditioned else {"normalise_gradients": config.normalise_gradients}
-        population = (train_conditioned if conditioned else train)(
-            partial(build, name, data.image_shape, **config.options),
-            [every[i] for i in indices],
-            data.x_train,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            warm_up_fraction=config.warm_up or 0.0,
-            schedule=config.schedule,
-            precision=config.precision,
-            objective=objective,
-            checkpoints=store.Checkpoints(folder / "resume" / f"{indices[0]:05d}", identity),
-            label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),
-            **more,
-        )
+        with _threads_of_an_operation(min(jobs(), NETWORK_THREADS)) if conditioned else contextlib.nullcontext():
+            population = (train_conditioned if conditioned else train)(
+                partial(build, name, data.image_shape, **config.options),
+                [every[i] for i in indices],
+                data.x_train,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                warm_up_fraction=config.warm_up or 0.0,
+                schedule=config.schedule,
+                precision=config.precision,
+                objective=objective,
+                checkpoints=store.Checkpoints(folder / "resume" / f"{indices[0]:05d}", identity),
+                label=f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else ""),
+                **more,
+            )
         if isinstance(population, ConditionedPopulation):
             about["networks"] = json.dumps(population.which)
         rows += _terms(population, indices, data)
@@ -368,6 +370,17 @@ def _images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], d
 def jobs() -> int:
     """How many processes a stage may use: ``HVAE_JOBS``, or all cores."""
     return int(os.environ.get("HVAE_JOBS") or os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def _threads_of_an_operation(count: int) -> Iterator[None]:
+    """So many threads for each operation of PyTorch, while the block lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def threads() -> int:

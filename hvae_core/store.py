@@ -12,6 +12,8 @@
 Every file is written whole or not at all: to a temporary name, then moved.
 """
 
+from __future__ import annotations
+
 import ast
 import contextlib
 import fcntl
@@ -30,22 +32,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from hvae_core.config import KINDS, ROOT, Config, read_yaml
-from hvae_core.data import Dataset
 from hvae_core.errors import InputError
-from hvae_core.models import HierarchicalVAE, build
-from hvae_core.models.conditioning import Conditioned, covering
 from hvae_core.terms import layer_numbers
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a batch read no weights
+    import torch
+    from torch import Tensor
+
+    from hvae_core.data import Dataset
+    from hvae_core.models import HierarchicalVAE
+    from hvae_core.models.conditioning import Conditioned
 
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")
 
@@ -163,6 +167,8 @@ def commit() -> dict[str, Any]:
 
 def provenance() -> dict[str, Any]:
     """Commit, versions and device: what a result needs to be made again."""
+    import torch
+
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pandas", "matplotlib")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
@@ -273,6 +279,8 @@ class Checkpoints:
 
     def save(self, epoch: int, tensors: dict[str, Tensor]) -> None:
         """Keep the state after ``epoch`` epochs, then drop all but the last two."""
+        from safetensors.torch import save_file
+
         tensors = {name: value.contiguous() for name, value in tensors.items()}
         metadata = {"identity": self.identity, "epoch": str(epoch), "sha256": _digest(tensors)}
         with whole_file(self.folder / f"epoch-{epoch:06d}.safetensors") as part:
@@ -282,6 +290,8 @@ class Checkpoints:
 
     def load(self, device: torch.device) -> tuple[int, dict[str, Tensor]] | None:
         """The newest readable state of this training, as (epochs done, tensors), or None."""
+        from safetensors.torch import load_file
+
         for path in reversed(self._files()):
             try:
                 with safe_open(path, "pt") as file:
@@ -312,6 +322,8 @@ def block_folder(config: Config, block: int) -> Path:
 
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Weights as safetensors, with a checksum."""
+    from safetensors.torch import save_file
+
     tensors = {name: value.contiguous().cpu() for name, value in tensors.items()}
     with whole_file(path) as part:
         save_file(tensors, part, {**metadata, "sha256": _digest(tensors)})
@@ -340,14 +352,14 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
         stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in weights)
         model = _network(run_folder(run), first, stamps).at(members[index].betas)
     else:
-        model = cast(HierarchicalVAE, _load(run, index))
+        model = cast("HierarchicalVAE", _load(run, index))
     return model.requires_grad_(False).eval().to(device)
 
 
 @lru_cache(maxsize=1)
 def _network(folder: Path, index: int, _stamps: tuple[tuple[Path, int, int], ...]) -> Conditioned:
     """Kept while a run's points are looked at one after the other: to read it takes longer than to look."""
-    return cast(Conditioned, _load(folder, index))
+    return cast("Conditioned", _load(folder, index))
 
 
 def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "cpu") -> Conditioned:
@@ -356,6 +368,8 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
     Raises:
         InputError: when it was not trained yet, or the run is of other models.
     """
+    from hvae_core.models.conditioning import Conditioned
+
     members = load_config(run).members()
     if seed not in {member.seed for member in members}:
         raise InputError(f"run '{Path(run).name}' has no seed {seed}; it has {', '.join(map(str, sorted({member.seed for member in members})))}")
@@ -366,6 +380,9 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
 
 
 def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
+    from hvae_core.models import build
+    from hvae_core.models.conditioning import Conditioned, covering
+
     config = load_config(run)
     outdated = InputError(f"run '{config.name}' was made by an earlier version; remove {run_folder(run)} and run it again")
     for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):

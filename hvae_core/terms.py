@@ -1,9 +1,12 @@
 """What every model here returns: one distortion and one rate a layer, in nats per image."""
 
-import math
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Terms(NamedTuple):

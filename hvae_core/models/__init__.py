@@ -8,19 +8,18 @@ from torch import nn
 
 from hvae_core.errors import InputError
 from hvae_core.models.distributions import Bernoulli, Distribution, Gaussian, Posterior, kl, log_ratio
-from hvae_core.models.families import FAMILIES, Family
-from hvae_core.models.ghvae import GHVAE, check_sizes
+from hvae_core.models.families import Family
+from hvae_core.models.ghvae import GHVAE
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.models.layers import SIZES
 from hvae_core.models.lvae import LVAE
 from hvae_core.models.pixelcnn import Gated
+from hvae_core.names import CONDITIONED, FAMILIES, LAYERS, check_sizes
 
 __all__ = ["CONDITIONED", "FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior",
            "architecture_table", "build", "check_shape", "check_sizes", "kl", "log_ratio"]  # fmt: skip
 
 MODELS: dict[str, type[HierarchicalVAE]] = {"ghvae": GHVAE, "lvae": LVAE}
-CONDITIONED = {f"{name}-conditioned": name for name in MODELS}  # on their betas: see `conditioning`
-LAYERS = {"ghvae": 2, "lvae": 2, **dict.fromkeys(CONDITIONED, 2), **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
 
 
 def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> HierarchicalVAE:

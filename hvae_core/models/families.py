@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import torch
@@ -22,7 +21,6 @@ from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.models.layers import Parts, heads_fc
 from hvae_core.models.pixelcnn import Gated, PixelCNN
 
-FAMILIES = tuple("".join(signs) for signs in product("-+", "-+", "-+v"))
 LATENT = 64
 SMALLEST = 8  # a narrow model keeps at least so many features and hidden units
 

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvae_core.errors import InputError
 from hvae_core.models.distributions import Gaussian
 from hvae_core.models.layers import (
     GENERATIVE_PARTS,
@@ -18,16 +17,7 @@ from hvae_core.models.layers import (
     heads_conv,
     heads_fc,
 )
-
-
-def check_sizes(latent_sizes: Sequence[int]) -> None:
-    """Whether a GHVAE can have latent layers of these sizes.
-
-    Raises:
-        InputError: if not.
-    """
-    if len(latent_sizes) < 2 or min(latent_sizes) < 1 or latent_sizes[-1] % 16:
-        raise InputError(f"latent_sizes: {list(latent_sizes)}; at least two layers, the last a number of 4x4 maps, so a multiple of 16")
+from hvae_core.names import check_sizes
 
 
 class Between(nn.Module):

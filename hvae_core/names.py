@@ -1,0 +1,24 @@
+"""The models by name and their layers: what a configuration is checked against.
+
+Without PyTorch, which takes seconds to import, so that the processes of a batch that train nothing do without.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+from hvae_core.errors import InputError
+
+HIERARCHICAL = ("ghvae", "lvae")  # Paper A
+CONDITIONED = {f"{name}-conditioned": name for name in HIERARCHICAL}  # on their betas: see `hvae_core.models.conditioning`
+FAMILIES = tuple("".join(signs) for signs in product("-+", "-+", "-+v"))  # Paper B: encoder, decoder, marginal
+LAYERS = {**dict.fromkeys(HIERARCHICAL, 2), **dict.fromkeys(CONDITIONED, 2), **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
+
+
+def check_sizes(latent_sizes: Sequence[int]) -> None:
+    """Whether a GHVAE can have latent layers of these sizes.
+
+    Raises:
+        InputError: if not.
+    """
+    if len(latent_sizes) < 2 or min(latent_sizes) < 1 or latent_sizes[-1] % 16:
+        raise InputError(f"latent_sizes: {list(latent_sizes)}; at least two layers, the last a number of 4x4 maps, so a multiple of 16")
