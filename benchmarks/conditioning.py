@@ -1,7 +1,7 @@
 """What makes a conditioned network close to models trained one by one: loss scaling, mechanism, width, budget.
 
     .venv/bin/python benchmarks/conditioning.py digits-singles                 # the table; what is cached is not trained again
-    .venv/bin/python benchmarks/conditioning.py digits-singles --only "log" --seed 1
+    .venv/bin/python benchmarks/conditioning.py digits-singles --only "budget 4x" --seed 0 1 2
 
 ``digits-singles`` is a finished (or at least partly trained) grid of the plain model, made by
 
@@ -40,7 +40,7 @@ from hvae_core.models.layers import SIZES, Sizes
 from hvae_core.population import train
 from hvae_core.surface import lagrangian
 
-SETTINGS = {name: getattr(conditioned, name) for name in ("GROWING", "RISING", "ENDS", "GROUPS", "START")}
+SETTINGS = {name: getattr(conditioned, name) for name in ("GROWING", "RISING", "ENDS", "GROUPS", "START", "spread")}
 # Epochs and learning rate are in units of the grid's. An update takes about twice as long as a single model's.
 VARIANTS: dict[str, dict[str, Any]] = {
     "budget 4x: tables of weights and channels, log, ends, learning rate 1.4x": {"epochs": 2.0},
@@ -54,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, tables of channels up to 13 x 13": {"options": {"fine": (2, 4, 7, 13)}},
     "2x, learning rate 1x": {"learning_rate": 1.0},
     "2x, learning rate 2x": {"learning_rate": 2.0},
+    "2x, betas independent of each other": {"spread": lambda count, layers, random: torch.rand(count, layers, generator=random)},
     "2x, no betas at the ends": {"ENDS": 0.0},
     "2x, begun without z_2": {"START": (100.0, 0.1)},
     "2x, all betas at once": {"GROWING": 1e-9},
@@ -135,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("grid", help="a run of the plain model")
     parser.add_argument("--only", nargs="+", default=[""], help="variants whose name contains one of these")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--cache", type=Path, default=store.output_root() / "runs" / ".conditioning")
     parser.add_argument("--choose", action="store_true", help="the first half of the test images instead of the second")
     args = parser.parse_args()
@@ -144,7 +145,8 @@ def main() -> None:
     code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", f"models.{grid.model}", "population"])
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
-    models = pd.DataFrame(models_of(grid, data)["rows"])
+    count = len(list((store.run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors")))
+    models = pd.DataFrame(cached(cache / f"models-of-{count}-blocks.json", partial(models_of, grid, data))["rows"])
     models = models[models["half"] == (0 if args.choose else 1)]
     models["L"] = lagrangian(models, 2)
     by_betas = models.groupby(["beta_2", "beta_1"])["L"]
@@ -152,21 +154,19 @@ def main() -> None:
     one = cached(cache / "one.json", partial(one_model, grid, data))["seconds"]
     print(f"{len(models)} models of {grid.epochs} epochs, {one:.0f} processor seconds each; their standard deviation over seeds is {spread.mean():.1f} % of L "
           f"(mean), {spread.max():.1f} % (worst)\n")  # fmt: skip
-    print("| variant | cost, models | parameters | mean size of the difference, % | mean, % | mean with better points as 0, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name, variant in VARIANTS.items():
-        if not any(text in name for text in args.only):
-            continue
-        file = cache / f"{args.seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
-        found = cached(file, partial(measure, grid, data, variant, args.seed))
+    print("| variant | seed | cost, models | parameters | mean size of the difference, % | mean, % | mean with better points as 0, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    wanted = [(name, variant, seed) for name, variant in VARIANTS.items() if any(text in name for text in args.only) for seed in args.seed]
+    for name, variant, seed in wanted:
+        file = cache / f"{seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
+        found = cached(file, partial(measure, grid, data, variant, seed))
         rows = pd.DataFrame(found["rows"])
         rows = rows[rows["half"] == (0 if args.choose else 1)].set_index(["beta_2", "beta_1"])
         own = pd.Series(lagrangian(rows.reset_index(), 2), rows.index)
         percent = (100 * (own / mean - 1)).dropna()
         worst = percent.idxmax()
-        print(f"| {name} | {found['seconds'] / one:.1f} | {found['parameters']:,} | {percent.abs().mean():.1f} | {percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "
+        print(f"| {name} | {seed} | {found['seconds'] / one:.1f} | {found['parameters']:,} | {percent.abs().mean():.1f} | {percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "
               f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g}) | {(percent > 3).sum()} of {len(percent)} |", flush=True)  # fmt: skip
-
 
 
 if __name__ == "__main__":
