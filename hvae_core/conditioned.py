@@ -24,6 +24,7 @@ from torch.func import vmap
 
 from hvae_core.config import BetaRange, Member
 from hvae_core.data import pixels
+from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE
 from hvae_core.models.conditioning import Conditioned, covering
 from hvae_core.models.convolutions import for_cpu
@@ -47,6 +48,7 @@ GROWING = 0.3  # of the training, until betas are drawn from the whole range
 RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, 3 of 6 networks of version 0.6 lost z_L
 ENDS = 0.05  # of the draws of each beta lie at its lowest value, and as many at its highest
 GROUPS = 16  # of a batch, at most: as many settings of the betas in each update
+FEWEST = 4  # groups that a batch has to be in; with one, networks on digits did not get near single models
 FEW = 9  # values of each beta that are scored by classifiers
 
 
@@ -156,6 +158,23 @@ def few(betas: Iterable[float], most: int = FEW) -> set[float]:
     return {min(there, key=lambda beta: abs(math.log(beta / step))) for step in steps}
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Whether a batch can be in enough groups.
+
+    Raises:
+        InputError: if not; it names the nearest sizes that can.
+
+    Example:
+        >>> check_batch_size(97)
+        Traceback (most recent call last):
+        hvae_core.errors.InputError: batch_size = 97: a batch of a conditioned network is in 4 to 16 groups of equal size; 96 or 98 can be
+    """
+    if groups(batch_size) < FEWEST:
+        good = [size for size in range(FEWEST, batch_size + 2 * FEWEST) if groups(size) >= FEWEST]
+        first, second = sorted(sorted(good, key=lambda size: abs(size - batch_size))[:2])
+        raise InputError(f"batch_size = {batch_size}: a batch of a conditioned network is in {FEWEST} to {GROUPS} groups of equal size; {first} or {second} can be")
+
+
 class _Trained:
     """One network, where its betas begin, and its optimiser."""
 
@@ -226,9 +245,13 @@ def train_conditioned(
         scaling: of the losses; see `scaled`.
         options: ``coarse`` and ``fine``, see `hvae_core.models.conditioning.Conditioned`.
 
+    Raises:
+        InputError: for a batch size that cannot be in groups.
+
     Returns:
         The trained networks. One whose terms cease to be finite is frozen; the others are what they would be without it.
     """
+    check_batch_size(batch_size)
     if x.device.type == "cpu":
         keep_memory()
     result = ConditionedPopulation(make, members, x.device, **options)

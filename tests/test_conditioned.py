@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,22 @@ import pytest
 import safetensors
 import torch
 from conftest import Chain
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_population import assert_same
 
 from hvae_core import conditioned, figures, stages, store
-from hvae_core.conditioned import ENDS, GROUPS, draw_betas, groups, scaled, train_conditioned
+from hvae_core.conditioned import (
+    ENDS,
+    FEWEST,
+    GROUPS,
+    check_batch_size,
+    draw_betas,
+    groups,
+    scaled,
+    spread,
+    train_conditioned,
+)
 from hvae_core.config import ROOT, Config, Member
 from hvae_core.data import load
 from hvae_core.dial import dial, slide
@@ -123,6 +136,30 @@ def test_a_batch_of_any_size_is_in_equal_groups():
     for images in range(1, 300):
         assert images % groups(images) == 0 and groups(images) <= GROUPS
     assert groups(GROUPS) == groups(256) == GROUPS
+
+
+def test_a_batch_size_that_makes_few_groups_is_refused_with_sizes_that_do_not():
+    for images in range(1, 300):
+        if groups(images) >= FEWEST:
+            check_batch_size(images)
+            continue
+        with pytest.raises(InputError, match=f"batch_size = {images}: ") as refused:
+            check_batch_size(images)
+        for size in re.findall(r"(\d+) (?:or|can)", str(refused.value)):
+            check_batch_size(int(size))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_betas_of_batches_are_uniform_and_spread(seed, layers):
+    points = spread(1024, layers, torch.Generator().manual_seed(seed))
+    assert points.shape == (1024, layers) and points.min() >= 0 and points.max() < 1
+    # Of any 16 in a row that begin at a multiple of 16 exactly one is in each sixteenth of each axis; of independent points that is so once in 10 ** 6.
+    cells = (16 * points).long().view(-1, 16, layers)
+    assert (cells.sort(1).values == torch.arange(16)[:, None]).all()
+    # ... and yet one alone may lie anywhere: first points of many sequences are uniform.
+    firsts = torch.cat([spread(1, layers, torch.Generator().manual_seed(seed + 1 + i)) for i in range(200)])
+    assert (firsts.mean(0) - 0.5).abs().max() < 5 * (1 / 12 / 200) ** 0.5
 
 
 def test_outside_its_range_the_range_is_named():
