@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import Chain, grid
 
 from hvae_core import population as engine
-from hvae_core import store
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import build
@@ -205,14 +205,14 @@ def _train_small(folder, slow_disk=False):
     engine.CHECKPOINT_EVERY_S = 0.0
     if slow_disk:  # so that kills fall into the writing of a checkpoint, too
 
-        def save_in_halves(tensors, path, metadata, save=store.save_file):
+        def save_in_halves(tensors, path, metadata, save=safetensors.torch.save_file):
             save(tensors, path, metadata)
             whole = path.read_bytes()
             path.write_bytes(whole[: len(whole) // 2])
             time.sleep(0.01)
             path.write_bytes(whole)
 
-        store.save_file = save_in_halves
+        safetensors.torch.save_file = save_in_halves
     x = (torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
     checkpoints = Checkpoints(folder, "small") if folder else None
     members = [Member((b2, b1), seed) for b2 in (0.1, 10.0) for b1 in (0.1, 10.0) for seed in (0, 1)]
