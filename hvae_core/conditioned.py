@@ -27,7 +27,7 @@ from hvae_core.data import pixels
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE
 from hvae_core.models.conditioning import Conditioned, covering
-from hvae_core.models.convolutions import for_cpu, for_vmap
+from hvae_core.models.convolutions import for_cpu
 from hvae_core.objective import Objective, lagrangian, warm_up
 from hvae_core.population import (
     CHECKPOINT_EVERY_S,
@@ -252,11 +252,9 @@ def train_conditioned(
         The trained networks. One whose terms cease to be finite is frozen; the others are what they would be without it.
     """
     check_batch_size(batch_size)
-    result = ConditionedPopulation(make, members, x.device, **options)
     if x.device.type == "cpu":
         keep_memory()
-        for network in result.networks:
-            for_vmap(network.model)
+    result = ConditionedPopulation(make, members, x.device, **options)
     layers, count = result.model.layers, len(result.seeds)
     history = torch.full((count, epochs, 1 + layers), math.nan)
     diverged = torch.zeros(count, dtype=torch.int64)  # the epoch, 0 for none

@@ -11,7 +11,7 @@ from hvae_core.config import Config
 from hvae_core.data import load
 from hvae_core.errors import InputError
 from hvae_core.models import build
-from hvae_core.models.convolutions import FEW, _Double, _Halve, doubled, for_cpu, for_vmap, layout, shuffled
+from hvae_core.models.convolutions import FEW, _Double, _Halve, doubled, for_cpu, layout
 from hvae_core.population import train
 
 few = st.integers(1, 5)
@@ -62,28 +62,6 @@ def test_shapes_that_are_not_ours_are_left_to_pytorch(layer):
     found = for_cpu(torch.nn.Sequential(layer))(x)
     torch.testing.assert_close(found, expected)
     found.sum().backward()
-
-
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_shuffled_is_the_transposed_convolution_under_vmap(outputs):
-    x, weight = torch.randn(4, 2, 3, 5, 7, dtype=torch.float64), torch.randn(4, 3, outputs, 4, 4, dtype=torch.float64, requires_grad=True)
-
-    def pytorch(x, weight):
-        return torch.nn.functional.conv_transpose2d(x, weight, stride=2, padding=1)
-
-    found, expected = (torch.vmap(way)(x, weight) for way in (shuffled, pytorch))
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(*(torch.autograd.grad(y.square().sum(), weight)[0] for y in (found, expected)))
-
-
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-@pytest.mark.parametrize("name", ["ghvae", "lvae"])
-def test_for_vmap_is_the_same_model(name, shape):
-    plain, ours = build(name, shape), for_vmap(build(name, shape))
-    ours.load_state_dict(plain.state_dict())
-    x, noise = torch.rand(3, *shape).round(), plain.noise(3, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(plain(x, noise), ours(x, noise))
-    assert sum(type(module).__name__ == "_Shuffled" for module in ours.modules()) == 1
 
 
 def test_other_layers_stay_as_they_are():

@@ -58,10 +58,10 @@ class Table(nn.Module):
         self.knots = tuple(knots)
         self.values = nn.Parameter(torch.zeros(sum(k**layers for k in self.knots), outputs))
 
-    def forward(self, position: Tensor, base: Tensor | None = None) -> Tensor:
-        """``(batch, L)``, positions from 0 to 1 within the range of each log beta -> ``(batch, outputs)``, added to ``base`` ``(outputs,)``."""
-        hats = torch.cat([position[:, :0], *(linear(position, k) for k in self.knots)], 1)
-        return hats @ self.values if base is None else torch.addmm(base, hats, self.values)
+    def forward(self, position: Tensor) -> Tensor:
+        """``(batch, L)``, positions from 0 to 1 within the range of each log beta -> ``(batch, outputs)``."""
+        hats = [linear(position, k) for k in self.knots]
+        return torch.cat([position[:, :0], *hats], 1) @ self.values
 
 
 class Conditioned(nn.Module):
@@ -106,7 +106,7 @@ class Conditioned(nn.Module):
         """The parameters of the model at ``log_betas`` ``(settings, L)``, by name, ``(settings, *shape)``."""
         named, position = dict(self.model.named_parameters()), self.position(log_betas)
         with torch.autocast(log_betas.device.type, enabled=False):  # as precise as the parameters
-            changed = self.changes(position, torch.cat([value.flatten() for value in named.values()]))
+            changed = torch.cat([value.flatten() for value in named.values()]) + self.changes(position)
             parts = changed.split([value.numel() for value in named.values()], 1)
             found = {name: part.view(-1, *value.shape) for (name, value), part in zip(named.items(), parts, strict=True)}
             scales, shifts = self.modulation(position).chunk(2, 1)

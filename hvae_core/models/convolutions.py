@@ -35,11 +35,13 @@ def doubled(x: Tensor, weight: Tensor) -> Tensor:
         >>> torch.allclose(doubled(x, weight), F.conv_transpose2d(x, weight, stride=2, padding=1), atol=1e-5)
         True
     """
-    outputs = weight.shape[1]
+    inputs, outputs = weight.shape[:2]
     if outputs >= FEW:
         return F.conv_transpose2d(x, weight, stride=2, padding=1)
     batch, _, height, width = x.shape
-    kernel = _by_place(weight).contiguous(memory_format=torch.channels_last)
+    # Output row 2 i + p is made of the input rows i + p - 1 and i + p, by rows 3 - p and 1 - p of the kernel; so with columns.
+    by_place = weight.flip(2, 3).unflatten(3, (2, 2)).unflatten(2, (2, 2)).permute(3, 5, 1, 0, 2, 4)
+    kernel = by_place.reshape(4 * outputs, inputs, 2, 2).contiguous(memory_format=torch.channels_last)
     y = F.conv2d(x.contiguous(memory_format=torch.channels_last), kernel, padding=1).permute(0, 2, 3, 1)
     out = y.new_empty(batch, height, 2, width, 2, outputs)
     for p in (0, 1):
@@ -47,20 +49,6 @@ def doubled(x: Tensor, weight: Tensor) -> Tensor:
             group = slice((2 * p + q) * outputs, (2 * p + q + 1) * outputs)
             out[:, :, p, :, q] = y[:, p : p + height, q : q + width, group]
     return out.view(batch, 2 * height, 2 * width, outputs).permute(0, 3, 1, 2)
-
-
-def shuffled(x: Tensor, weight: Tensor) -> Tensor:
-    """The same as `doubled`, made of operations that pass through `torch.vmap`; alone it is a tenth slower."""
-    outputs, (height, width) = weight.shape[1], x.shape[-2:]
-    y = F.conv2d(x, _by_place(weight), padding=1).unflatten(1, (4, outputs))
-    places = [y[:, 2 * p + q, :, p : p + height, q : q + width] for p in (0, 1) for q in (0, 1)]
-    return F.pixel_shuffle(torch.stack(places, 2).flatten(1, 2), 2)
-
-
-def _by_place(weight: Tensor) -> Tensor:
-    """The kernel of the ordinary convolution: ``(inputs, outputs, 4, 4)`` -> ``(4 outputs, inputs, 2, 2)``."""
-    # Output row 2 i + p is made of the input rows i + p - 1 and i + p, by rows 3 - p and 1 - p of the kernel; so with columns.
-    return weight.flip(2, 3).unflatten(3, (2, 2)).unflatten(2, (2, 2)).permute(3, 5, 1, 0, 2, 4).flatten(0, 2)
 
 
 def _weight_gradient(wide: Tensor, weight: Tensor, narrow: Tensor) -> Tensor:
@@ -121,26 +109,6 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
         return result
 
 
-class _Shuffled(nn.ConvTranspose2d):
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        assert self.bias is not None
-        return shuffled(input, self.weight) + self.bias[:, None, None]
-
-
-def for_vmap(model: HierarchicalVAE) -> HierarchicalVAE:
-    """The same model, in place, for `torch.vmap` on a CPU: the layer that makes the image is computed by `shuffled`; with more outputs that is no faster.
-
-    Example:
-        >>> from hvae_core.models import build
-        >>> type(for_vmap(build("ghvae", (1, 28, 28))).px_conv3).__name__
-        '_Shuffled'
-    """
-    for module in model.modules():
-        if isinstance(module, nn.ConvTranspose2d) and _halves_or_doubles(module) and module.out_channels == model.image_shape[0]:
-            module.__class__ = _Shuffled
-    return model
-
-
 def for_cpu(model: HierarchicalVAE) -> HierarchicalVAE:
     """The same model, in place: convolutions that halve or double the side are computed as above. Not for `torch.vmap`.
 
@@ -151,18 +119,12 @@ def for_cpu(model: HierarchicalVAE) -> HierarchicalVAE:
         ('_ConvTranspose2d', 'ConvTranspose2d')
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and _halves_or_doubles(module):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None and (
+            (module.kernel_size, module.stride, module.padding, module.groups) == ((4, 4), (2, 2), (1, 1), 1)
+            and (module.dilation, module.output_padding, module.padding_mode) == ((1, 1), (0, 0), "zeros")
+        ):  # fmt: skip
             module.__class__ = _ConvTranspose2d if isinstance(module, nn.ConvTranspose2d) else _Conv2d
     return model
-
-
-def _halves_or_doubles(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
-    """Whether it is a layer of the kind that is computed here."""
-    return (
-        layer.bias is not None
-        and (layer.kernel_size, layer.stride, layer.padding, layer.groups) == ((4, 4), (2, 2), (1, 1), 1)
-        and (layer.dilation, layer.output_padding, layer.padding_mode) == ((1, 1), (0, 0), "zeros")
-    )
 
 
 def layout(model: HierarchicalVAE) -> Callable[[Tensor], Tensor]:
