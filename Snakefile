@@ -27,7 +27,7 @@ JOB = f"python -P -m hvae_core.batch {config['run']}"
 
 def same_data():
     """Results of Paper A's models on the same data: points of Paper B's plane, and surfaces beside target rates."""
-    from hvae_core.store import comparable_runs  # seconds to import
+    from hvae_core.store import comparable_runs
 
     return [f"runs/{name}/results.parquet" for name in comparable_runs(config["run"])]
 

@@ -15,6 +15,7 @@ Costs are processor seconds, in units of one model of the grid (trained here onc
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -145,8 +146,9 @@ def main() -> None:
     code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", f"models.{grid.model}", "population"])
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
-    count = len(list((store.run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors")))
-    models = pd.DataFrame(cached(cache / f"models-of-{count}-blocks.json", partial(models_of, grid, data))["rows"])
+    weights = sorted((store.run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))
+    which = hashlib.sha256(repr([store.saved_identity(path) for path in weights]).encode()).hexdigest()[:16]
+    models = pd.DataFrame(cached(cache / f"models-{which}.json", partial(models_of, grid, data))["rows"])
     models = models[models["half"] == (0 if args.choose else 1)]
     models["L"] = lagrangian(models, 2)
     by_betas = models.groupby(["beta_2", "beta_1"])["L"]

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from hvae_core.config import ROOT, Config, load_profile, profiles, read_yaml
+from hvae_core.config import KINDS, ROOT, Config, load_profile, profiles, read_yaml
 from hvae_core.errors import InputError
 from hvae_core.progress import EVERY_S, STATUS_FILE, describe, duration
 
@@ -90,6 +90,7 @@ def _named(config: Config) -> str:
 def run(config: Config, cores: int, dry_run: bool = False) -> int:
     """Make everything that a configuration asks for."""
     from hvae_core import stages, store
+    from hvae_core.conditioned import check_batch_size
     from hvae_core.data import load
     from hvae_core.models import check_shape
 
@@ -106,6 +107,8 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
     if config.kind.stages:
         data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
         check_shape(config.models[0], data.image_shape)
+        if config.kind is KINDS["conditioned"]:
+            check_batch_size(config.batch_size)
         if config.likelihood_images and config.likelihood_images > len(data.x_test):
             raise InputError(f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images")
         about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"

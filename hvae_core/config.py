@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hvae_core.errors import InputError
-from hvae_core.names import LAYERS, check_sizes
+from hvae_core.names import CONDITIONED, HIERARCHICAL, LAYERS, check_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
@@ -414,8 +414,8 @@ class Config(BaseModel):
 
 
 def _kind(model: str) -> str:
-    kinds = {"ghvae": "hierarchical", "lvae": "hierarchical", "toy": "toy"}
-    return "conditioned" if model.endswith("-conditioned") else kinds.get(model, "families")
+    kinds = {**dict.fromkeys(HIERARCHICAL, "hierarchical"), **dict.fromkeys(CONDITIONED, "conditioned"), "toy": "toy"}
+    return kinds.get(model, "families")
 
 
 def _first_line(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from itertools import product
 
 from hvae_core.errors import InputError
 
-HIERARCHICAL = ("ghvae", "lvae")  # Paper A
+HIERARCHICAL = ("ghvae", "lvae")  # Paper A; their classes are `hvae_core.models.MODELS`
 CONDITIONED = {f"{name}-conditioned": name for name in HIERARCHICAL}  # on their betas: see `hvae_core.models.conditioning`
 FAMILIES = tuple("".join(signs) for signs in product("-+", "-+", "-+v"))  # Paper B: encoder, decoder, marginal
 LAYERS = {**dict.fromkeys(HIERARCHICAL, 2), **dict.fromkeys(CONDITIONED, 2), **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each

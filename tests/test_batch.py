@@ -163,6 +163,19 @@ def test_without_labels_what_needs_them_is_null_and_the_rest_runs(tmp_path):
     assert results[["inception_score", "mi_z2", "acc_mu2_knn", "accuracy_bound_rate"]].isna().all().all()
 
 
+def test_processes_that_train_nothing_do_without_pytorch():
+    """It takes seconds to import, and Snakemake, each job, `collect` and `join` are processes of their own."""
+    code = """
+import sys
+from hvae_core import batch, store
+from hvae_core.config import load_profile
+config = load_profile("quick-conditioned", ["batch_size=100"], None)
+assert config.layers == 2 and config.members() and batch.environment() and store.timestamp()
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 # --- bad input: one plain line, status 2, earlier results as they were -------------------------------------------
 
 
@@ -192,6 +205,7 @@ BAD = {
     "floats outside 0 to 1": (lambda p: ["--set", "dataset=" + npz(p / "b.npz", x_train=X * 1.0, x_test=X)], "x_train has floats"),
     "one class only": (lambda p: ["--set", "dataset=" + npz(p / "c.npz", x_train=X, x_test=X, y_train=Y * 0, y_test=Y * 0)], "two classes"),
     "images of 1x1": (lambda p: ["--set", "dataset=" + npz(p / "d.npz", x_train=X[:, :1, :1], x_test=X[:, :1, :1])], "1x1"),
+    "few groups": (lambda p: ["quick-conditioned", "--set", "batch_size=97"], "batch_size = 97: a batch of a conditioned network"),
     "labels of another length": (lambda p: ["--set", "dataset=" + npz(p / "e.npz", x_train=X, x_test=X, y_train=Y[:3], y_test=Y)], "y_train"),
 }  # fmt: skip
 
