@@ -486,9 +486,10 @@ def load_profile(profile: str, changes: list[str] | None = None, name: str | Non
             values[key] = value
     if name is not None:
         values["name"] = name
-    from hvae_core.data import NAMES
-
     dataset = values.get("dataset")
-    if isinstance(dataset, str) and dataset not in NAMES and Path(dataset).expanduser().exists():
-        values["dataset"] = str(Path(dataset).expanduser().resolve())  # the jobs run in another folder
+    if isinstance(dataset, str) and Path(dataset).expanduser().exists():
+        from hvae_core.data import NAMES  # takes PyTorch: only for what may be a path
+
+        if dataset not in NAMES:
+            values["dataset"] = str(Path(dataset).expanduser().resolve())  # the jobs run in another folder
     return Config.make(values, source=f"profile {path.stem}")
