@@ -9,6 +9,8 @@ was trained; a point of it that none has is a row with the status ``missing``. F
 """
 
 import argparse
+import base64
+import io
 import itertools
 import json
 import shutil
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from PIL import Image
 
 from hvae_core import batch, store
 from hvae_core.config import KINDS, ROOT, Config
@@ -116,11 +119,25 @@ def _draw(name: str, root: Path) -> None:
 
 
 def _clean(notebook: Path, *folders: Path) -> None:
-    """Take the folders in which it was executed out of a notebook."""
+    """Take the folders in which it was executed out of a notebook, and give its images 256 colours: the figures have all of them."""
     text = notebook.read_text()
     for folder in (*folders, ROOT):
         text = text.replace(f"{folder}/", "")
-    store.write_text(notebook, text)
+    content = json.loads(text)
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            if png := output.get("data", {}).get("image/png"):
+                output["data"]["image/png"] = _few_colours(png)
+    store.write_text(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _few_colours(png: str) -> str:
+    """An image as notebooks hold it (base64), with at most 256 colours."""
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
+        few = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    made = io.BytesIO()
+    few.save(made, "PNG", optimize=True)
+    return base64.b64encode(made.getvalue()).decode()
 
 
 def _join(parts: Sequence[Path], target: Path) -> None:

@@ -1,9 +1,12 @@
 """What is published: parts of a grid put together, the committed files, and the page that is made from them."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import papermill
@@ -170,13 +173,23 @@ def test_an_unfinished_run_is_refused_in_one_line(output, capsys):
     assert not (PUBLISHED / "runs/half").exists()
 
 
-def test_notebooks_lose_the_folders_they_were_executed_in(parts):
+def test_notebooks_lose_the_folders_they_were_executed_in_and_most_of_their_images_size(parts):
     folder = write_part(parts, "a", [[0.1], [0.1, 10]])
     (folder / "notebooks").mkdir()
-    (folder / "notebooks/10_train.ipynb").write_text(f'"written to {parts.resolve()}/figures/a, {ROOT}/hvae_core"')
+    noisy = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(noisy, "PNG")
+    cell = nbformat.v4.new_code_cell(f"print('written to {parts.resolve()}/figures/a, {ROOT}/hvae_core')")
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"})]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "notebooks/10_train.ipynb")
     (parts / "figures/a").mkdir(parents=True)
     published = publish.publish("a", root=parts / "published")
-    assert (published / "notebooks/10_train.ipynb").read_text() == '"written to figures/a, hvae_core"'
+    (kept,) = nbformat.read(published / "notebooks/10_train.ipynb", as_version=4).cells
+    assert kept.source == "print('written to figures/a, hvae_core')"
+    assert kept.outputs[0]["data"]["text/plain"] == "a figure"
+    image = base64.b64decode(kept.outputs[0]["data"]["image/png"])
+    with Image.open(io.BytesIO(image)) as shown:
+        assert shown.size == (50, 50) and len(shown.convert("RGB").getcolors()) <= 256
+    assert len(image) < 0.6 * len(noisy.getvalue())
 
 
 # --- what is committed ------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from hvae_core.figures.points import (
 RateScale = Literal["sqrt", "linear"]
 
 WIDTH = 5.5  # inches: the text width of the paper, so that font sizes are those of the printed page
-DPI = 300
+DPI = 200  # of PNG files; what is printed is the PDF
 STYLE: Any = {
     "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
     "legend.fontsize": 7, "figure.titlesize": 7.5, "axes.linewidth": 0.6, "lines.linewidth": 0.8,
