@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from hvae_core.config import PROFILES, Config, load_profile
+from hvae_core.config import KINDS, PROFILES, Config, load_profile
 from hvae_core.errors import InputError
+from hvae_core.fidelity import fidelity, optima, summary
 from hvae_core.figures.files import as_markdown
 from hvae_core.figures.points import (
     INCEPTION,
@@ -29,6 +30,7 @@ from hvae_core.figures.points import (
     layers,
 )
 from hvae_core.frontier import pareto_frontier
+from hvae_core.names import CONDITIONED
 from hvae_core.store import PROBES, load_config, load_results
 
 AGREES, PARTLY, DIFFERS, UNTESTED = "agrees", "partly", "differs", "not tested"
@@ -341,6 +343,36 @@ def published(root: Path) -> dict[str, Published]:
     return found
 
 
+class Deviation(NamedTuple):
+    """A conditioned network beside a grid of models that were trained one by one.
+
+    Attributes:
+        network, grid: names of the published runs.
+        terms: how far L and the metrics are apart at equal betas, `hvae_core.fidelity.summary`.
+        optima: where each metric is best, `hvae_core.fidelity.optima`.
+    """
+
+    network: str
+    grid: str
+    terms: pd.DataFrame
+    optima: pd.DataFrame
+
+
+def deviations(runs: Mapping[str, Published]) -> list[Deviation]:
+    """Each conditioned network beside each grid of its model on the same data that shares betas with it."""
+    found = []
+    for name, run in runs.items():
+        for other, grid in runs.items():
+            if grid.config.model != CONDITIONED.get(str(run.config.model)) or grid.data["fingerprint"] != run.data["fingerprint"]:
+                continue
+            try:
+                table = fidelity(run.results, grid.results)
+            except InputError:  # no betas in common
+                continue
+            found.append(Deviation(name, other, summary(table), optima(run.results, grid.results)))
+    return found
+
+
 def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
     """One row a run that was made: command, commits, device, times and data set, as its provenance has them.
 
@@ -374,6 +406,8 @@ def about(run: Published) -> str:
     well = int((run.results["status"] == "ok").sum())
     profile = PROFILES / f"{run.config.name}.yaml"
     count = max(len(run.results), len(load_profile(run.config.name).members()) if profile.exists() else 0)
+    if run.config.kind is KINDS["conditioned"]:
+        return f"one {run.config.models[0]} on {run.config.dataset}, looked at in {well} points, {run.config.epochs} epochs"
     models = run.config.models[0] if len(run.config.models) == 1 else f"{len(run.config.models)} families"
     there = f"{well} models" if well == count else f"{well} of {count} models"
     return f"{models} on {run.config.dataset}, {there}, {run.config.epochs} epochs"

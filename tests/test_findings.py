@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core import findings
+from hvae_core.config import Config
 from hvae_core.findings import AGREES, DIFFERS, PARTLY, UNTESTED
 from hvae_core.store import PROBES, columns
+from hvae_core.surface import lagrangian
 
 BETAS = [0.1, 1.0, 10.0]
 
@@ -138,3 +140,24 @@ def test_verdicts_side_by_side():
     both = findings.verdicts(tables)
     assert len(both) == len(tables["a"])
     assert (both["a"] == AGREES).all() and set(both["b"]) == {AGREES, DIFFERS}
+
+
+def published(model, results, fingerprint="f"):
+    config = Config.make({"name": "a", "dataset": "digits", "model": model, "betas": BETAS, "epochs": 1, "batch_size": 50})
+    return findings.Published(config, results, {"fingerprint": fingerprint}, {})
+
+
+def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data():
+    models = pd.concat([grid().assign(seed=seed, distortion=100.0 + seed) for seed in range(3)], ignore_index=True)
+    network = grid().assign(distortion=models["distortion"].mean() + 0.1 * lagrangian(models.query("seed == 1"), 2))
+    runs = {
+        "network": published("ghvae-conditioned", network), "models": published("ghvae", models), "lvae": published("lvae", models),
+        "other data": published("ghvae", models, "g"), "other betas": published("ghvae", models.assign(beta_2=lambda table: 2 * table["beta_2"])),
+    }  # fmt: skip
+    (found,) = findings.deviations(runs)
+    assert (found.network, found.grid) == ("network", "models")
+    terms = found.terms.set_index("of")
+    assert terms.loc["L, %", ["mean difference", "lowest", "highest"]].tolist() == pytest.approx([10] * 3)
+    assert terms.loc["psnr", "mean |difference|"] == 0
+    assert (found.optima["steps apart"] == 0).all()
+    assert findings.about(runs["network"]) == "one ghvae-conditioned on digits, looked at in 9 points, 1 epochs"
