@@ -57,7 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, learning rate 2x": {"learning_rate": 2.0},
     "2x, betas independent of each other": {"spread": lambda count, layers, random: torch.rand(count, layers, generator=random)},
     "2x, no betas at the ends": {"ENDS": 0.0},
-    "2x, begun without z_2": {"START": (100.0, 0.1)},
+    "2x, begun without z_2": {"START": {"GHVAE": (100.0, 0.1)}},
     "2x, all betas at once": {"GROWING": 1e-9},
     "2x, full learning rate at once": {"RISING": 1e-9},
     "2x, at most 4 groups": {"GROUPS": 4},

@@ -4,8 +4,8 @@ The networks of a run share nothing but the data; each has a seed, and its membe
 at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
 * The learning rate rises from 0 (`RISING`), then follows the schedule.
-* Betas are drawn log-uniformly, at first from a small region where z_L is of use (`START`), which grows over the first part of the
-  training (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
+* Betas are drawn log-uniformly, at first from a small region where z_L is of use, or all layers are (`START`), which grows over the first part
+  of the training (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
 * The betas of a batch are spread evenly over the range (`spread`), so that no part of it is forgotten for a while.
 * Some lie at the ends of the range (`ENDS`): there a table learns from one side only.
 * A group's loss is divided by its own value, so that of sums of very different sizes each counts alike: what is
@@ -43,7 +43,9 @@ from hvae_core.progress import track
 from hvae_core.store import Checkpoints
 from hvae_core.terms import Terms
 
-START = (0.1, 3.0)  # beta_L and that of each layer below where training begins, or the nearest in the range: with z_L in use
+# Where training begins, or the nearest in the range: beta_L and that of each layer below, by the model's class, others as a GHVAE. With z_L in use; an LVAE with all
+# layers, since a z_1 that it begins without stays nearly empty everywhere.
+START = {"GHVAE": (0.1, 3.0), "LVAE": (0.1, 0.1)}
 GROWING = 0.3  # of the training, until betas are drawn from the whole range
 RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, 3 of 6 networks of version 0.6 lost z_L
 ENDS = 0.05  # of the draws of each beta lie at its lowest value, and as many at its highest
@@ -180,7 +182,8 @@ class _Trained:
 
     def __init__(self, network: Conditioned, seed: int, moments: dict[str, Tensor] | None, step: int) -> None:
         self.network, self.seed = network, seed
-        start = [START[min(i, 1)] for i in range(len(network.betas))]
+        at_top, below = START.get(type(network.model).__name__, START["GHVAE"])
+        start = [at_top] + [below] * (len(network.betas) - 1)
         self.start = network.low.new_tensor(start).log().clamp(network.low, network.high)
         self.named = dict(network.named_parameters())
         self.optimiser = torch.optim.Adam(self.named.values(), fused=True)
