@@ -240,6 +240,21 @@ def test_the_learning_rate_rises_then_follows_the_schedule(images, monkeypatch):
     assert [1000 * rate for rate in rates] == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize(("make", "betas", "start"), [
+    (MAKE, BETAS, (0.1, 3.0)), (lambda: MAKE("lvae"), BETAS, (0.1, 0.1)), (MAKE, [(1.0, 100.0), (0.1, 2.0)], (1.0, 2.0)),
+])  # fmt: skip
+def test_where_the_betas_begin_is_the_architectures_and_within_the_range(make, betas, start, images, monkeypatch):
+    drawn, step = [], conditioned._Trained.step
+
+    def kept(self, x, noise, log_betas, **options):
+        drawn.append(log_betas.exp())
+        return step(self, x, noise, log_betas, **options)
+
+    monkeypatch.setattr(conditioned._Trained, "step", kept)
+    train_conditioned(make, [Member(corner, 0) for corner in zip(*betas, strict=True)], images[:8], epochs=2, batch_size=8, learning_rate=1e-3)
+    torch.testing.assert_close(drawn[0], torch.tensor(start).expand(8, 2))
+
+
 def test_one_seed_does_not_matter_to_another(images):
     together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, **SETTINGS)
     alone = train_conditioned(MAKE, CORNERS, images, **SETTINGS)
