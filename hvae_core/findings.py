@@ -404,13 +404,14 @@ def findings_table(found: Sequence[Finding]) -> pd.DataFrame:
 def about(run: Published) -> str:
     """What a published run is, in a line: model, data, how many models are there of how many its profile has, and epochs."""
     well = int((run.results["status"] == "ok").sum())
+    data = run.data.get("name", run.config.dataset)
     profile = PROFILES / f"{run.config.name}.yaml"
     count = max(len(run.results), len(load_profile(run.config.name).members()) if profile.exists() else 0)
     if run.config.kind is KINDS["conditioned"]:
-        return f"one {run.config.models[0]} on {run.config.dataset}, looked at in {well} points, {run.config.epochs} epochs"
+        return f"one {run.config.models[0]} on {data}, looked at in {well} points, {run.config.epochs} epochs"
     models = run.config.models[0] if len(run.config.models) == 1 else f"{len(run.config.models)} families"
     there = f"{well} models" if well == count else f"{well} of {count} models"
-    return f"{models} on {run.config.dataset}, {there}, {run.config.epochs} epochs"
+    return f"{models} on {data}, {there}, {run.config.epochs} epochs"
 
 
 def verdicts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -85,6 +85,7 @@ def _copy_run(source: Path, target: Path) -> None:
     for pattern in COPIED:
         for path in source.glob(pattern):
             shutil.copyfile(path, _made((target / path.relative_to(source)).parent) / path.name)
+    store.write_text(target / "config.yaml", _without((target / "config.yaml").read_text(), _data_folder(source)))
     _copy_notebooks(source, target / "notebooks")
 
 
@@ -93,7 +94,19 @@ def _copy_notebooks(run: Path, target: Path, drawn: bool = True) -> None:
     for path in run.glob("notebooks/*.ipynb"):
         if drawn or path.stem != store.load_config(run).kind.notebook:
             shutil.copyfile(path, _made(target) / path.name)
-            _clean(target / path.name, store.output_root().resolve())
+            _clean(target / path.name, store.output_root().resolve(), _data_folder(run))
+
+
+def _data_folder(run: Path) -> Path:
+    """Where a run's own data set lies; of a named one the root of the repository."""
+    dataset = Path(store.load_config(run).dataset)
+    return dataset.parent if dataset.is_absolute() else ROOT
+
+
+def _without(text: str, *folders: Path) -> str:
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def size(root: Path = PUBLISHED) -> int:
@@ -120,10 +133,7 @@ def _draw(name: str, root: Path) -> None:
 
 def _clean(notebook: Path, *folders: Path) -> None:
     """Take the folders in which it was executed out of a notebook, and give its images 256 colours: the figures have all of them."""
-    text = notebook.read_text()
-    for folder in (*folders, ROOT):
-        text = text.replace(f"{folder}/", "")
-    content = json.loads(text)
+    content = json.loads(_without(notebook.read_text(), *folders, ROOT))
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):

@@ -192,6 +192,16 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_most_of_their_imag
     assert len(image) < 0.6 * len(noisy.getvalue())
 
 
+def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(parts, tmp_path):
+    folder = write_part(parts, "a", [[0.1], [0.1, 10]], dataset=str(tmp_path / "mine.npz"))
+    (folder / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f'dataset = "{tmp_path / "mine.npz"}"')]), folder / "notebooks/10_train.ipynb")
+    (parts / "figures/a").mkdir(parents=True)
+    published = publish.publish("a", root=parts / "published")
+    assert store.load_config(published).dataset == "mine.npz"
+    assert nbformat.read(published / "notebooks/10_train.ipynb", as_version=4).cells[0].source == 'dataset = "mine.npz"'
+
+
 # --- what is committed ------------------------------------------------------------------------------------------
 
 RUNS = sorted(path.parent.name for path in (PUBLISHED / "runs").glob("*/config.yaml"))
