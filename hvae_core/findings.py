@@ -65,7 +65,7 @@ def paper_a(results: pd.DataFrame, scored: int) -> list[Finding]:
     points = grid_means(results)
     points = points[np.isfinite(points["rate"])].reset_index(drop=True)
     checks: list[Callable[[pd.DataFrame], Finding]] = [
-        _own_rate, _three_optima, _baselines, _psnr_moves, _inception_place, _inception_driver, _information, _gain_z2, _gain_z1,
+        _own_rate, _three_optima, _baselines, _psnr_moves, _inception_place, _inception_driver, _information, _gain_z2, _gain_z1, _gain_z1_of_all,
     ]  # fmt: skip
     return [*(check(points) for check in checks), _accuracy_bound(points, scored)]
 
@@ -202,13 +202,13 @@ def _partial(points: pd.DataFrame, metric: str, with_: str, given: str) -> float
     return (both - first * second) / math.sqrt(rest) if rest > 1e-9 else float("nan")
 
 
-def _gains(points: pd.DataFrame, probes: tuple[str, str], layer: int, where: str, statement: str) -> Finding:
+def _gains(points: pd.DataFrame, probes: Sequence[str], layer: int, where: str, statement: str) -> Finding:
     found = [_partial(points, f"acc_mu2_{probe}", f"rate_{layer}", f"rate_{3 - layer}") for probe in probes]
     names = {2: "R(z_2)", 1: "R(z_1 given z_2)"}
     texts = [f"{NAMES[probe]} {value:.2f}" for probe, value in zip(probes, found, strict=True)]
     return Finding(where, statement, f"rank correlation of the accuracy with {names[layer]} at a fixed {names[3 - layer]}: {', '.join(texts)}",
-                   UNTESTED if np.isnan(found).any() else (DIFFERS, PARTLY, AGREES)[sum(value > 0.3 for value in found)],
-                   "agrees if both are above 0.3, partly if one is, differs if none")  # fmt: skip
+                   UNTESTED if np.isnan(found).any() else AGREES if min(found) > 0.3 else PARTLY if max(found) > 0.3 else DIFFERS,
+                   "agrees if all are above 0.3, partly if some are, differs if none")  # fmt: skip
 
 
 def _gain_z2(points: pd.DataFrame) -> Finding:
@@ -219,6 +219,11 @@ def _gain_z2(points: pd.DataFrame) -> Finding:
 def _gain_z1(points: pd.DataFrame) -> Finding:
     where, statement = "A, Section 5.6 and Fig. 7", "for linear classifiers on mu_2, increasing R(z_1 given z_2) improves the accuracy"
     return _gains(points, ("logistic", "linear_svm"), 1, where, statement)
+
+
+def _gain_z1_of_all(points: pd.DataFrame) -> Finding:
+    where, statement = "A, Section 5.6 and Table 1, of complex data (CIFAR-10)", "increasing R(z_1 given z_2) improves the accuracy of all classifiers on mu_2"
+    return _gains(points, PROBES, 1, where, statement)
 
 
 def _accuracy_bound(points: pd.DataFrame, scored: int) -> Finding:
@@ -448,7 +453,7 @@ def untested() -> pd.DataFrame:
     lines: list[tuple[str, str, str, str, int, float]] = [
         ("A, Figs. 1, 3-7 (SVHN)", "all of the above on SVHN; the Inception Score is high where beta_2 < 1; the classifier behind it is right on 95.02 %", "svhn-ghvae", svhn, 73_257, 14.9),
         ("A, Fig. 9 (SVHN, LVAE)", "as in Fig. 8, for the LVAE", "svhn-lvae", svhn + "; projected at the GHVAE's speed", 73_257, 14.9),
-        ("A, Table 1 and Section 5.6 (CIFAR-10)", "on complex data increasing R(z_1 given z_2) improves all classifiers", "cifar10-ghvae", "exact images were 6,102", 50_000, 14.9),
+        ("A, Table 1 and Section 5.6 (CIFAR-10)", "on complex data increasing R(z_1 given z_2) improves all classifiers", "cifar10-ghvae", "exact images were 6,102; of all there were JPEGs", 50_000, 14.9),
         ("A, Section 5.1 (MNIST)", "441 models; about 2 hours each on an RTX 2080 Ti, 27 hours a grid on 32 GPUs", "mnist-ghvae", gpu + "; a smaller grid is above", 60_000, 48.0),
     ]
     rows = []
