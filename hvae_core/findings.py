@@ -432,6 +432,18 @@ PAPER_TABLE_1: dict[tuple[str, str], tuple[float, ...]] = {
 }  # fmt: skip
 
 
+# What the name of a data set does not say.
+ABOUT_DATA = {
+    "cifar10-jpeg": "all 60,000 images of CIFAR-10 as JPEG files, which are on average 30.5 dB (PSNR) from the exact images of the official data set: it is not the paper's CIFAR-10",
+}  # fmt: skip
+
+
+def data_notes(runs: Mapping[str, Published]) -> str:
+    """A line for each published data set that its name does not describe."""
+    names = sorted({str(run.data.get("name")) for run in runs.values()} & ABOUT_DATA.keys())
+    return "\n".join(f"`{name}`: {ABOUT_DATA[name]}." for name in names)
+
+
 def table_1(grids: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The best accuracy over all models, %, of each classifier on mu_2 and mu_1, beside Table 1 of Paper A."""
     rows = {**PAPER_TABLE_1}
@@ -470,5 +482,6 @@ def untested() -> pd.DataFrame:
 
 
 def page(parts: Sequence[str | pd.DataFrame]) -> str:
-    """Markdown of texts and tables, in their order."""
-    return "\n\n".join(part.strip() if isinstance(part, str) else as_markdown(part).strip() for part in parts) + "\n"
+    """Markdown of texts and tables, in their order; empty texts are left out."""
+    texts = [part.strip() if isinstance(part, str) else as_markdown(part).strip() for part in parts]
+    return "\n\n".join(text for text in texts if text) + "\n"

@@ -167,3 +167,9 @@ def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data(
     assert terms.loc["psnr", "mean |difference|"] == 0
     assert (found.optima["steps apart"] == 0).all()
     assert findings.about(runs["network"]) == "one ghvae-conditioned on digits, looked at in 9 points, 1 epochs"
+
+
+def test_what_the_name_of_a_data_set_does_not_say_is_said():
+    jpeg = published("ghvae", grid())._replace(data={"name": "cifar10-jpeg"})
+    assert findings.data_notes({"a": jpeg, "b": jpeg, "c": published("ghvae", grid())}).startswith("`cifar10-jpeg`: all 60,000 images")
+    assert findings.page(["a", findings.data_notes({}), pd.DataFrame({"b": [1]})]) == "a\n\n| b |\n| --- |\n| 1 |\n"
