@@ -133,7 +133,10 @@ def _draw(name: str, root: Path) -> None:
 
 def _clean(notebook: Path, *folders: Path) -> None:
     """Take the folders in which it was executed out of a notebook, and give its images 256 colours: the figures have all of them."""
-    content = json.loads(_without(notebook.read_text(), *folders, ROOT))
+    text = notebook.read_text()
+    source = Path(json.loads(text)["metadata"].get("papermill", {}).get("input_path") or "")
+    checkout = source.parents[1] if source.is_absolute() else ROOT  # which executed it; it may be another one
+    content = json.loads(_without(text, *folders, checkout, ROOT))
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
