@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
     from hvae_core.figures import Decodings, Images
 
 SHOWN = 12  # images of each model that are kept to look at
-SEEN_ON = 10_000  # training images, at most, on which the points of a conditioned network are measured: there are hundreds
+SEEN_ON = 10_000  # training images, at most, on which points of a conditioned network are measured
 NETWORK_THREADS = 2  # for a conditioned network's training, at most: it is one, and the other cores would wait
 DECODED = 6  # latents of a model that are decoded several times
 GENERATED = 100  # images for the bounds on the generative information
@@ -124,7 +124,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             )
         if isinstance(population, ConditionedPopulation):
             about["networks"] = json.dumps(population.which)
-        rows += _terms(population, indices, data)
+        rows += _terms(population, indices, data, _sparse(config))
         weights_by_name |= {f"{indices[0]}.{key}": value for key, value in population.parameters.items()}
         kept = [population.history] + ([population.multipliers] if isinstance(population, Population) and config.target_rates else [])
         histories.append(torch.cat(kept, 2).double().numpy())
@@ -148,21 +148,25 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
     return table
 
 
-def _terms(population: Population | ConditionedPopulation, indices: list[int], data: Dataset) -> list[dict[str, Any]]:
-    """Rows of the training table: terms on test and training images, betas, and whether target rates are held."""
+def _terms(population: Population | ConditionedPopulation, indices: list[int], data: Dataset,
+           seen: Callable[[Member], bool]) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of the training table: terms on test images, and of those ``seen`` on training images, betas, and whether target rates are held."""
     rows, numbers = [], layer_numbers(population.model.layers)
     well = {i: member for i, member in enumerate(population.members) if not population.diverged_epoch[i]}
-    means: dict[int, Tensors] = {}
-
     seen_images = data.x_train[:SEEN_ON] if isinstance(population, ConditionedPopulation) else data.x_train
+    measured = {"test": (data.x_test, well), "train": (seen_images, {i: member for i, member in well.items() if seen(member)})}
+    means: dict[str, dict[int, Tensor]] = {}
 
-    def compute(model: HierarchicalVAE, seed: int) -> Tensors:
-        return {"train": rates.mean_terms(model, seen_images, seed), "test": rates.mean_terms(model, data.x_test, seed)}
+    for which, (images, members) in measured.items():
+        with track(f"rates on {which} images", len(members), "models") as progress:
 
-    with track("rates on training and test images", len(well), "models") as progress:
-        for i, tensors in blocks.each(compute, well, population.member, blocks.size(data.x_train.device), threads()):
-            means[i] = tensors
-            progress.update(len(means))
+            def compute(model: HierarchicalVAE, seed: int, images: Tensor = images) -> Tensors:
+                return {"terms": rates.mean_terms(model, images, seed)}
+
+            means[which] = {}
+            for i, tensors in blocks.each(compute, members, population.member, blocks.size(data.x_train.device), threads()):
+                means[which][i] = tensors["terms"]
+                progress.update(len(means[which]))
     for i, index in enumerate(indices):
         epoch = population.diverged_epoch[i]
         row: dict[str, Any] = {"member": index, "status": "diverged" if epoch else "ok", "diverged_epoch": epoch}
@@ -171,11 +175,12 @@ def _terms(population: Population | ConditionedPopulation, indices: list[int], d
             row |= {f"beta_{n}": given if target is None else beta for n, given, target, beta in zip(
                 numbers, member.betas, member.targets, population.betas[i].double().tolist(), strict=True)}  # fmt: skip
         if not epoch:
-            seen = rates.named(means[i]["train"])
-            row |= rates.named(means[i]["test"])
-            row |= {f"train_{name}": seen[name] for name in seen if name not in ("rate", "elbo")}
+            row |= rates.named(means["test"][i])
+        if i in means["train"]:
+            trained_on = rates.named(means["train"][i])
+            row |= {f"train_{name}": value for name, value in trained_on.items() if name not in ("rate", "elbo")}
             if member.targets and isinstance(population, Population):
-                row |= verdict(member.targets, [seen[f"rate_{n}"] for n in numbers], population.multipliers[i])
+                row |= verdict(member.targets, [trained_on[f"rate_{n}"] for n in numbers], population.multipliers[i])
         rows.append(row)
     return rows
 
@@ -227,7 +232,7 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
 
 
 def _sparse(config: Config) -> Callable[[Member], bool]:
-    """Who is scored by classifiers, which takes longer than all the rest: of a conditioned network not every point."""
+    """Whose classifiers and terms on training images are computed, which takes longest: of a conditioned network not every point's."""
     if config.kind is not KINDS["conditioned"]:
         return lambda member: True
     kept = [few(axis) for axis in zip(*(member.betas for member in config.members()), strict=True)]

@@ -535,9 +535,9 @@ def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
     monkeypatch.setattr("hvae_core.stages.few", lambda betas: {min(betas), max(betas)})
     results = finished(tiny(seeds=1, epochs=1))
     scored = results["beta_2"].isin([0.1, 100]) & results["beta_1"].isin([0.1, 100])
-    for column in ("inception_score", "mi_z2"):
+    for column in ("inception_score", "mi_z2", "train_distortion", "train_rate_1"):
         assert (results[column].notna() == scored).all()
-    assert results["psnr"].notna().all()
+    assert results[["psnr", "distortion", "rate_1"]].notna().all(axis=None)
 
 
 def test_mistakes_are_named(output):
