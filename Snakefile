@@ -71,11 +71,15 @@ rule collect:
         "{JOB} collect"
 
 
+PARALLEL = ("representation", "likelihood")  # the heaviest stages evaluate several models at once
+
 for stage in KIND.stages:
 
     rule:
         name:
             stage
+        priority:
+            0 if stage in PARALLEL else 1  # those that use one core first, side by side; these then have all cores
         input:
             HERE / f"notebooks/{NOTEBOOKS[stage]}.ipynb",
             modules(stage),
@@ -85,8 +89,7 @@ for stage in KIND.stages:
             [f"{RUN}/images/{stage}.npz"] if stage in SHOWN else [],
         params:
             notebook=NOTEBOOKS[stage],
-            # The heaviest stages evaluate several models at once.
-            jobs=workflow.cores if stage in ("representation", "likelihood") else 1,
+            jobs=workflow.cores if stage in PARALLEL else 1,
         resources:
             gpu=1,
         shell:

@@ -200,7 +200,7 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
 def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
     _only(config, "hierarchical", "deep", "conditioned", "targets", "shares")
-    classifier = classifier_for(data, config.classifier_epochs) if data.num_classes else None
+    classifier = classifier_for(data, config.classifier_epochs, precision=config.precision) if data.num_classes else None
     place, count = device(config), min(SHOWN, len(data.x_test))
 
     def compute(model: HierarchicalVAE, seed: int) -> Tensors:
@@ -214,7 +214,7 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
     images = _images(config, "generation", drawn, {"images": (count, *data.image_shape)})
     store.save_images(config.name, "generation", **images)
     if classifier:
-        about = {"architecture": classifier.architecture, "epochs": classifier.epochs,
+        about = {"architecture": classifier.architecture, "epochs": classifier.epochs, "precision": config.precision,
                  "test_accuracy": classifier.test_accuracy}  # fmt: skip
         store.write_text(store.run_folder(config.name) / "tables" / "classifier.json", json.dumps(about, indent=2) + "\n")
     return table, classifier

@@ -131,7 +131,10 @@ def test_samples_are_a_function_of_the_seed():
 
 def test_the_classifier_is_trained_once_and_kept(output, monkeypatch):
     data = D.load("digits").first(400, 200)
+    other = classifier.classifier_for(data, epochs=6, precision="bfloat16")
     first = classifier.classifier_for(data, epochs=6)
+    assert other.test_accuracy == pytest.approx(first.test_accuracy, abs=0.1)
+    assert not torch.equal(*(next(one.model.parameters()) for one in (first, other))), "each is kept by itself"
     monkeypatch.setattr(classifier, "_train", lambda *a: pytest.fail("trained again"))
     second = classifier.classifier_for(data, epochs=6)
     x = D.pixels(data.x_test[:5])

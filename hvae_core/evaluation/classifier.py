@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hvae_core.config import KINDS
 from hvae_core.data import Dataset, pixels
-from hvae_core.population import Purpose, generator
+from hvae_core.population import Purpose, autocast, generator
 from hvae_core.progress import track
 from hvae_core.store import code_fingerprint, locked, output_root, save_weights
 
@@ -86,17 +86,18 @@ class Classifier:
         return torch.cat([self.model(part).softmax(1) for part in x.split(500)])
 
 
-def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0) -> Classifier:
+def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0, precision: str = "float32") -> Classifier:
     """The classifier for a data set that lies on a device: read from ``runs/.classifiers``, or trained and kept there.
 
     Arguments:
         data: with labels.
         epochs: of training; None: `default_epochs`.
+        precision: of the layers in training, float32 or bfloat16, which takes half as long where the processor has it. It scores in float32.
     """
     architecture = architecture_for(data)
     epochs = epochs or default_epochs(architecture, len(data.x_train))
     device = data.x_train.device
-    described = [data.fingerprint, epochs, seed, code_fingerprint(KINDS["hierarchical"].code["generation"])]
+    described = [data.fingerprint, epochs, seed, precision, code_fingerprint(KINDS["hierarchical"].code["generation"])]
     key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     path = output_root() / "runs" / ".classifiers" / f"{data.name}-{architecture}-{key}.safetensors"
     with torch.random.fork_rng(), locked(path.with_suffix(".lock")):
@@ -107,14 +108,14 @@ def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0) -> C
                 accuracy = float(file.metadata()["test_accuracy"])
             model.load_state_dict(load_file(path))
         except (OSError, SafetensorError):
-            _train(model, data, epochs, seed, architecture)
+            _train(model, data, epochs, seed, architecture, precision)
             accuracy = _accuracy(model, data)
             save_weights(path, model.state_dict(), {"test_accuracy": repr(accuracy), "architecture": architecture})
     model.to(device).requires_grad_(False).eval()
     return Classifier(model, architecture, epochs, accuracy, device)
 
 
-def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture: str) -> None:
+def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture: str, precision: str) -> None:
     x, y = data.x_train, data.y_train
     assert y is not None
     steps = epochs * math.ceil(len(x) / BATCH)
@@ -129,7 +130,8 @@ def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture
                 images = pixels(x[batch])
                 dy, dx = shifts[step].tolist()  # one random shift by up to 2 pixels a batch
                 images = F.pad(images, (2, 2, 2, 2))[:, :, dy : dy + x.shape[2], dx : dx + x.shape[3]]
-                loss = F.cross_entropy(model(images), y[batch])
+                with autocast(x.device, precision):
+                    loss = F.cross_entropy(model(images), y[batch])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()

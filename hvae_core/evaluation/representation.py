@@ -1,15 +1,10 @@
 """Representation learning (Paper A, Sections 5.5 and 5.6): I_q(y; z) and classifiers on the latents."""
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -20,6 +15,9 @@ from hvae_core.models import Gaussian, HierarchicalVAE, kl
 from hvae_core.population import Purpose, generator
 from hvae_core.store import PROBES
 from hvae_core.terms import layer_numbers
+
+if TYPE_CHECKING:  # imported where it is used: it takes seconds, which every stage would pay
+    from sklearn.base import ClassifierMixin
 
 TRAIN_SHARE = 0.8  # of the labelled test set, as in the paper
 NEIGHBOURS = 5
@@ -90,13 +88,17 @@ def latents(model: HierarchicalVAE, x: Tensor, seed: int) -> dict[str, Tensor]:
     return means | {f"z{model.layers}": z, "std": layers[0].std, "rate": kl(layers[0], prior)}
 
 
-def probes() -> dict[str, ClassifierMixin]:
+def probes() -> dict[str, "ClassifierMixin"]:
     """The paper's four classifiers, with scikit-learn's settings, on unscaled features.
 
     The linear SVM is the one with a linear kernel, as the paper says. Its tolerance changes accuracies by less than
     0.1 points and spares time; liblinear's SVM is another classifier (one against the rest) and on the 256 dimensions of
     mu_1 a slower one. Measured in ``benchmarks/README.md``.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.svm import SVC
+
     return dict(zip(PROBES, (
         LogisticRegression(max_iter=1000), SVC(kernel="linear", tol=1e-2), SVC(kernel="rbf"), KNeighborsClassifier(NEIGHBOURS),
     ), strict=True))  # fmt: skip
@@ -104,6 +106,8 @@ def probes() -> dict[str, ClassifierMixin]:
 
 def score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
     """The accuracy of a classifier trained on a fixed 80 % of the images, on the rest; NaN where they are too few."""
+    from sklearn.exceptions import ConvergenceWarning
+
     order = np.random.default_rng(0).permutation(len(y))
     cut = int(TRAIN_SHARE * len(y))
     train, test = order[:cut], order[cut:]

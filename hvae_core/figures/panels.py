@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from textwrap import fill
-from types import NoneType
 from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.layout_engine import ConstrainedLayoutEngine, PlaceHolderLayoutEngine
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
@@ -69,10 +69,14 @@ class PaperFigure(Figure):
     caption: str = ""
 
     def savefig(self, *args: Any, **options: Any) -> None:
-        """Write the figure. It is laid out the first time only: that takes longer than to draw it."""
-        if not isinstance(self.get_layout_engine(), PlaceHolderLayoutEngine | NoneType):
+        """Write the figure. It is laid out the first time only: that takes longer than to draw it.
+
+        The engine is set to None then, not to "none", for which Matplotlib draws once more before each file.
+        """
+        if self.get_layout_engine() is not None:
             self.draw_without_rendering()
-            self.set_layout_engine("none")
+            with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+                self.set_layout_engine(None)
         super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
