@@ -10,7 +10,7 @@ from torch import distributions as D
 
 from hvae_core.errors import InputError
 from hvae_core.models import MODELS, architecture_table, build, kl
-from hvae_core.models.distributions import Bernoulli, Gaussian, product
+from hvae_core.models.distributions import Bernoulli, Gaussian, Product
 from hvae_core.terms import elbo, rate
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -103,8 +103,28 @@ def test_closed_form_kl_equals_monte_carlo(m1, s1, m2, s2):
 def test_product_of_gaussians_is_proportional_to_the_product_of_densities(m1, s1, m2, s2):
     a, b = (Gaussian(torch.full((1, 1), m).double(), torch.full((1, 1), s).double()) for m, s in ((m1, s1), (m2, s2)))
     x = torch.linspace(-2, 2, 5).double()[:, None]
-    ratio = a.log_prob(x) + b.log_prob(x) - product(a, b).log_prob(x)
+    ratio = a.log_prob(x) + b.log_prob(x) - Product(a, b).log_prob(x)
     torch.testing.assert_close(ratio, ratio[:1].expand(5), atol=1e-6, rtol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(*numbers)
+def test_kl_of_a_product_is_that_of_any_gaussian(m1, s1, m2, s2):
+    a, b = (Gaussian(torch.full((1, 1), m).double(), torch.full((1, 1), s).double()) for m, s in ((m1, s1), (m2, s2)))
+    q = Product(a, b)
+    torch.testing.assert_close(kl(q, b), kl(Gaussian(q.mean, q.std), b), atol=1e-9, rtol=1e-6)
+    torch.testing.assert_close(kl(q, a), kl(Gaussian(q.mean, q.std), a))
+
+
+@pytest.mark.parametrize("narrow", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("wide", [1e-3, 1.0, 100.0])
+def test_kl_of_a_product_is_exact_in_single_precision(narrow, wide):
+    random = torch.Generator().manual_seed(0)
+    means = [10 * torch.randn(1, 1000, generator=random) for _ in range(2)]
+    stds = [std * (1 + torch.rand(1, 1000, generator=random)) for std in (wide, narrow)]
+    evidence, prior = (Gaussian(mean, std) for mean, std in zip(means, stds, strict=True))
+    exact = Product(*(Gaussian(g.mean.double(), g.std.double()) for g in (evidence, prior)))
+    torch.testing.assert_close(kl(Product(evidence, prior), prior).double(), kl(exact, exact.prior), atol=1e-4, rtol=1e-5)
 
 
 def test_bernoulli_probabilities_sum_to_one(double):

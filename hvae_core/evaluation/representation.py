@@ -11,7 +11,7 @@ from torch import Tensor
 from hvae_core.data import pixels
 from hvae_core.evaluation.bounds import accuracy_bound, label_probabilities
 from hvae_core.evaluation.rates import BATCH
-from hvae_core.models import Gaussian, HierarchicalVAE, kl
+from hvae_core.models import Gaussian, HierarchicalVAE, Product, kl
 from hvae_core.population import Purpose, generator
 from hvae_core.store import PROBES
 from hvae_core.terms import layer_numbers
@@ -35,7 +35,7 @@ def posteriors(model: HierarchicalVAE, x: Tensor, seed: int) -> tuple[list[Gauss
     for images in x.split(BATCH):
         noise = model.noise(len(images), source)
         for layer, q in zip(layers, model.infer(pixels(images), noise), strict=True):
-            if not isinstance(q, Gaussian):
+            if not isinstance(q, Gaussian | Product):
                 raise TypeError(f"representations are of Gaussian posteriors, not of {type(q).__name__}")
             layer.append(Gaussian(q.mean.flatten(1), q.std.flatten(1)))
         top.append(layers[0][-1].sample(noise[0].flatten(1)))

@@ -7,7 +7,15 @@ import pandas as pd
 from torch import nn
 
 from hvae_core.errors import InputError
-from hvae_core.models.distributions import Bernoulli, Distribution, Gaussian, Posterior, kl, log_ratio
+from hvae_core.models.distributions import (
+    Bernoulli,
+    Distribution,
+    Gaussian,
+    Posterior,
+    Product,
+    kl,
+    log_ratio,
+)
 from hvae_core.models.families import Family
 from hvae_core.models.ghvae import GHVAE
 from hvae_core.models.hierarchy import HierarchicalVAE
@@ -16,7 +24,7 @@ from hvae_core.models.lvae import LVAE
 from hvae_core.models.pixelcnn import Gated
 from hvae_core.names import CONDITIONED, FAMILIES, LAYERS, check_sizes
 
-__all__ = ["CONDITIONED", "FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior",
+__all__ = ["CONDITIONED", "FAMILIES", "LAYERS", "MODELS", "Bernoulli", "Distribution", "Gaussian", "HierarchicalVAE", "Posterior", "Product",
            "architecture_table", "build", "check_shape", "check_sizes", "kl", "log_ratio"]  # fmt: skip
 
 MODELS: dict[str, type[HierarchicalVAE]] = {"ghvae": GHVAE, "lvae": LVAE}

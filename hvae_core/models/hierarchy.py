@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hvae_core.models.distributions import Distribution, Gaussian, Posterior, kl, log_ratio
+from hvae_core.models.distributions import Distribution, Gaussian, Posterior, Product, kl, log_ratio
 from hvae_core.terms import Terms
 
 
@@ -74,14 +74,14 @@ class HierarchicalVAE(nn.Module):
         z: list[Tensor] = []
         rates = []
         for epsilon in noise:
-            q, p = self.posterior(x, z, features), self.prior(z)
-            if isinstance(q, Gaussian) and isinstance(p, Gaussian):
-                rates.append(kl(q, p))
-                z.append(q.sample(epsilon))
+            q = self.posterior(x, z, features)
+            p = q.prior if isinstance(q, Product) else self.prior(z)
+            if isinstance(q, Gaussian | Product) and isinstance(p, Gaussian):
+                sample, rate = q.sample(epsilon), kl(q, p)
             else:
-                sample, ratio = log_ratio(q, p, epsilon)
-                rates.append(ratio)
-                z.append(sample)
+                sample, rate = log_ratio(q, p, epsilon)
+            z.append(sample)
+            rates.append(rate)
         return Terms(-self.likelihood(z).log_prob(x), torch.stack(rates, 1))
 
     def infer(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Posterior]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvae_core.models.distributions import Gaussian, product
+from hvae_core.models.distributions import Gaussian, Product
 from hvae_core.models.layers import GENERATIVE_PARTS, TOP_POSTERIOR_PARTS, PaperVAE, Parts, heads_conv
 
 
@@ -33,9 +33,9 @@ class LVAE(PaperVAE):
         """d_1."""
         return self.q2_trunk(x)
 
-    def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Gaussian:
+    def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Gaussian | Product:
         d_1 = self.features(x) if features is None else features
         if not z_above:
             return self.q2_top(d_1)
         mu_hat, var_hat = self.q1_heads(F.relu(self.q1_conv(d_1)))  # here the softplus gives the variance
-        return product(Gaussian(mu_hat, var_hat.sqrt()), self.prior(z_above))
+        return Product(Gaussian(mu_hat, var_hat.sqrt()), self.prior(z_above))
