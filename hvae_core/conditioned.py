@@ -4,8 +4,9 @@ The networks of a run share nothing but the data; each has a seed, and its membe
 at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
 * The learning rate rises from 0 (`RISING`), then follows the schedule.
-* Betas are drawn log-uniformly, at first from a small region where z_L is of use, or all layers are (`START`), which grows over the first part
-  of the training (`GROWING`) to the whole range: a layer has to fill before it can be squeezed.
+* Betas are drawn log-uniformly, at first from one or two points on either side of the range (`START`), from where the draws grow apart over the first part
+  of the training (`GROWING`) to the whole range. At one of them z_L is of use, since a layer has to fill before it can be squeezed; at the other
+  one a layer is shut, so that the tables tell the two apart from the first step.
 * The betas of a batch are spread evenly over the range (`spread`), so that no part of it is forgotten for a while.
 * Some lie at the ends of the range (`ENDS`): there a table learns from one side only.
 * A group's loss is divided by its own value, so that of sums of very different sizes each counts alike: what is
@@ -43,9 +44,9 @@ from hvae_core.progress import track
 from hvae_core.store import Checkpoints
 from hvae_core.terms import Terms
 
-# Where training begins, or the nearest in the range: beta_L and that of each layer below, by the model's class, others as a GHVAE. With z_L in use; an LVAE with all
-# layers, since a z_1 that it begins without stays nearly empty everywhere.
-START = {"GHVAE": (0.1, 3.0), "LVAE": (0.1, 0.1)}
+# Where training begins, or the nearest in the range: beta_L of those draws that end in the lower and in the upper half of its range, and beta of each layer below
+# likewise; by the model's class, others as a GHVAE.
+START = {"GHVAE": ((0.1, 100.0), (3.0, 3.0)), "LVAE": ((0.1, 0.1), (0.1, 100.0))}
 GROWING = 0.3  # of the training, until betas are drawn from the whole range
 RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, 3 of 6 networks of version 0.6 lost z_L
 ENDS = 0.05  # of the draws of each beta lie at its lowest value, and as many at its highest
@@ -113,21 +114,22 @@ def spread(count: int, layers: int, random: torch.Generator) -> Tensor:
 
 
 def draw_betas(start: Tensor, low: Tensor, high: Tensor, uniform: Tensor, grown: float) -> Tensor:
-    """Log betas, from a region that grows from its start to the whole range; a share of `ENDS` at each of its ends.
+    """Log betas, from where they start to all over the range; a share of `ENDS` at each of its ends.
 
     Arguments:
-        start, low, high: ``(L,)``, log betas.
+        start: ``(2, L)``, log betas from which those of the lower and of the upper half of the range move to their place.
+        low, high: ``(L,)``, log betas.
         uniform: ``(groups, L)``, random numbers from 0 to 1.
         grown: 0 at the start, from 1 on the whole range.
 
     Example:
-        >>> start, low, high = torch.tensor([[0.1, 3.0], [0.1, 0.1], [100.0, 100.0]]).log()
-        >>> [[round(beta, 2) for beta in draw_betas(start, low, high, torch.tensor([[0.5, 0.02]]), g).exp()[0].tolist()] for g in (0, 0.5, 1)]
-        [[0.1, 3.0], [0.56, 0.55], [3.16, 0.1]]
+        >>> start, low, high = torch.tensor([[0.1, 3.0], [100.0, 3.0]]).log(), torch.tensor([0.1, 0.1]).log(), torch.tensor([100.0, 100.0]).log()
+        >>> [[round(beta, 2) for beta in draw_betas(start, low, high, torch.tensor([[0.6, 0.02]]), g).exp()[0].tolist()] for g in (0, 0.5, 1)]
+        [[100.0, 3.0], [26.1, 0.55], [6.81, 0.1]]
     """
     position = ((uniform - ENDS) / (1 - 2 * ENDS)).clamp(0, 1)
     grown = min(grown, 1.0)
-    return (1 - grown) * start + grown * (low + position * (high - low))
+    return (1 - grown) * torch.where(position < 0.5, start[0], start[1]) + grown * (low + position * (high - low))
 
 
 def scaled(losses: Tensor, scaling: str) -> Tensor:
@@ -184,7 +186,7 @@ class _Trained:
         self.network, self.seed = network, seed
         at_top, below = START.get(type(network.model).__name__, START["GHVAE"])
         start = [at_top] + [below] * (len(network.betas) - 1)
-        self.start = network.low.new_tensor(start).log().clamp(network.low, network.high)
+        self.start = network.low.new_tensor(start).T.log().clamp(network.low, network.high)
         self.named = dict(network.named_parameters())
         self.optimiser = torch.optim.Adam(self.named.values(), fused=True)
         for name, parameter in self.named.items():
