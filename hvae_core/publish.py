@@ -68,6 +68,8 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path
                     if not (made / "notebooks" / kept.name).exists():
                         shutil.copytree(kept, made / "notebooks" / kept.name)
             _draw(name, new)
+        for image in (new / "figures" / name).glob("*.png"):
+            image.write_bytes(few_colours(image.read_bytes()))
         for old, fresh in ((target, made), (drawn, new / "figures" / name)):
             shutil.rmtree(old, ignore_errors=True)
             if fresh.exists():
@@ -132,7 +134,7 @@ def _draw(name: str, root: Path) -> None:
 
 
 def _clean(notebook: Path, *folders: Path) -> None:
-    """Take the folders in which it was executed out of a notebook, and give its images 256 colours: the figures have all of them."""
+    """Take the folders in which it was executed out of a notebook, and give its images few colours."""
     text = notebook.read_text()
     source = Path(json.loads(text)["metadata"].get("papermill", {}).get("input_path") or "")
     checkout = source.parents[1] if source.is_absolute() else ROOT  # which executed it; it may be another one
@@ -140,17 +142,17 @@ def _clean(notebook: Path, *folders: Path) -> None:
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
-                output["data"]["image/png"] = _few_colours(png)
+                output["data"]["image/png"] = base64.b64encode(few_colours(base64.b64decode(png))).decode()
     store.write_text(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _few_colours(png: str) -> str:
-    """An image as notebooks hold it (base64), with at most 256 colours."""
-    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
+def few_colours(png: bytes) -> bytes:
+    """The image with at most 256 colours, which takes a third of the space; the PDF of a figure has all of them."""
+    with Image.open(io.BytesIO(png)) as image:
         few = image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     made = io.BytesIO()
     few.save(made, "PNG", optimize=True)
-    return base64.b64encode(made.getvalue()).decode()
+    return made.getvalue()
 
 
 def _join(parts: Sequence[Path], target: Path) -> None:

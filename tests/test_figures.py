@@ -163,6 +163,10 @@ def test_the_surface_joins_neighbours_and_has_holes():
     holed = triangles(figures.grid_means(results))
     assert (12 not in holed and len(holed) == 32 - 4 - 2 + 0) or len(holed) == 28
     assert triangles(figures.grid_means(synthetic(4, L=3, tied=True))).shape == (18, 3)
+    known = np.add.outer(np.arange(5) % 2, np.arange(5) % 2).ravel() == 0
+    coarse = triangles(figures.grid_means(synthetic(5)), known)
+    assert coarse.shape == (2 * 2 * 2, 3) and known[coarse].all(), "over every second beta"
+    assert len(triangles(figures.grid_means(synthetic(5)), np.zeros(25, bool))) == 0
     assert len(triangles(figures.grid_means(synthetic(3, L=3)))) == 0
     assert len(triangles(figures.grid_means(synthetic(5, L=1)))) == 0
 

@@ -306,8 +306,8 @@ def setting(points: pd.DataFrame, row: int, digits: int = 2) -> str:
 
 
 def shown(value: float) -> str:
-    """A value to three digits, with a minus sign as on the axes."""
-    return f"{value:.3g}".replace("-", "−")
+    """A value to three digits, or to the unit, with a minus sign as on the axes."""
+    return (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
 def best_of(points: pd.DataFrame, metric: Metric) -> str:
@@ -342,7 +342,7 @@ def colour_plot(
         not_computed(ax, metric.label if named else "")
         return
     known = np.isfinite(value)
-    corners = triangles(points)
+    corners = triangles(points, known)
     limits = {"vmin": value[known].min(), "vmax": value[known].max()}
     shades: Collection
     if plane.scale == "log" and len(corners):
@@ -351,7 +351,6 @@ def colour_plot(
         shades = ax.scatter(plane.x[known], plane.y[known], c=value[known], s=dot_area(points), zorder=3,
                             linewidths=0.2, edgecolors="0.25", gid="models", **limits)  # fmt: skip
     if plane.scale != "log":
-        corners = corners[known[corners].all(1)]
         if len(corners):
             # Shaded triangles know affine transforms only, so the scale of the axes is applied beforehand.
             place = ax.transScale.transform(np.column_stack([plane.x, plane.y]))
@@ -369,10 +368,10 @@ def colour_plot(
 
 
 def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
-    """A rectangle for every model of a grid of betas, up to halfway (in the logarithm) to its neighbours."""
+    """A rectangle for every drawn model of a grid of betas, up to halfway (in the logarithm) to its drawn neighbours."""
     sides = []
     for axis in (plane.x, plane.y):
-        edges = cell_edges(axis)
+        edges = cell_edges(axis[drawn])
         index = np.searchsorted(edges, axis[drawn])
         sides += [edges[index - 1], edges[index]]
     left, right, low, high = sides
@@ -430,8 +429,7 @@ def mesh(
     ax: Axes3D, points: pd.DataFrame, place: tuple[np.ndarray, ...], colour: np.ndarray, known: np.ndarray
 ) -> None:
     """The surface over the grid of betas, coloured by values ``(points,)`` or by RGB ``(points, 3)``."""
-    corners = triangles(points)
-    corners = corners[known[corners].all(1)]
+    corners = triangles(points, known)
     if len(corners):
         filled = [np.where(known, c, c[known][0]) for c in place]
         surface = ax.plot_trisurf(*filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4),

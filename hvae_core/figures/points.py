@@ -208,19 +208,23 @@ def chosen(points: pd.DataFrame) -> dict[str, int]:
     return {name: int(np.nanargmax(score)) for name, score in scores.items() if np.isfinite(score).any()}
 
 
-def triangles(points: pd.DataFrame) -> np.ndarray:
+def triangles(points: pd.DataFrame, known: np.ndarray | None = None) -> np.ndarray:
     """The surface over a two-way grid of betas, as rows of its triangles' corners, ``(triangles, 3)``.
 
-    Neighbours in the grid are joined, also where their rates fold over; next to a model that was not drawn the
+    Neighbours in the grid are joined, also where their rates fold over; next to a model that is not known the
     surface has a hole. Empty if the betas do not form a two-way grid (layers that share a beta count once).
+
+    Arguments:
+        known: which points it is of, ``(points,)``, by default those that have a rate. Betas at which none is known are
+            not of the grid: of a finer one may be known every second.
     """
-    distinct = np.unique(betas(points).round(12), axis=1).T
-    axes = [np.unique(axis, return_inverse=True)[1] for axis in distinct if np.ptp(axis) > 0]
+    drawn = np.flatnonzero(np.isfinite(points["rate"]) if known is None else known)
+    distinct = np.unique(betas(points)[drawn].round(12), axis=1).T
+    axes = [np.unique(axis, return_inverse=True)[1] for axis in distinct if len(axis) and np.ptp(axis) > 0]
     if len(axes) != 2:
         return np.empty((0, 3), int)
     row_of = np.full([axis.max() + 1 for axis in axes], -1)
-    drawn = np.flatnonzero(np.isfinite(points["rate"]))
-    row_of[axes[0][drawn], axes[1][drawn]] = drawn
+    row_of[axes[0], axes[1]] = drawn
     found = []
     for i, j in np.ndindex(row_of.shape[0] - 1, row_of.shape[1] - 1):
         corners = [row_of[i, j], row_of[i + 1, j], row_of[i + 1, j + 1], row_of[i, j + 1]]
