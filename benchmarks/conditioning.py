@@ -44,7 +44,7 @@ from hvae_core.surface import lagrangian
 SETTINGS = {name: getattr(conditioned, name) for name in ("GROWING", "RISING", "ENDS", "GROUPS", "START", "spread")}
 # Epochs and learning rate are in units of the grid's. An update takes about twice as long as a single model's.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "budget 4x: tables of weights and channels, log, ends, learning rate 1.4x": {"epochs": 2.0},
+    "budget 4x: tables of weights and channels, log, ends, learning rate 1.4x": {"epochs": 1.8},
     "budget 1x": {"epochs": 0.5},
     "budget 2x": {},
     "2x, loss scaling none": {"scaling": "none"},
@@ -57,7 +57,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, learning rate 2x": {"learning_rate": 2.0},
     "2x, betas independent of each other": {"spread": lambda count, layers, random: torch.rand(count, layers, generator=random)},
     "2x, no betas at the ends": {"ENDS": 0.0},
-    "2x, begun without z_2": {"START": {"GHVAE": (100.0, 0.1)}},
+    "4x, begun at (0.1, 3) only, which grows over 0.3": {"epochs": 1.8, "START": {"GHVAE": ((0.1, 0.1), (3.0, 3.0))}, "GROWING": 0.3},
+    "4x, begun on both sides, which grow over 0.3": {"epochs": 1.8, "GROWING": 0.3},
+    "2x, begun without z_2": {"START": {"GHVAE": ((100.0, 100.0), (0.1, 0.1))}},
     "2x, all betas at once": {"GROWING": 1e-9},
     "2x, full learning rate at once": {"RISING": 1e-9},
     "2x, at most 4 groups": {"GROUPS": 4},
@@ -143,7 +145,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     grid = store.load_config(args.grid)
-    code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", f"models.{grid.model}", "population"])
+    code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.distributions", "models.hierarchy", f"models.{grid.model}", "population"])
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
     weights = sorted((store.run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))

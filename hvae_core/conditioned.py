@@ -47,7 +47,7 @@ from hvae_core.terms import Terms
 # Where training begins, or the nearest in the range: beta_L of those draws that end in the lower and in the upper half of its range, and beta of each layer below
 # likewise; by the model's class, others as a GHVAE.
 START = {"GHVAE": ((0.1, 100.0), (3.0, 3.0)), "LVAE": ((0.1, 0.1), (0.1, 100.0))}
-GROWING = 0.3  # of the training, until betas are drawn from the whole range
+GROWING = 0.5  # of the training, until betas are drawn from the whole range
 RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, 3 of 6 networks of version 0.6 lost z_L
 ENDS = 0.05  # of the draws of each beta lie at its lowest value, and as many at its highest
 GROUPS = 16  # of a batch, at most: as many settings of the betas in each update
