@@ -266,7 +266,7 @@ def test_one_seed_does_not_matter_to_another(images):
 
 def test_a_network_that_diverges_says_so_and_leaves_the_others(images, monkeypatch):
     def lost_where_high(terms, betas):
-        return lagrangian(terms, betas) * torch.where(betas[0] > 99.9, math.nan, 1.0)
+        return lagrangian(terms, betas) * torch.where(betas[1] > 99.9, math.nan, 1.0)
 
     members = [Member((0.1, 0.1), 0), Member((100.0, 100.0), 0), Member((0.1, 0.1), 1), Member((100.0, 100.0), 1)]
     lost = train_conditioned(MAKE, members, images, **SETTINGS, objective=lost_where_high)

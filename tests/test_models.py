@@ -52,7 +52,7 @@ def check_hierarchy(model, x):
     direct, z = torch.zeros(len(x), dtype=x.dtype), []
     for epsilon in noise:
         q, p = model.posterior(x, z), model.prior(z)
-        direct -= D.kl_divergence(D.Normal(*q), D.Normal(p.mean.expand_as(q.mean), p.std.expand_as(q.std))).flatten(1).sum(1)
+        direct -= D.kl_divergence(D.Normal(q.mean, q.std), D.Normal(p.mean.expand_as(q.mean), p.std.expand_as(q.std))).flatten(1).sum(1)
         z.append(q.mean + q.std * epsilon)
     likelihood = model.likelihood(z)
     if isinstance(likelihood, Bernoulli):
