@@ -363,7 +363,6 @@ def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, st
         os.environ |= environment() | {
             STATUS_FILE: str(status),
             "OMP_NUM_THREADS": "1",  # the batch runs as many notebooks at once as there are cores
-            "OMP_WAIT_POLICY": "passive",  # where an operation has two threads and other work shares the cores, spinning took ten times as long
             "HVAE_JOBS": str(jobs),
         }
         if count := gpus(config):
