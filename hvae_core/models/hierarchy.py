@@ -77,7 +77,7 @@ class HierarchicalVAE(nn.Module):
             q = self.posterior(x, z, features)
             p = q.prior if isinstance(q, Product) else self.prior(z)
             if isinstance(q, Gaussian | Product) and isinstance(p, Gaussian):
-                sample, rate = q.sample(epsilon), kl(q, p)
+                rate, sample = kl(q, p), q.sample(epsilon)
             else:
                 sample, rate = log_ratio(q, p, epsilon)
             z.append(sample)
