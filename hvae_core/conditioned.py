@@ -4,9 +4,9 @@ The networks of a run share nothing but the data; each has a seed, and its membe
 at. What makes it work, by experiment (`benchmarks/conditioning.py`):
 
 * The learning rate rises from 0 (`RISING`), then follows the schedule.
-* Betas are drawn log-uniformly, at first from one or two points on either side of the range (`START`), from where the draws grow apart over the first part
-  of the training (`GROWING`) to the whole range. At one of them z_L is of use, since a layer has to fill before it can be squeezed; at the other
-  one a layer is shut, so that the tables tell the two apart from the first step.
+* Betas are drawn log-uniformly, at first from two points (`START`), from where the draws grow apart over the first part of the training (`GROWING`) to the
+  whole range. At one of them z_L is of use, since a layer has to fill before it can be squeezed; at the other one a layer is shut, so that the tables tell the
+  two apart from the first step.
 * The betas of a batch are spread evenly over the range (`spread`), so that no part of it is forgotten for a while.
 * Some lie at the ends of the range (`ENDS`): there a table learns from one side only.
 * A group's loss is divided by its own value, so that of sums of very different sizes each counts alike: what is
