@@ -60,10 +60,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, no betas at the ends": {"ENDS": 0.0},
     "4x, begun at (0.1, 3) only, which grows over 0.3": {"epochs": 1.8, "START": {"GHVAE": ((0.1, 0.1), (3.0, 3.0))}, "GROWING": 0.3},
     "4x, begun on both sides, which grow over 0.3": {"epochs": 1.8, "GROWING": 0.3},
+    "4x, learning rate 1x, 170 epochs for 100": {"epochs": 1.7, "learning_rate": 1.0},
     "2x, begun without z_2": {"START": {"GHVAE": ((100.0, 100.0), (0.1, 0.1))}},
     "2x, all betas at once": {"GROWING": 1e-9},
     "2x, full learning rate at once": {"RISING": 1e-9},
-    "2x, at most 4 groups": {"GROUPS": 4},
+    "2x, at most 8 groups": {"GROUPS": 8},
     "as many epochs as 2x, width 2x": {"channels": 32},
 }
 
@@ -147,7 +148,10 @@ def main() -> None:
     parser.add_argument("--choose", action="store_true", help="the first half of the test images instead of the second")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    grid = store.load_config(args.grid)
+    try:
+        grid = store.load_config(args.grid)
+    except InputError as error:
+        parser.error(str(error))
     code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.distributions", "models.hierarchy", f"models.{grid.model}", "population"])
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)

@@ -29,11 +29,12 @@ from hvae_core.terms import layer_numbers
 
 def measure(conditioned: str, driven: str) -> pd.DataFrame:
     """One row a target: ``off`` in tolerances (largest of the layers) of the dialled and the driven model on the second half, and both L."""
-    network, config, results = load_network(conditioned), load_config(driven), training_table(driven)
+    config, results = load_config(driven), training_table(driven)
     results = results[results["status"] == "ok"]
     if config.target_rates is None or None in (config.members()[0].targets or (None,)):
         raise InputError(f"run '{driven}' has no target rates in every layer; digits-targets is a profile that has")
     x = load_data(load_config(conditioned)).x_test
+    network = load_network(conditioned, device=x.device)
     first, second = x[: len(x) // 2], x[len(x) // 2 :]
     numbers, rows = layer_numbers(config.layers), []
     with track("targets", len(results), "targets") as progress:

@@ -108,7 +108,7 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
         data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
         check_shape(config.models[0], data.image_shape)
         if config.kind is KINDS["conditioned"]:
-            check_batch_size(config.batch_size)
+            check_batch_size(config.batch_size, len(data.x_train))
         if config.likelihood_images and config.likelihood_images > len(data.x_test):
             raise InputError(f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images")
         about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"

@@ -138,14 +138,14 @@ def scaled(losses: Tensor, scaling: str) -> Tensor:
     return (losses / {"none": torch.ones_like(known), "sqrt": known.sqrt(), "log": known}[scaling]).mean()
 
 
-def groups(images: int) -> int:
-    """How many groups of equal size a batch is in, at most `GROUPS`.
+def groups(images: int, most: int | None = None) -> int:
+    """How many groups of equal size a batch is in, at most ``most`` (None: `GROUPS`).
 
     Example:
         >>> [groups(images) for images in (128, 50, 97, 3)]
         [16, 10, 1, 3]
     """
-    return max(count for count in range(1, GROUPS + 1) if images % count == 0)
+    return max(count for count in range(1, (most or GROUPS) + 1) if images % count == 0)
 
 
 def few(betas: Iterable[float], most: int = FEW) -> set[float]:
@@ -162,21 +162,23 @@ def few(betas: Iterable[float], most: int = FEW) -> set[float]:
     return {min(there, key=lambda beta: abs(math.log(beta / step))) for step in steps}
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Whether a batch can be in enough groups.
+def check_batch_size(batch_size: int, images: int) -> None:
+    """Whether batches of ``images`` training images can be in enough groups. The last one of an epoch may be smaller, and in fewer.
 
     Raises:
         InputError: if not; it names the nearest sizes that can.
 
     Example:
-        >>> check_batch_size(97)
+        >>> check_batch_size(97, 1000)
         Traceback (most recent call last):
         hvae_core.errors.InputError: batch_size = 97: a batch of a conditioned network is in 4 to 16 groups of equal size; 96 or 98 can be
     """
-    if groups(batch_size) < FEWEST:
-        good = [size for size in range(FEWEST, batch_size + 2 * FEWEST) if groups(size) >= FEWEST]
-        first, second = sorted(sorted(good, key=lambda size: abs(size - batch_size))[:2])
-        raise InputError(f"batch_size = {batch_size}: a batch of a conditioned network is in {FEWEST} to {GROUPS} groups of equal size; {first} or {second} can be")
+    size = min(batch_size, images)
+    if groups(size) < FEWEST:
+        good = [other for other in range(FEWEST, size + 2 * FEWEST) if groups(other) >= FEWEST]
+        first, second = sorted(sorted(good, key=lambda other: abs(other - size))[:2])
+        name = "batch_size" if batch_size <= images else "one batch of all training images"
+        raise InputError(f"{name} = {size}: a batch of a conditioned network is in {FEWEST} to {GROUPS} groups of equal size; {first} or {second} can be")
 
 
 class _Trained:
@@ -256,7 +258,7 @@ def train_conditioned(
     Returns:
         The trained networks. One whose terms cease to be finite is frozen; the others are what they would be without it.
     """
-    check_batch_size(batch_size)
+    check_batch_size(batch_size, len(x))
     if x.device.type == "cpu":
         keep_memory()
     result = ConditionedPopulation(make, members, x.device, **options)
@@ -267,7 +269,7 @@ def train_conditioned(
     if checkpoints is not None and (state := checkpoints.load(x.device)) is not None:
         done, tensors = state
         history[:, :done], diverged = tensors["history"].cpu(), tensors["diverged"].cpu()
-    batches = math.ceil(len(x) / batch_size)
+    batches, in_groups = math.ceil(len(x) / batch_size), groups(min(batch_size, len(x)))
     trained: list[_Trained] = []
     for i, (network, seed) in enumerate(zip(result.networks, result.seeds, strict=True)):
         own = None if tensors is None else {name: value[i] for name, value in tensors.items() if "." in name}
@@ -287,13 +289,13 @@ def train_conditioned(
         one, network = trained[i], trained[i].network
         order = torch.randperm(len(x), generator=generator(one.seed, Purpose.ORDER, done))
         noises = generator(one.seed, Purpose.NOISE, done, x.device)
-        uniform = spread(batches * groups(batch_size), layers, generator(one.seed, Purpose.BETAS, done)).to(x.device)
+        uniform = spread(batches * in_groups, layers, generator(one.seed, Purpose.BETAS, done)).to(x.device)
         sums = torch.zeros(2 + layers, dtype=torch.float64, device=x.device)
         for batch in range(batches):
             now = done * batches + batch, epochs * batches
             risen = min(1.0, (now[0] + 1) / (RISING * now[1]))
             images = pixels(x[order[batch * batch_size : (batch + 1) * batch_size].to(x.device)])
-            drawn = uniform[batch * groups(batch_size) :][: groups(len(images))]
+            drawn = uniform[batch * in_groups :][: groups(len(images), in_groups)]
             log_betas = draw_betas(one.start, network.low, network.high, drawn, now[0] / (GROWING * now[1]))
             sums += one.step(
                 images, network.model.noise(len(images), noises), log_betas, objective=objective, scaling=scaling, precision=precision,

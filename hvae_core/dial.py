@@ -7,8 +7,9 @@ that the network was trained on. Accurate to `hvae_core.target_rates.tolerance`,
 import itertools
 import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -70,8 +71,10 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
         wanted: for each layer its rate, nats per image, or its beta: ``rate_2=8, rate_1=20``, ``rate_2=8, beta_1=1``.
 
     Raises:
-        InputError: a layer is missing or unknown, or what is asked for lies outside of what the network was trained on.
+        InputError: a layer is missing or unknown, a number is not finite, the images are not the network's, or what is asked for lies outside of what the
+            network was trained on.
     """
+    _check(network, x, **wanted)
     numbers = list(layer_numbers(len(network.betas)))
     given = [[name for name in (f"rate_{n}", f"beta_{n}") if name in wanted] for n in numbers]
     if any(len(names) != 1 for names in given) or len(wanted) != len(numbers):
@@ -79,7 +82,8 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
                          f"{', '.join(f'rate_{n}' for n in numbers)}")  # fmt: skip
     betas = [wanted.get(f"beta_{n}") for n in numbers]
     targets = [wanted.get(f"rate_{n}") for n in numbers]
-    known = ", ".join(f"beta_{n} from {low:g} to {high:g}" for n, (low, high) in zip(numbers, network.betas, strict=True))
+    known = ", ".join(f"beta_{n} from {low:g} to {high:g}" if beta is None else f"beta_{n} = {beta:g}"
+                      for n, beta, (low, high) in zip(numbers, betas, network.betas, strict=True))  # fmt: skip
     search = _Search(network, x, seed, betas, targets)
     if not np.isfinite(search.reached).all():
         raise InputError("dial: the network's rates are not finite; training diverged")
@@ -96,6 +100,19 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
             f"nearest are {', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
         )
     return there
+
+
+def _check(network: Any, x: Tensor, **values: Any) -> None:
+    """Whether this is a network, these are images of its kind, and these are numbers."""
+    if not (hasattr(network, "betas") and hasattr(network, "at")):
+        raise InputError(f"{network if isinstance(network, str) else type(network).__name__}: not a conditioned network; hvae_core.store.load_network gives the one of a run")
+    for name, value in values.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise InputError(f"{name} = {value!r}: it takes a finite number")
+    model = network.at([low for low, _ in network.betas])
+    wanted = getattr(model, "image_shape", tuple(x.shape[1:]))
+    if not len(x) or tuple(x.shape[1:]) != tuple(wanted):
+        raise InputError(f"images of shape {'x'.join(map(str, x.shape))}: the network takes one or more of {'x'.join(map(str, wanted))}")
 
 
 class _Search:
@@ -168,10 +185,18 @@ def slide(network: Network, x: Tensor, layer: int, others: float = 1.0, steps: i
     Arguments:
         x: ``(images, C, H, W)`` uint8.
         layer: the number of the layer; the other layers' betas are ``others``, or the nearest that the network knows.
+
+    Raises:
+        InputError: no such layer, no step, or images that are not the network's.
     """
     from hvae_core.figures import Slides
 
+    _check(network, x, others=others)
     numbers = layer_numbers(len(network.betas))
+    if layer not in numbers:
+        raise InputError(f"layer = {layer}: the network has layers {', '.join(map(str, numbers))}")
+    if steps < 1:
+        raise InputError(f"steps = {steps}: at least 1")
     low, high = network.betas[numbers[0] - layer]
     asked = np.array([[beta if n == layer else others for n in numbers] for beta in np.geomspace(low, high, steps)])
     betas = np.clip(asked, *np.array(network.betas).T)
@@ -187,7 +212,8 @@ def best(run: str | Path, task: str, x: Tensor, total_rate: float | None = None,
     """The model of a conditioned run that is best for a task within a total rate, and what speaks for it.
 
     Where points of the run promise that rates between them suit better (`Recommendation.interpolated`), those rates are
-    dialled: with a conditioned network there is a model there.
+    dialled: with a conditioned network there is a model there. Elsewhere, and where no betas give those rates, it is the
+    best point of the run, at `Recommendation.betas`.
 
     Arguments:
         run: a finished run of a conditioned model.

@@ -34,7 +34,7 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
         ``<metric>`` minus that of the models, and ``<metric>_spread``.
 
     Raises:
-        InputError: they share no betas.
+        InputError: they share no betas, or all models of one have diverged.
     """
     numbers = layer_numbers(layers(separate))
     names = [f"beta_{n}" for n in numbers]
@@ -42,6 +42,9 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
         grid_means(frame.assign(L=lagrangian(frame, len(numbers)), **{name: frame[name].astype(float).round(6) for name in names})).dropna(subset=["L"])
         for frame in (results, separate)
     )
+    for frame, words in ((own, "the conditioned run"), (other, "the grid")):
+        if frame.empty:
+            raise InputError(f"{words} has no model to compare: all have diverged")
     both = own.merge(other, on=names, suffixes=("", "_of_models"))
     if both.empty:
         raise InputError("the conditioned run and the grid share no betas; give the run betas that the grid has")
@@ -69,7 +72,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             continue
         rows.append({
             "of": name, "points": len(difference), "mean |difference|": difference.abs().mean(), "mean difference": difference.mean(),
-            "lowest": difference.min(), "highest": difference.max(), "standard deviation over the models' seeds": table[spread].mean(),
+            "mean of those above 0, others as 0": difference.clip(lower=0).mean(), "lowest": difference.min(), "highest": difference.max(), "standard deviation over the models' seeds": table[spread].mean(),
         })  # fmt: skip
     return pd.DataFrame(rows).round(3)
 

@@ -29,7 +29,7 @@ from hvae_core.conditioned import (
 )
 from hvae_core.config import ROOT, Config, Member
 from hvae_core.data import load
-from hvae_core.dial import dial, slide
+from hvae_core.dial import best, dial, slide
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.evaluation.reconstruction import to_uint8
@@ -141,12 +141,21 @@ def test_a_batch_of_any_size_is_in_equal_groups():
 def test_a_batch_size_that_makes_few_groups_is_refused_with_sizes_that_do_not():
     for images in range(1, 300):
         if groups(images) >= FEWEST:
-            check_batch_size(images)
+            check_batch_size(images, 1000)
             continue
         with pytest.raises(InputError, match=f"batch_size = {images}: ") as refused:
-            check_batch_size(images)
+            check_batch_size(images, 1000)
         for size in re.findall(r"(\d+) (?:or|can)", str(refused.value)):
-            check_batch_size(int(size))
+            check_batch_size(int(size), 1000)
+    with pytest.raises(InputError, match="one batch of all training images = 47: "):
+        check_batch_size(50, 47)
+
+
+@pytest.mark.parametrize("last", [16, 12, 7, 1])
+def test_the_last_batch_of_an_epoch_may_be_of_any_size(images, last):
+    """16 and 12 divide into more groups than 22 does, 7 and 1 into fewer than a batch has to."""
+    population = train_conditioned(MAKE, [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)], images[: 22 + last], epochs=1, batch_size=22)
+    assert population.history[0].isfinite().all()
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3))
@@ -314,7 +323,7 @@ def test_at_a_single_point_it_trains_to_the_unconditioned_models_loss():
     terms = [average_terms(model, x, 0) for model in (plain, channels, conditioned)]
     wanted, of_channels, actual = (t["distortion"] + 0.5 * t["rate_2"] + 2 * t["rate_1"] for t in terms)
     assert of_channels == pytest.approx(wanted, rel=0.03)
-    assert actual < 1.03 * wanted
+    assert 0.7 * wanted < actual < 1.03 * wanted
 
 
 def test_at_a_single_point_without_modulation_it_is_the_unconditioned_training(images, monkeypatch):
@@ -385,6 +394,40 @@ def test_what_cannot_be_dialled_is_refused_with_the_range(wanted, said):
         dial(KnownNetwork(), X, **wanted)
 
 
+@pytest.mark.parametrize(("wanted", "said"), [
+    ({"rate_2": 30, "beta_1": 5}, None),
+    ({"rate_2": 300, "beta_1": 5}, r"rate_2 = 300: with beta_2 from 0\.1 to 100, beta_1 = 5 it goes from"),
+    ({"rate_2": math.inf, "rate_1": 4}, "rate_2 = inf: it takes a finite number"),
+    ({"rate_2": None, "rate_1": 4}, "rate_2 = None: it takes a finite number"),
+    ({"rate_2": "8", "rate_1": 4}, "rate_2 = '8': it takes a finite number"),
+])  # fmt: skip
+def test_the_dial_takes_numbers_and_says_what_it_kept(wanted, said):
+    if said is None:
+        assert dial(KnownNetwork(), X, **wanted).betas == pytest.approx((8 / 30, 5), rel=0.03)
+        return
+    with pytest.raises(InputError, match=said):
+        dial(KnownNetwork(), X, **wanted)
+
+
+def test_what_is_no_network_no_image_and_no_layer_is_named(trained):
+    network, x = trained
+    with pytest.raises(InputError, match=r"quick-conditioned: not a conditioned network; .*load_network gives"):
+        dial("quick-conditioned", x, rate_2=3, rate_1=3)
+    with pytest.raises(InputError, match="GHVAE: not a conditioned network"):
+        slide(network.at((1.0, 1.0)), x, layer=1)
+    with pytest.raises(InputError, match="images of shape 0x1x28x28: the network takes one or more of 1x28x28"):
+        dial(network, x[:0], rate_2=3, rate_1=3)
+    with pytest.raises(InputError, match="images of shape 2x3x32x32"):
+        slide(network, torch.zeros(2, 3, 32, 32, dtype=torch.uint8), layer=1)
+    for layer in (0, 3, -1):
+        with pytest.raises(InputError, match=f"layer = {layer}: the network has layers 2, 1"):
+            slide(network, x, layer=layer)
+    with pytest.raises(InputError, match="steps = 0: at least 1"):
+        slide(network, x, layer=1, steps=0)
+    with pytest.raises(InputError, match=r"beta_1 = 10\.0001: the model is conditioned on beta_2 from 0\.1 to 10"):
+        network.at((1.0, 10.0001))
+
+
 @pytest.fixture(scope="module")
 def trained():
     """A small network on part of the digits, and images that it has not seen."""
@@ -406,14 +449,14 @@ def test_the_dial_on_a_trained_network(trained):
 
 
 def test_a_rate_falls_with_its_own_beta(trained):
-    """Along each beta, the other at three values: no rate rises by more than 10 % of its highest value on the line between neighbours (a short training)."""
+    """Along each beta, the other at three values: no rate rises by more than 1 % of its highest value on the line between neighbours (a short training)."""
     network, x = trained
     betas = np.geomspace(0.1, 10, 9)
     for other in (0.1, 1.0, 10.0):
         for layer, name in enumerate(("rate_2", "rate_1")):
             points = [(beta, other) if layer == 0 else (other, beta) for beta in betas]
             rates = np.array([average_terms(network.at(np.clip(point, 0.1, 10)), x, 0)[name] for point in points])
-            assert (np.diff(rates) <= 0.1 * rates.max()).all(), (name, other, rates)
+            assert (np.diff(rates) <= 0.01 * rates.max()).all(), (name, other, rates)
             assert rates[-1] < 0.5 * rates[0]
 
 
@@ -447,9 +490,9 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
     assert at.loc[(10, 1), "percent"] == pytest.approx(100 * (106 / 101 - 1))
     assert at.loc[(1, 1), "spread_percent"] == pytest.approx(100 * np.sqrt(2) / 101)
     assert summary(table).set_index("of").loc["L, %", "points"] == 9
-    best = optima(own, models).set_index("metric").loc["psnr"]
-    assert best["conditioned"].startswith("1,") and best["models"].startswith("0.1,") and best["steps apart"] == 1
-    assert best["lost"] == pytest.approx(1)
+    highest = optima(own, models).set_index("metric").loc["psnr"]
+    assert highest["conditioned"].startswith("1,") and highest["models"].startswith("0.1,") and highest["steps apart"] == 1
+    assert highest["lost"] == pytest.approx(1)
     with pytest.raises(InputError, match="share no betas"):
         fidelity(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
 
@@ -462,6 +505,26 @@ def test_its_figures_draw_what_is_there(trained):
                    figures.sliding([slide(trained[0], trained[1][:3], layer, steps=3) for layer in (2, 1)])):  # fmt: skip
         assert figure.caption
         figure.draw_without_rendering()
+
+
+def test_rows_of_the_surface_have_the_same_axes_and_all_points():
+    own = rows(np.geomspace(0.1, 100, 13), lambda b2, b1, s: 95, lambda *_: 20).assign(dataset="digits", model="ghvae-conditioned")
+    models = rows([0.1, 3, 100], lambda b2, b1, s: 90, lambda *_: 19).assign(dataset="digits", model="ghvae")
+    axes = [ax for ax in figures.surface(own, models).axes if ax.get_xlabel() or ax.get_title() or ax.get_ylabel() or ax.collections]
+    limits = {(ax.get_xlim(), ax.get_ylim()) for ax in axes if ax.get_xscale() == "log"}
+    assert len(limits) == 1
+    (low, high), _ = limits.pop()
+    assert 0.05 < low < 0.1 and 100 < high < 200
+
+
+def test_where_everything_diverged_that_is_said():
+    own = rows([0.1, 1], lambda *_: 95, lambda *_: 20).assign(dataset="digits", model="ghvae-conditioned")
+    lost = own.assign(status="diverged", **dict.fromkeys(("distortion", "rate_2", "rate_1", "rate", "psnr"), np.nan))
+    assert any(text.get_text() == "not computed" for ax in figures.surface(lost).axes for text in ax.texts)
+    with pytest.raises(InputError, match="the conditioned run has no model to compare: all have diverged"):
+        fidelity(lost, own)
+    with pytest.raises(InputError, match="the grid has no model to compare: all have diverged"):
+        fidelity(own, lost)
 
 
 # --- as a run -----------------------------------------------------------------------------------------------------
@@ -540,6 +603,25 @@ def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
     for column in ("inception_score", "mi_z2", "train_distortion", "train_rate_1"):
         assert (results[column].notna() == scored).all()
     assert results[["psnr", "distortion", "rate_1"]].notna().all(axis=None)
+
+
+@pytest.mark.parametrize("task", ["reconstruction", "representation"])
+def test_the_best_model_within_a_rate_keeps_to_it(output, task):
+    """Either the best point of the run, with its metric, or a model between two points, at the rates that were promised to suit better."""
+    config = tiny(seeds=1, epochs=8)
+    results = finished(config)
+    budget, x = float(results["rate"].median()), stages.load_data(config).x_test
+    found, advice = best("tiny", task, x, total_rate=budget)
+    allowed = sum(tolerance(rate) for rate in found.rates)
+    assert sum(found.rates) <= budget + allowed
+    point = results[np.isclose(results["beta_2"], advice.betas[0]) & np.isclose(results["beta_1"], advice.betas[1])].iloc[0]
+    assert point["rate"] <= budget and point[{"reconstruction": "psnr", "representation": "acc_z2_rbf_svm"}[task]] == advice.value
+    if found.betas == pytest.approx(advice.betas):
+        assert found.rates == pytest.approx((point["rate_2"], point["rate_1"]), rel=1e-3)
+    else:
+        assert sum(found.rates) == pytest.approx(sum(advice.interpolated.rates), abs=allowed)
+    with pytest.raises(InputError, match=r"budget|within"):
+        best("tiny", task, x, total_rate=float(results["rate"].min()) / 2)
 
 
 def test_mistakes_are_named(output):

@@ -60,6 +60,7 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
             norm = Normalize(0, max(known.max(), 1e-6))
         for ax, frame in zip(column, points, strict=True):
             _map(ax, frame, frame[name].to_numpy(float), norm, title if ax is column[0] else "", bar=True)
+        _same_limits(column, points)
     for line, label in zip(panels, ("conditioned", "one by one"), strict=False):
         line[0].set_ylabel(f"{label}\n{line[0].get_ylabel()}")
         for ax in line[1:]:
@@ -98,7 +99,7 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     right.set(title="sorted; bars: standard deviation over seeds", xlabel="setting of the betas", ylabel="difference of L (%)", xticks=[])
     right.yaxis.set_major_locator(MaxNLocator(7))
     fig.caption = (
-        "L = D + sum of beta R on test images of one conditioned network, relative to the mean over models trained one by one at the same betas, in percent; "
+        "L = D + sum of beta R on test images of a conditioned network (mean over its seeds), relative to the mean over models trained one by one at the same betas, in percent; "
         f"mean of its size {np.nanmean(np.abs(percent)):.1f}, mean {np.nanmean(percent):+.1f}, from {np.nanmin(percent):+.1f} to {np.nanmax(percent):+.1f}. "
         "Right: the same, sorted; light grey: 1 %; dark bars: standard deviation of the models over seeds."
     )
@@ -138,6 +139,16 @@ def _place(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return plane.x, plane.y
 
 
+def _same_limits(column: np.ndarray, points: list[pd.DataFrame]) -> None:
+    """The narrowest limits of these axes that hold all points: outer cells are as wide as there is room for."""
+    for axis, values in zip("xy", zip(*map(_place, points), strict=True), strict=True):
+        there = np.concatenate(values)
+        limits = [sorted(getattr(ax, f"get_{axis}lim")()) for ax in column]
+        low, high = max(low for low, _ in limits if low <= there.min()), min(high for _, high in limits if high >= there.max())
+        for ax in column:
+            getattr(ax, f"set_{axis}lim")(low, high)
+
+
 def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, title: str, bar: bool, cmap: str = "viridis") -> None:
     """Values over the plane of betas, a cell a point."""
     plane: Plane = beta_plane(points)
@@ -145,13 +156,15 @@ def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, tit
     plane.label(ax)
     ax.xaxis.set_major_locator(LogLocator(numticks=4))
     known = np.isfinite(value)
+    if not known.any():
+        draw.not_computed(ax, title)
+        return
     shades = draw.cells(ax, plane, known, array=value[known], norm=norm, cmap=cmap)
     ax.set_title(title)
     if bar:
         made = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=14, pad=0.02, fraction=0.08)
         made.outline.set_linewidth(0.4)
         if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
-            ticks = {float(f"{tick:.2g}") for tick in np.geomspace(norm.vmin, norm.vmax, 4)[1:3]}
-            made.set_ticks(sorted(tick for tick in ticks if norm.vmin <= tick <= norm.vmax))
-            made.ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            made.set_ticks(list(np.geomspace(norm.vmin, norm.vmax, 4)))
+            made.ax.yaxis.set_major_formatter(FormatStrFormatter("%.3g"))
             made.ax.yaxis.set_minor_locator(NullLocator())

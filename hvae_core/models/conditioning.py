@@ -140,7 +140,7 @@ class Conditioned(nn.Module):
             raise InputError(f"{len(betas)} betas for {len(self.betas)} layers; the model is conditioned on {known}")
         for n, beta, (low, high) in zip(numbers, betas, self.betas, strict=True):
             if not low * (1 - 1e-9) <= beta <= high * (1 + 1e-9):
-                raise InputError(f"beta_{n} = {beta:g}: the model is conditioned on {known}")
+                raise InputError(f"beta_{n} = {beta:.10g}: the model is conditioned on {known}")
 
     @torch.no_grad()
     def at(self, betas: Sequence[float]) -> HierarchicalVAE:
