@@ -1,6 +1,7 @@
 """What is published: parts of a grid put together, the committed files, and the page that is made from them."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -196,6 +197,23 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
         assert len(image) < 0.6 * len(noisy.getvalue())
 
 
+def test_images_are_packed_and_the_figures_notes_name_the_new_files(parts):
+    folder = write_part(parts, "a", [[0.1], [0.1, 10]])
+    images = np.random.default_rng(0).integers(0, 4, (2, 50, 1, 28, 28), np.uint8)
+    store.save_images(folder, "generation", images=images)
+    (parts / "figures/a").mkdir(parents=True)
+    before = (folder / "images/generation.npz").read_bytes()
+    note = {"inputs": {"runs/a/images/generation.npz": hashlib.sha256(before).hexdigest()}}
+    (parts / "figures/a/fig4.json").write_text(json.dumps(note))
+    published = publish.publish("a", root=parts / "published")
+    after = (published / "images/generation.npz").read_bytes()
+    assert (store.load_images(published, "generation")["images"] == images).all()
+    assert len(after) < len(before) and (folder / "images/generation.npz").read_bytes() == before
+    assert json.loads((parts / "published/figures/a/fig4.json").read_text())["inputs"] == {"runs/a/images/generation.npz": hashlib.sha256(after).hexdigest()}
+    publish.publish("a", root=parts / "published")
+    assert (published / "images/generation.npz").read_bytes() == after, "equal arrays, equal bytes"
+
+
 def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(parts, tmp_path):
     folder = write_part(parts, "a", [[0.1], [0.1, 10]], dataset=str(tmp_path / "mine.npz"))
     (folder / "notebooks").mkdir()
@@ -223,6 +241,14 @@ def test_the_published_files_are_small_and_name_no_machine():
         if path.suffix == ".ipynb":  # not in its images
             texts = [line for line in path.read_text().splitlines() if '"image/png"' not in line]
             assert not re.search(r"(?<![\w.…])/(tmp|home|root|work|mnt)/", "\n".join(texts)), path
+
+
+def test_the_figures_were_made_from_what_lies_beside_them():
+    notes = [json.loads(path.read_text()) for path in PUBLISHED.glob("figures/*/*.json")]
+    inputs = {(name, digest) for note in notes for name, digest in note["inputs"].items()}
+    assert {Path(name).parts[1] for name, _ in inputs} == set(RUNS)
+    for name, digest in inputs:
+        assert hashlib.sha256((PUBLISHED / name).read_bytes()).hexdigest() == digest, name
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
@@ -166,5 +166,5 @@ def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, tit
         made.outline.set_linewidth(0.4)
         if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
             made.set_ticks(list(np.geomspace(norm.vmin, norm.vmax, 4)))
-            made.ax.yaxis.set_major_formatter(FormatStrFormatter("%.3g"))
+            made.ax.yaxis.set_major_formatter(lambda tick, _: f"{tick:.3g}" if tick < 1000 else f"{tick:,.0f}")
             made.ax.yaxis.set_minor_locator(NullLocator())
