@@ -93,15 +93,16 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     spread = table["spread_percent"].to_numpy(float)[order]
     right.axhspan(-1, 1, color="0.92", lw=0)
     right.axhline(0, color="0.4", lw=0.6)
-    if np.isfinite(spread).any():
+    several = bool(np.isfinite(spread).any())  # seeds of the models
+    if several:
         right.errorbar(at, np.zeros(len(at)), spread, color="0.6", ls="", lw=2.5, gid="spread")
     right.plot(at, percent[order], "o", ms=3, color="#0077bb", gid="percent")
-    right.set(title="sorted; bars: standard deviation over seeds", xlabel="setting of the betas", ylabel="difference of L (%)", xticks=[])
+    right.set(title="sorted; bars: standard deviation over seeds" if several else "sorted", xlabel="setting of the betas", ylabel="difference of L (%)", xticks=[])
     right.yaxis.set_major_locator(MaxNLocator(7))
     fig.caption = (
         "L = D + sum of beta R on test images of a conditioned network (mean over its seeds), relative to the mean over models trained one by one at the same betas, in percent; "
         f"mean of its size {np.nanmean(np.abs(percent)):.1f}, mean {np.nanmean(percent):+.1f}, from {np.nanmin(percent):+.1f} to {np.nanmax(percent):+.1f}. "
-        "Right: the same, sorted; light grey: 1 %; dark bars: standard deviation of the models over seeds."
+        f"Right: the same, sorted; light grey: 1 %{'; dark bars: standard deviation of the models over seeds' if several else ''}."
     )
     return fig
 
