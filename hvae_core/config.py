@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -366,6 +367,10 @@ class Config(BaseModel):
 
     def members(self) -> list[Member]:
         """Every model of the run, in the order of all its tables: by name, seed, then betas and targets, top layer slowest."""
+        return list(self._members)
+
+    @cached_property
+    def _members(self) -> list[Member]:
         return [
             Member(betas, seed, name, targets)
             for name in self.models

@@ -29,6 +29,7 @@ from hvae_core.evaluation.blocks import Measurement, Tensors
 from hvae_core.evaluation.bounds import label_probabilities
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.models import CONDITIONED, HierarchicalVAE, build
+from hvae_core.models.convolutions import for_cpu
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.population import Population, keep_memory, train
 from hvae_core.progress import track
@@ -348,9 +349,11 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
 
 def _one(config: Config, folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any],
          index: int) -> tuple[int, Any]:  # fmt: skip
+    model = store.load_model(folder, index, place)
     if place.type == "cpu":
         keep_memory()
-    return index, function(store.load_model(folder, index, place), config.members()[index].seed)
+        model = for_cpu(model)
+    return index, function(model, config.members()[index].seed)
 
 
 def _scored(score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tuple[int, Any]:

@@ -1,11 +1,12 @@
 """Representation learning (Paper A, Sections 5.5 and 5.6): I_q(y; z) and classifiers on the latents."""
 
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from hvae_core.data import pixels
@@ -104,6 +105,14 @@ def probes() -> dict[str, "ClassifierMixin"]:
     ), strict=True))  # fmt: skip
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries with threads of their own that are loaded; to look for them takes as long as a small classifier."""
+    import sklearn.svm  # noqa: F401  # with it, theirs are loaded
+
+    return ThreadpoolController()
+
+
 def score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
     """The accuracy of a classifier trained on a fixed 80 % of the images, on the rest; NaN where they are too few."""
     from sklearn.exceptions import ConvergenceWarning
@@ -114,7 +123,7 @@ def score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
     if len(np.unique(y[train])) < 2 or len(train) < NEIGHBOURS or not len(test):
         return float("nan")  # too few labelled images to train on
     # Threads of the linear algebra spin against each other here: one is up to a hundred times faster than two.
-    with threadpool_limits(1), warnings.catch_warnings():
+    with _libraries().limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near-constant features of a collapsed layer
         return float(probe.fit(features[train], y[train]).score(features[test], y[test]))
 
