@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -355,8 +354,9 @@ class Config(BaseModel):
 
     def _points(self) -> Iterator[tuple[tuple[float, ...], tuple[float | None, ...]]]:
         """Betas and targets of every setting."""
+        bins = self._bins
         for values in itertools.product(*self._knobs()):
-            betas = tuple(beta for beta, count in zip(values, self._bins, strict=True) for _ in range(count))
+            betas = tuple(beta for beta, count in zip(values, bins, strict=True) for _ in range(count))
             if self.target_rates is None:
                 yield betas, ()
             elif isinstance(self.target_rates, FixedTotal):
@@ -367,16 +367,8 @@ class Config(BaseModel):
 
     def members(self) -> list[Member]:
         """Every model of the run, in the order of all its tables: by name, seed, then betas and targets, top layer slowest."""
-        return list(self._members)
-
-    @cached_property
-    def _members(self) -> list[Member]:
-        return [
-            Member(betas, seed, name, targets)
-            for name in self.models
-            for seed in range(self.seeds)
-            for betas, targets in self._points()
-        ]
+        points = list(self._points())
+        return [Member(betas, seed, name, targets) for name in self.models for seed in range(self.seeds) for betas, targets in points]
 
     def block_members(self) -> range:
         """The indices into `members` that this execution trains."""

@@ -328,8 +328,8 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
     """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
     place, folder = device(config), store.run_folder(config.name).resolve()
     many = processes > 1 and len(indices) > 1  # a process starts in seconds: not for one model
+    every = config.members()
     if isinstance(function, Measurement) and blocks.size(place) > 1:
-        every = config.members()
         computed = blocks.each(function.compute, {index: every[index] for index in indices},
                                lambda index: store.load_model(folder, index, place), blocks.size(place))  # fmt: skip
         if not many:
@@ -340,20 +340,19 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
                 delayed(_scored)(function.score, index, tensors) for index, tensors in computed
             )
     elif not many or place.type != "cpu":  # GPUs are shared out to notebooks, not to processes
-        yield from (_one(config, folder, place, function, index) for index in indices)
+        yield from (_one(folder, place, function, index, every[index].seed) for index in indices)
     else:
         yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
-            delayed(_one)(config, folder, place, function, index) for index in indices
+            delayed(_one)(folder, place, function, index, every[index].seed) for index in indices
         )
 
 
-def _one(config: Config, folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any],
-         index: int) -> tuple[int, Any]:  # fmt: skip
+def _one(folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any], index: int, seed: int) -> tuple[int, Any]:
     model = store.load_model(folder, index, place)
     if place.type == "cpu":
         keep_memory()
         model = for_cpu(model)
-    return index, function(model, config.members()[index].seed)
+    return index, function(model, seed)
 
 
 def _scored(score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tuple[int, Any]:
