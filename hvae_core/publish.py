@@ -61,10 +61,10 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path
         if not parts:
             _copy_run(store.run_folder(name), made)
             shutil.copytree(store.figure_folder(name), new / "figures" / name)
-            _pack(made, new / "figures" / name)
+            _pack(made / "images", new / "figures" / name)
         else:
             _join([*([target] if target.exists() else []), *parts], made)
-            _pack(made, new / "figures" / name)
+            _pack(made / "images", new / "figures" / name)
             for run, part in zip(runs, parts, strict=True):
                 _copy_notebooks(part, made / "notebooks" / run, drawn=False)
             if target.exists():  # of the parts that were there
@@ -95,35 +95,18 @@ def _copy_run(source: Path, target: Path) -> None:
     _copy_notebooks(source, target / "notebooks")
 
 
-def _pack(run: Path, figures: Path) -> None:
-    """The images in less space, still for `numpy.load`: by LZMA, and only those to look at; the figures' notes name the new files."""
-    kept = _looked_at(run)
-    for path in (run / "images").glob("*.npz"):
+def _pack(images: Path, figures: Path) -> None:
+    """The same arrays in three quarters of the space, still for `numpy.load`; the figures' notes name the new files."""
+    for path in images.glob("*.npz"):
         old = path.read_bytes()
         made = io.BytesIO()
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as packed:
-            for name, array in store.load_images(run, path.stem).items():
-                if name == "images":
-                    array[~kept] = 0
-                content = io.BytesIO()
-                np.save(content, array)
-                packed.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)  # without the time: equal arrays, equal bytes
+        with zipfile.ZipFile(io.BytesIO(old)) as arrays, zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as packed:
+            for name in arrays.namelist():
+                packed.writestr(zipfile.ZipInfo(name), arrays.read(name), zipfile.ZIP_LZMA)  # without the time: equal arrays, equal bytes
         path.write_bytes(made.getvalue())
         before, after = (hashlib.sha256(content).hexdigest() for content in (old, made.getvalue()))
         for note in figures.glob("*.json"):
             store.write_text(note, note.read_text().replace(before, after))
-
-
-def _looked_at(run: Path) -> np.ndarray:
-    """The models that keep images, ``(models,)``: all; of a conditioned network's points those at which classifiers look too, and those of Fig. 4."""
-    results = store.load_results(run)
-    if store.load_config(run).kind is not KINDS["conditioned"]:
-        return np.ones(len(results), bool)
-    from hvae_core.figures.paper import in_fig4
-
-    kept = results["train_distortion"].notna().to_numpy(copy=True)
-    kept[list(in_fig4(results).values())] = True
-    return kept
 
 
 def _copy_notebooks(run: Path, target: Path, drawn: bool = True) -> None:

@@ -193,7 +193,7 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
     table = evaluate(config, "reconstruction", measured, key=data.fingerprint)
     shown = data.x_test[:SHOWN]
     drawn = Measurement(lambda model, seed: {"images": model.reconstruct(pixels(shown))}, _to_look_at)
-    images = _images(config, "reconstruction", drawn, {"images": tuple(shown.shape)})
+    images = _images(config, "reconstruction", drawn, {"images": tuple(shown.shape)}, wanted=_sparse(config))
     store.save_images(config.name, "reconstruction", originals=shown.cpu().numpy(), **images)
     return table
 
@@ -212,7 +212,7 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
     described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
     table = evaluate(config, "generation", measured, key=f"{data.fingerprint} {described}", wanted=_sparse(config))
     drawn = Measurement(lambda model, seed: {"images": generation.samples(model, count, seed, place)}, _to_look_at)
-    images = _images(config, "generation", drawn, {"images": (count, *data.image_shape)})
+    images = _images(config, "generation", drawn, {"images": (count, *data.image_shape)}, wanted=_sparse(config))
     store.save_images(config.name, "generation", **images)
     if classifier:
         about = {"architecture": classifier.architecture, "epochs": classifier.epochs, "precision": config.precision,
@@ -233,7 +233,7 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
 
 
 def _sparse(config: Config) -> Callable[[Member], bool]:
-    """Whose classifiers and terms on training images are computed, which takes longest: of a conditioned network not every point's."""
+    """Whose classifiers, terms on training images and images to look at are computed, which takes longest: of a conditioned network not every point's."""
     if config.kind is not KINDS["conditioned"]:
         return lambda member: True
     kept = [few(axis) for axis in zip(*(member.betas for member in config.members()), strict=True)]

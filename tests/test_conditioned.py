@@ -598,6 +598,8 @@ def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
     scored = results["beta_2"].isin([0.1, 100]) & results["beta_1"].isin([0.1, 100])
     for column in ("inception_score", "mi_z2", "train_distortion", "train_rate_1"):
         assert (results[column].notna() == scored).all()
+    for stage in ("reconstruction", "generation"):
+        assert (store.load_images("tiny", stage)["images"].any((1, 2, 3, 4)) == scored).all(), "the others keep no images"
     assert results[["psnr", "distortion", "rate_1"]].notna().all(axis=None)
 
 

@@ -19,7 +19,7 @@ from hvae_core import figures
 from hvae_core.errors import InputError
 from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code, round_levels
-from hvae_core.figures.points import triangles
+from hvae_core.figures.points import chosen, grid_means, triangles
 from hvae_core.frontier import upper_hull
 from hvae_core.store import PROBES, columns
 from hvae_core.terms import layer_numbers
@@ -114,6 +114,16 @@ def words(fig):
 
 
 # --- grid points ----------------------------------------------------------------------------------------------
+
+
+def test_the_models_of_fig_4_are_among_those_that_keep_images():
+    points = synthetic(4)
+    first = chosen(grid_means(points))
+    assert set(first) == {"highest rate", "most rate in top layer", "lowest rate"}
+    hidden = points.assign(train_distortion=points["train_distortion"].where(~points.index.isin(first.values())))
+    second = chosen(grid_means(hidden))
+    assert set(second) == set(first) and not set(second.values()) & set(first.values())
+    assert chosen(grid_means(points.assign(train_distortion=np.nan))) == first, "none known: all of them"
 
 
 def test_grid_means_are_over_the_seeds_that_are_there():

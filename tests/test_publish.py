@@ -214,20 +214,6 @@ def test_images_are_packed_and_the_figures_notes_name_the_new_files(parts):
     assert (published / "images/generation.npz").read_bytes() == after, "equal arrays, equal bytes"
 
 
-def test_of_a_conditioned_network_the_points_that_are_looked_at_keep_images(parts):
-    folder = write_part(parts, "a", [[0.1, 1, 10], [0.1, 1, 10]], model="ghvae-conditioned")
-    results = store.load_results(folder).assign(rate_2=np.arange(9.0), rate_1=0.0, rate=np.arange(9.0), distortion=1.0)
-    results["train_distortion"] = [1.0, None, 1.0, *[None] * 5, 1.0]
-    results.loc[5, ["rate_2", "rate"]] = 99  # the highest rate, at a point where no classifier looked
-    results.to_parquet(folder / "results.parquet")
-    images = np.random.default_rng(0).integers(1, 255, (9, 2, 1, 4, 4), np.uint8)
-    store.save_images(folder, "generation", images=images)
-    (parts / "figures/a").mkdir(parents=True)
-    published = store.load_images(publish.publish("a", root=parts / "published"), "generation")["images"]
-    kept = [0, 2, 5, 8]
-    assert (published[kept] == images[kept]).all() and not np.delete(published, kept, 0).any()
-
-
 def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(parts, tmp_path):
     folder = write_part(parts, "a", [[0.1], [0.1, 10]], dataset=str(tmp_path / "mine.npz"))
     (folder / "notebooks").mkdir()

@@ -349,7 +349,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
         counts = f"reconstructions {len(images.reconstructions)} and samples {len(images.samples)}"
         raise ValueError(f"results have {len(results)} models, {counts}")
     points = grid_means(results)
-    models, members = chosen(points), in_fig4(results)
+    models = chosen(points)
     height, width = montage(images.originals).shape[:2] if images is not None else (1, 2)
     fig = draw.new_figure(0.8 + 3 * (1.72 * height / width + 0.06), described(results))
     panels = fig.subplots(3, 3)
@@ -358,7 +358,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
         ax.spines[:].set_visible(False)
     for number, (name, point) in enumerate(models.items(), 1):
         column = panels[:, number - 1]
-        member = members[name]
+        member = _member(results, points, point)
         if images is not None:
             shown = (images.originals, images.reconstructions[member], images.samples[member])
             for ax, array in zip(column, shown, strict=True):
@@ -373,15 +373,10 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
         results,
         "Test images, their reconstructions and samples from the prior, for three models: the highest total rate, "
         "the most rate in the top layer, or in those that share its beta (beyond that in the others), and the lowest "
-        "total rate. With several seeds a setting, the first is shown, with its own rates.",
+        "total rate. With several seeds a setting, the first is shown, with its own rates. Of a conditioned network: "
+        "among the points at which classifiers look.",
     )
     return fig
-
-
-def in_fig4(results: pd.DataFrame) -> dict[str, int]:
-    """The models whose images Fig. 4 shows, as rows of the results."""
-    points = grid_means(results)
-    return {name: _member(results, points, point) for name, point in chosen(points).items()}
 
 
 def _member(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:

@@ -197,8 +197,14 @@ def best(points: pd.DataFrame, metric: Metric) -> int | None:
 
 
 def chosen(points: pd.DataFrame) -> dict[str, int]:
-    """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer (see `split`), the lowest rate."""
+    """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer (see `split`), the lowest rate.
+
+    They are among those with terms on training images, if some have them: of a conditioned network's points the others keep no images.
+    """
     top, others = split_rates(points)
+    seen = np.isfinite(points["train_distortion"]) if "train_distortion" in points else np.zeros(len(points), bool)
+    if seen.any():
+        top = np.where(seen, top, np.nan)
     plural = "s" if len(split(points)[0]) > 1 else ""
     scores = {
         "highest rate": top + others,
