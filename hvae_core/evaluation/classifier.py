@@ -103,7 +103,7 @@ def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0, prec
     with torch.random.fork_rng(), locked(path.with_suffix(".lock")):
         torch.manual_seed(generator(seed, Purpose.WEIGHTS).initial_seed())  # of all devices: dropout draws on its own
         model = ARCHITECTURES[architecture](data.image_shape, data.num_classes).to(device)
-        if device.type == "cpu":  # with channels last pooling and convolutions of small images take half as long
+        if device.type == "cpu":  # channels last take 0.4 of the small network's time, 0.85 to 0.98 of the large ones'
             model = model.to(memory_format=torch.channels_last)
         try:
             with safe_open(path, "pt") as file:

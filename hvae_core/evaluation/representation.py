@@ -107,9 +107,7 @@ def probes() -> dict[str, "ClassifierMixin"]:
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """The libraries with threads of their own that are loaded; to look for them takes as long as a small classifier."""
-    import sklearn.svm  # noqa: F401  # with it, theirs are loaded
-
+    """The libraries with threads of their own that `probes` has loaded; to look for them takes as long as a small classifier."""
     return ThreadpoolController()
 
 
