@@ -274,7 +274,7 @@ def write_provenance(folder: Path, jobs: dict[str, dict[str, Any]], start: float
     """Keep what made the results: of the last command, and of each stage as it was last executed."""
     from hvae_core import store
 
-    stages = {name: {key: job[key] for key in ("start", "wall_time_s", "commit")}
+    stages = {name: {key: job[key] for key in ("start", "wall_time_s", "commit", "device") if key in job}
               for name, job in jobs.items() if not job["error"]}  # fmt: skip
     content = {
         **store.provenance(),
@@ -323,6 +323,7 @@ def job(argv: Sequence[str]) -> int:
         if args.job in ("collect", "join"):
             getattr(store, args.job)(args.run)
         else:
+            record["device"] = store.device_name(gpu=gpus(store.load_config(args.run)) > 0)
             execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
     except InputError as error:
         record |= {"error": str(error), "mendable": True}

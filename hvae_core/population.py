@@ -5,11 +5,12 @@ grid of betas differ by their betas alone. A member's result depends on (data, m
 neighbours are: every random number is drawn from a generator that is seeded by (seed, purpose, epoch), outside the
 models.
 
-Members are computed in chunks. A chunk of one calls the model as it is, the fastest way on a CPU, where some convolutions
-are computed in a way of our own (`hvae_core.models.convolutions`); a larger chunk is `torch.func.vmap` over stacked
-parameters, which fills a GPU. Model code never knows.
+Members are computed in chunks. A chunk of one calls the model as it is, the fastest way on a CPU; a larger chunk is
+`torch.func.vmap` over stacked parameters, which fills a GPU, compiled where the training is long enough. Both compute
+convolutions in a way of their own (`hvae_core.models.convolutions`). Model code never knows.
 """
 
+import contextlib
 import ctypes
 import math
 import sys
@@ -29,7 +30,7 @@ from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.errors import InputError
 from hvae_core.models import HierarchicalVAE
-from hvae_core.models.convolutions import for_cpu, layout
+from hvae_core.models.convolutions import for_cpu, for_vmap, layout
 from hvae_core.objective import Objective, lagrangian, warm_up
 from hvae_core.progress import track
 from hvae_core.store import Checkpoints
@@ -37,7 +38,9 @@ from hvae_core.target_rates import FILLING, PI, Controller
 from hvae_core.terms import Terms
 
 Maker = Callable[[], HierarchicalVAE]
+Loss = Callable[[dict[str, Tensor], Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]
 CHECKPOINT_EVERY_S = 60.0
+COMPILED_FROM = 2000  # updates on a GPU; to compile takes half a minute, which fewer do not win back
 
 
 class Purpose(IntEnum):
@@ -125,12 +128,75 @@ class Population:
 class _How(NamedTuple):
     """How one update is made, the same for all members."""
 
-    objective: Objective
     factor: float  # on the betas: the warm-up
     learning_rate: float
     normalise_gradients: bool
     controller: Controller | None  # None: every beta stays where it starts
-    precision: str
+
+
+def _loss(model: HierarchicalVAE, objective: Objective, precision: str) -> Loss:
+    """A member's loss on a batch, and the batch sums of loss, distortion and rates, ``(2 + L,)``."""
+
+    def loss(parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
+        with autocast(x.device, precision):
+            terms: Terms = functional_call(model, parameters, (x, noise))
+        value = objective(terms, betas)
+        sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
+        return value, sums.detach()
+
+    return loss
+
+
+class _Stacked:
+    """The losses of many members at once, one row each; compiled on a GPU, for whole batches, when so many updates come.
+
+    What cannot be compiled, such as an objective with numbers read off tensors or where there is no C compiler, is
+    computed as it is, and said.
+    """
+
+    def __init__(self, loss: Loss, device: torch.device, batch_size: int, updates: int) -> None:
+        self.loss, self.batch_size = vmap(loss, in_dims=(0, 0, None, None)), batch_size
+        self.compiled = None
+        if device.type == "cuda" and updates >= COMPILED_FROM:
+            self.compiled = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
+
+    def __call__(self, parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
+        if self.compiled is not None and len(x) == self.batch_size:
+            from torch._dynamo.exc import TorchDynamoException
+
+            try:
+                losses, sums = self.compiled(parameters, betas, x, noise)
+                return losses, sums.clone()  # the next call writes where this one did
+            except TorchDynamoException as error:
+                print(f"PyTorch cannot compile this training, which goes on slower: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+                self.compiled = None
+        return self.loss(parameters, betas, x, noise)
+
+
+class _Losses:
+    """How members' losses are computed: one alone, or many together.
+
+    Attributes:
+        lay: how images and weights of one alone want to lie in memory.
+    """
+
+    def __init__(self, make: Maker, objective: Objective, precision: str, device: torch.device, batch_size: int, updates: int) -> None:
+        single = for_cpu(make()) if device.type == "cpu" else make().to(device)
+        self.lay = layout(single)
+        self.alone = _loss(single, objective, precision)
+        self.together = _Stacked(_loss(for_vmap(make().to(device)), objective, precision), device, batch_size, updates)
+
+
+@contextlib.contextmanager
+def _tf32(device: torch.device) -> Iterator[None]:
+    """On a GPU, matrix products as PyTorch computes convolutions there by default: in TF32."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def normalise(gradient: Tensor | None) -> None:
@@ -159,10 +225,10 @@ def scheduled(schedule: str, step: int, steps: int) -> float:
 class _Chunk:
     """Members with one seed that are computed together, their optimiser, and the multipliers of those with target rates."""
 
-    def __init__(self, model: HierarchicalVAE, indices: list[int], members: list[Member], parameters: dict[str, Tensor],
+    def __init__(self, losses: "_Losses", indices: list[int], members: list[Member], parameters: dict[str, Tensor],
                  moments: dict[str, Tensor], control: Tensor, step: int) -> None:  # fmt: skip
-        self.model, self.indices, self.members = model, indices, members
-        self.seed, self.lay = members[0].seed, layout(model)
+        self.losses, self.indices, self.members = losses, indices, members
+        self.seed = members[0].seed
         self.parameters = {name: value.clone().requires_grad_() for name, value in parameters.items()}
         device = next(iter(parameters.values())).device
         self.betas = _betas(members).to(device)
@@ -181,7 +247,7 @@ class _Chunk:
         rows = [self.indices.index(i) for i in indices]
         step = int(next(iter(self.optimiser.state.values()))["step"])
         return _Chunk(
-            self.model, indices, [self.members[row] for row in rows],
+            self.losses, indices, [self.members[row] for row in rows],
             {name: value.detach()[rows] for name, value in self.parameters.items()},
             {name: value[rows] for name, value in self.moments().items()}, self.control[rows], step,
         )  # fmt: skip
@@ -200,21 +266,14 @@ class _Chunk:
 
     def step(self, x: Tensor, noise: list[Tensor], how: "_How") -> Tensor:
         """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
-
-        def loss(parameters: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
-            with autocast(x.device, how.precision):
-                terms: Terms = functional_call(self.model, parameters, (x, noise))
-            value = how.objective(terms, betas)
-            sums = torch.cat([torch.stack([value * len(x), terms.distortion.sum()]), terms.rates.sum(0)])
-            return value, sums.detach()
-
         betas = self.multipliers(how.controller) * how.factor
         self.optimiser.zero_grad()
         if len(self.indices) == 1:
-            total, sums = loss({name: self.lay(value.squeeze(0)) for name, value in self.parameters.items()}, betas[0])
+            lay = self.losses.lay
+            total, sums = self.losses.alone({name: lay(value.squeeze(0)) for name, value in self.parameters.items()}, betas[0], x, noise)
             sums = sums.unsqueeze(0)
         else:
-            losses, sums = vmap(loss)(self.parameters, betas)
+            losses, sums = self.losses.together(self.parameters, betas, x, noise)
             total = losses.sum()
         total.backward()
         if how.normalise_gradients:
@@ -305,11 +364,10 @@ def train(
     controller = controller.paced(epochs * batches)
     if chunk is None:
         chunk = 1 if x.device.type == "cpu" else count
-    model = for_cpu(make()) if x.device.type == "cpu" and chunk == 1 else population.model
-    lay = layout(model)
+    losses = _Losses(make, objective, precision, x.device, batch_size, (epochs - done) * batches)
     chunks = [
         _Chunk(
-            model,
+            losses,
             part,
             [population.members[i] for i in part],
             {name: value[part] for name, value in population.parameters.items()},
@@ -330,18 +388,19 @@ def train(
         return tensors
 
     saved = time.monotonic()
-    with track(label, epochs, f"epochs of {_plural(count, 'model')}", done) as progress:
+    with _tf32(x.device), track(label, epochs, f"epochs of {_plural(count, 'model')}", done) as progress:
         while done < epochs:
             sums = torch.zeros(count, 2 + layers, dtype=torch.float64, device=x.device)
-            orders = {seed: torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done)) for seed in seeds}
+            # On the device at once: a copy in every update would wait for the one before to end.
+            orders = {seed: torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done)).to(x.device) for seed in seeds}
             noises = {seed: generator(seed, Purpose.NOISE, done, x.device) for seed in seeds}
             for batch in range(batches):
                 now = done * batches + batch, epochs * batches
-                how = _How(objective, warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
-                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None, precision)  # fmt: skip
+                how = _How(warm_up(*now, warm_up_fraction), learning_rate * scheduled(schedule, *now),
+                           normalise_gradients, controller if now[0] >= FILLING * now[1] else None)  # fmt: skip
                 for seed in seeds:
-                    order = orders[seed][batch * batch_size : (batch + 1) * batch_size].to(x.device)
-                    images, noise = lay(pixels(x[order])), population.model.noise(len(order), noises[seed])
+                    order = orders[seed][batch * batch_size : (batch + 1) * batch_size]
+                    images, noise = losses.lay(pixels(x[order])), population.model.noise(len(order), noises[seed])
                     for part in [part for part in chunks if part.seed == seed]:
                         if all(diverged[part.indices] > 0):
                             continue

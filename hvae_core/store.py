@@ -170,18 +170,21 @@ def provenance() -> dict[str, Any]:
     import torch
 
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pandas", "matplotlib")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         **commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
-        "device": device,
+        "device": device_name(gpu=torch.cuda.is_available()),
         "cores": os.cpu_count(),
     }
 
 
-def _processor() -> str:
-    """The processor's name, where Linux tells it, or else its kind."""
+def device_name(gpu: bool) -> str:
+    """The GPU's name, or the processor's, where Linux tells it, or else its kind."""
+    if gpu:
+        import torch
+
+        return torch.cuda.get_device_name()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

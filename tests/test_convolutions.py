@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from conftest import grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.func import functional_call, vmap
 
 from hvae_core.config import Config
 from hvae_core.data import load
 from hvae_core.errors import InputError
 from hvae_core.models import build
-from hvae_core.models.convolutions import FEW, _Double, _Halve, doubled, for_cpu, layout
+from hvae_core.models.convolutions import FEW, _Double, _Halve, convolved, doubled, for_cpu, for_vmap, layout, transposed
 from hvae_core.population import train
 
 few = st.integers(1, 5)
@@ -24,6 +25,59 @@ def test_doubled_is_the_transposed_convolution(batch, inputs, outputs, height, w
     expected = F.conv_transpose2d(x, weight, stride=2, padding=1)
     torch.testing.assert_close(doubled(x, weight), expected)
     torch.testing.assert_close(doubled(x.to(memory_format=torch.channels_last), weight), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(few, few, few, st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), few, few)
+def test_convolutions_as_matrix_products(batch, inputs, outputs, stride, strides, padding, height, width):
+    """Kernels of one to three strides; maps of a few blocks, both ways to arrange the product."""
+    kernel = stride * strides
+    weight = torch.randn(outputs, inputs, kernel, kernel).double()
+    sides = [stride * (blocks + strides) - 2 * padding for blocks in (height, width)]
+    if min(sides) > 0:
+        x = torch.randn(batch, inputs, *sides).double()
+        torch.testing.assert_close(convolved(x, weight, stride, padding), F.conv2d(x, weight, stride=stride, padding=padding))
+    x, weight = torch.randn(batch, inputs, height, width).double(), weight.transpose(0, 1)
+    if min(height, width) * stride + kernel - stride > 2 * padding:
+        expected = F.conv_transpose2d(x, weight, stride=stride, padding=padding)
+        torch.testing.assert_close(transposed(x, weight, stride, padding), expected)
+
+
+MODELS = [("ghvae", (1, 28, 28), {}), ("ghvae", (3, 32, 32), {}), ("lvae", (1, 28, 28), {}), ("lvae", (3, 32, 32), {}),
+          ("---", (1, 28, 28), {"width": 0.1}), ("-+v", (1, 28, 28), {"width": 0.1, "pseudo_inputs": 3})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shape", "options"), MODELS)
+def test_many_models_at_once_have_the_same_terms_and_gradients(double, name, shape, options):
+    x = torch.rand(2, *shape).round()
+    results = []
+    for change in (lambda model: model, for_vmap):
+        torch.manual_seed(0)
+        model = change(build(name, shape, **options))
+        stacked = {name: torch.stack([value.detach(), 0.9 * value.detach()]).requires_grad_() for name, value in model.named_parameters()}
+        noise = model.noise(2, torch.Generator().manual_seed(0))
+
+        def loss(parameters, model=model, noise=noise):
+            terms = functional_call(model, parameters, (x, noise))
+            return terms.distortion.sum() + terms.rates.sum()
+
+        losses = vmap(loss)(stacked)
+        results.append((losses, torch.autograd.grad(losses.sum(), list(stacked.values()), allow_unused=True)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize(("name", "shape", "options"), MODELS)
+def test_many_models_at_once_in_bfloat16(name, shape, options):
+    """Layers that are products and layers that are not hand each other maps of one type."""
+    model = build(name, shape, **options)
+    x, noise = torch.rand(4, *shape).round(), model.noise(4, torch.Generator().manual_seed(0))
+    exact = model(x, noise)
+    stacked = {name: torch.stack([value.detach()] * 2) for name, value in model.named_parameters()}
+    for_vmap(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = vmap(lambda parameters: functional_call(model, parameters, (x, noise)))(stacked)
+    assert rough.distortion.dtype == torch.float32
+    torch.testing.assert_close(rough.distortion[0], exact.distortion, rtol=0.02, atol=0)
 
 
 @pytest.mark.parametrize("outputs", [2, FEW])
