@@ -6,6 +6,7 @@
 Each way makes the same update (forward, backward, Adam) of so many GHVAEs on one batch; milliseconds a model-step are
 medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay PyTorch's or are
 replaced, behind the same parameters, by those of `hvae_core.models.convolutions` or by unfold and a batched matrix product.
+On a GPU all matrix products are in TF32, as convolutions are there by default, where nothing else is said.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from torch.func import functional_call, vmap
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import HierarchicalVAE, build
-from hvae_core.models.convolutions import for_cpu, layout
+from hvae_core.models.convolutions import for_cpu, for_vmap, layout
 from hvae_core.objective import lagrangian
 from hvae_core.population import Population, keep_memory
 
@@ -73,17 +74,17 @@ class Way:
         channels_last: memory format of images and weights (one after the other only).
         bfloat16: autocast of the network; sums over pixels, the divergences and Adam stay in float32.
         compiled: by torch.compile, outermost.
-        graph: forward and backward replayed as one CUDA graph.
+        graph: forward and backward replayed as one CUDA graph; of what is compiled, two, which PyTorch makes itself.
     """
 
     def __init__(self, shape: tuple[int, int, int], members: int, x: Tensor, *, stacked: bool = False, convolutions: str = "PyTorch",
                  channels_last: bool = False, bfloat16: bool = False, compiled: bool = False, graph: bool = False) -> None:  # fmt: skip
         population = Population(lambda: build("ghvae", shape), [Member((1.0, 1.0), 0)] * members, x.device)
-        self.model, self.stacked, self.bfloat16, self.graph = population.model, stacked, bfloat16, graph
+        self.model, self.stacked, self.bfloat16 = population.model, stacked, bfloat16
         if convolutions == "unfold":
             unfolded(self.model)
         if convolutions == "ours":
-            for_cpu(self.model)
+            (for_vmap if stacked else for_cpu)(self.model)
         lay = layout(self.model)
         self.x = x.contiguous(memory_format=torch.channels_last) if channels_last else lay(x)
         self.noise = self.model.noise(len(x), torch.Generator(x.device).manual_seed(0))
@@ -98,8 +99,9 @@ class Way:
         self.optimisers = [torch.optim.Adam(stack.values(), 3e-4, fused=True) for stack in self.stacks]
         self.total: Callable[[Parameters, Tensor], Tensor] = self._stacked if stacked else self._single
         if compiled:
-            self.total = torch.compile(self.total)
-        if graph:
+            self.total = torch.compile(self.total, mode="reduce-overhead" if graph else "default")
+        self.graph = graph and not compiled
+        if self.graph:
             self._capture()
 
     def _single(self, parameters: Parameters, betas: Tensor) -> Tensor:
@@ -135,10 +137,10 @@ class Way:
         losses = []
         for i, (stack, optimiser) in enumerate(zip(self.stacks, self.optimisers, strict=True)):
             loss = self.total(stack, self.betas if self.stacked else self.betas[i])
-            optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            losses.append(loss.detach())
+            optimiser.zero_grad()
+            losses.append(loss.detach().clone())  # where graphs are replayed, the next update writes there
         return torch.stack(losses).sum() / len(self.betas)
 
 
@@ -155,6 +157,9 @@ ONE_BY_ONE = {
 STACKED = {
     "vmap": {"stacked": True},
     "vmap, bfloat16": {"stacked": True, "bfloat16": True},
+    "vmap, our convolutions": {"stacked": True, "convolutions": "ours"},
+    "vmap, our convolutions, compiled": {"stacked": True, "convolutions": "ours", "compiled": True},
+    "vmap, our convolutions, compiled, bfloat16": {"stacked": True, "convolutions": "ours", "compiled": True, "bfloat16": True},
     "vmap, unfold": {"stacked": True, "convolutions": "unfold"},
     "vmap, unfold, bfloat16": {"stacked": True, "convolutions": "unfold", "bfloat16": True},
     "vmap, compiled": {"stacked": True, "compiled": True},
@@ -162,6 +167,8 @@ STACKED = {
     "vmap, unfold, compiled, bfloat16": {"stacked": True, "convolutions": "unfold", "compiled": True, "bfloat16": True},
 }
 ON_A_GPU = {
+    "vmap, our convolutions, compiled, graph": {"stacked": True, "convolutions": "ours", "compiled": True, "graph": True},
+    "vmap, our convolutions, compiled, bfloat16, graph": {"stacked": True, "convolutions": "ours", "compiled": True, "bfloat16": True, "graph": True},
     "vmap, graph": {"stacked": True, "graph": True},
     "vmap, bfloat16, graph": {"stacked": True, "bfloat16": True, "graph": True},
     "vmap, unfold, bfloat16, graph": {"stacked": True, "convolutions": "unfold", "bfloat16": True, "graph": True},
@@ -200,6 +207,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*TensorFloat32.*")
     torch.set_num_threads(1)
     for device in [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
         for name, shape in SHAPES.items():
             print(f"\n{name}, batch {args.batch}, {device}\n\n| members | way | ms a model-step | model-steps/s | loss |\n|---|---|---|---|---|")
             if device == "cpu":

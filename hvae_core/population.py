@@ -40,7 +40,8 @@ from hvae_core.terms import Terms
 Maker = Callable[[], HierarchicalVAE]
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]
 CHECKPOINT_EVERY_S = 60.0
-COMPILED_FROM = 2000  # updates on a GPU; to compile takes half a minute, which fewer do not win back
+COMPILED_ON = ("cuda",)  # kinds of devices
+COMPILED_FROM = 2000  # updates; to compile takes half a minute to a minute, which fewer do not win back
 
 
 class Purpose(IntEnum):
@@ -148,7 +149,7 @@ def _loss(model: HierarchicalVAE, objective: Objective, precision: str) -> Loss:
 
 
 class _Stacked:
-    """The losses of many members at once, one row each; compiled on a GPU, for whole batches, when so many updates come.
+    """The losses of many members at once, one row each; on a GPU compiled, for whole batches, when so many updates come.
 
     What cannot be compiled, such as an objective with numbers read off tensors or where there is no C compiler, is
     computed as it is, and said.
@@ -157,7 +158,7 @@ class _Stacked:
     def __init__(self, loss: Loss, device: torch.device, batch_size: int, updates: int) -> None:
         self.loss, self.batch_size = vmap(loss, in_dims=(0, 0, None, None)), batch_size
         self.compiled = None
-        if device.type == "cuda" and updates >= COMPILED_FROM:
+        if device.type in COMPILED_ON and updates >= COMPILED_FROM:
             self.compiled = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
 
     def __call__(self, parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -221,7 +221,8 @@ def _same(config: Config, other: Config, folder: Path, other_folder: Path) -> No
     if other.kind is not KINDS["hierarchical"]:
         raise InputError(f"{other.name}: only grids of betas of ghvae and lvae have parts")
     differ = [key for key, value in config.dump().items() if key not in FREE and value != other.dump()[key]]
-    differ += [name for name in ("data.json", "objective.txt") if (folder / name).read_text() != (other_folder / name).read_text()]
+    differ += ["data.json"] if (folder / "data.json").read_text() != (other_folder / "data.json").read_text() else []
+    differ += ["objective.txt"] if store.kept_objective(folder) != store.kept_objective(other_folder) else []
     if differ:
         raise InputError(f"{config.name} and {other.name} are no parts of one grid: they differ in {', '.join(differ)}")
 

@@ -446,7 +446,7 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
     found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
     return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
             if other.target_rates is None and trained_as(other) == trained_as(config)
-            and _objective(name) == _objective(config.name)}  # fmt: skip
+            and store.kept_objective(name) == store.kept_objective(config.name)}  # fmt: skip
 
 
 def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
@@ -469,11 +469,7 @@ def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
     found = {name: store.load_config(name) for name in store.comparable_runs(config.name)}
     return {name: pd.read_parquet(store.run_folder(name) / "results.parquet") for name, other in found.items()
             if other.model == CONDITIONED[config.models[0]] and points(other) & points(config) and other.latent_sizes is None and other.target_rates is None
-            and all(getattr(other, key) == getattr(config, key) for key in same) and _objective(name) == _objective(config.name)}  # fmt: skip
-
-
-def _objective(run: str) -> str:
-    return (store.run_folder(run) / "objective.txt").read_text()
+            and all(getattr(other, key) == getattr(config, key) for key in same) and store.kept_objective(name) == store.kept_objective(config.name)}  # fmt: skip
 
 
 def _only(config: Config, *kinds: str) -> None:

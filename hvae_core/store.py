@@ -23,6 +23,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -193,13 +194,18 @@ def device_name(gpu: bool) -> str:
 
 
 def _code(node: ast.AST) -> str:
+    """A syntax tree as text, without docstrings; the same in every version of Python, which differ in the empty lists that they name."""
     for part in ast.walk(node):
         body = getattr(part, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
             body[0].value, ast.Constant
         ):  # fmt: skip
             body.pop(0)  # a docstring
-    return ast.dump(node)
+    return _without_empty(ast.dump(node))
+
+
+def _without_empty(text: str) -> str:
+    return re.sub(r"\b\w+=\[\](, )?", "", text).replace(", )", ")")
 
 
 def code_fingerprint(modules: Iterable[str]) -> str:
@@ -237,11 +243,16 @@ def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
     described = described_function(objective)
     if not path.exists():
         write_text(path, described + "\n")
-    elif path.read_text().strip() != described:
+    elif kept_objective(config.name) != described:
         raise InputError(
             f"run '{config.name}' was begun with another objective than the one in 10_train now; "
             f"choose another --name, or remove {path.parent}"
         )
+
+
+def kept_objective(run: str | Path) -> str:
+    """What a run was begun with, as `described_function` gives it, whatever Python wrote it down."""
+    return _without_empty((run_folder(run) / "objective.txt").read_text().strip())
 
 
 def identity(config: Config, fingerprint: str, objective: Callable[..., Any]) -> str:

@@ -12,7 +12,17 @@ from hvae_core.config import Config
 from hvae_core.data import load
 from hvae_core.errors import InputError
 from hvae_core.models import build
-from hvae_core.models.convolutions import FEW, _Double, _Halve, convolved, doubled, for_cpu, for_vmap, layout, transposed
+from hvae_core.models.convolutions import (
+    FEW,
+    _Double,
+    _Halve,
+    convolved,
+    doubled,
+    for_cpu,
+    for_vmap,
+    layout,
+    transposed,
+)
 from hvae_core.population import train
 
 few = st.integers(1, 5)

@@ -162,33 +162,54 @@ def test_a_member_that_becomes_nan_changes_nothing_for_the_others(images, chunk)
         assert_same(weights(ill, index), weights(well, index), **tolerance)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_compiled_on_a_gpu_it_is_the_same_training(images, monkeypatch, capsys, precision):
+def compiling(monkeypatch, device):
+    """From the first update, whatever the device; on a CPU the graph is traced, but not translated, which would take a minute."""
+    monkeypatch.setattr(engine, "COMPILED_ON", (device,))
+    monkeypatch.setattr(engine, "COMPILED_FROM", 1)
+    calls, real = [], torch.compile
+
+    def counted(function, **options):
+        compiled = real(function, **(options if device == "cuda" else {"dynamic": options["dynamic"], "backend": "aot_eager"}))
+        return lambda *args: calls.append(len(args[2])) or compiled(*args)
+
+    monkeypatch.setattr(torch, "compile", counted)
+    return calls
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[
+    pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")])])  # fmt: skip
+def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, device):
     """The last batch of an epoch is smaller, and computed without; betas change from step to step."""
-    settings = {**SETTINGS, "batch_size": 6, "warm_up_fraction": 0.5, "precision": precision}
-    plain = train(MAKE, GRID, images.cuda(), **settings)
-    monkeypatch.setattr(engine, "COMPILED_FROM", 1)
-    compiled = train(MAKE, GRID, images.cuda(), **settings)
+    images = images.double() / 255
+    settings = {**SETTINGS, "batch_size": 12, "warm_up_fraction": 0.5, "chunk": 9}
+    plain = train(MAKE, GRID, images.to(device), **settings)
+    calls = compiling(monkeypatch, device)
+    compiled = train(MAKE, GRID, images.to(device), **settings)
+    assert calls == [12] * 4
     assert "cannot compile" not in capsys.readouterr().err
-    torch.testing.assert_close(compiled.history, plain.history, rtol=1e-2 if precision == "bfloat16" else 1e-3, atol=1e-2)
+    torch.testing.assert_close(compiled.history, plain.history, rtol=1e-5, atol=1e-5)
+    assert_same(compiled.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_what_cannot_be_compiled_is_trained_all_the_same(images, monkeypatch, capsys):
-    def raises(*args, **kwargs):
-        from torch._dynamo.exc import Unsupported
+@pytest.mark.filterwarnings("default")
+def test_what_cannot_be_compiled_is_trained_all_the_same(double, images, monkeypatch, capsys):
+    images = images.double() / 255
+    plain = train(MAKE, GRID, images, **SETTINGS, chunk=9)
+    compiling(monkeypatch, "cpu")
 
-        raise Unsupported("no")
+    def unsupported(*args, **options):
+        def raises(*args):
+            from torch._dynamo.exc import Unsupported
 
-    plain = train(MAKE, GRID, images.cuda(), **SETTINGS)
-    monkeypatch.setattr(engine, "COMPILED_FROM", 1)
-    monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: raises)
-    found = train(MAKE, GRID, images.cuda(), **SETTINGS)
-    assert capsys.readouterr().err.count("cannot compile") == 1
-    torch.testing.assert_close(found.history, plain.history, rtol=1e-4, atol=1e-3)
+            raise Unsupported("a number is read off a tensor")
+
+        return raises
+
+    monkeypatch.setattr(torch, "compile", unsupported)
+    found = train(MAKE, GRID, images, **SETTINGS, chunk=9)
+    assert capsys.readouterr().err.count("cannot compile this training") == 1
+    assert_same(found.parameters, plain.parameters)
 
 
 def test_out_of_memory_halves_the_chunk_and_changes_nothing(double, images, monkeypatch, capsys):

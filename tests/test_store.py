@@ -207,6 +207,18 @@ def test_provenance_is_json_and_names_commit_and_versions():
     assert made["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
+def test_the_text_of_code_is_the_same_whatever_python_wrote_it(output):
+    """Versions of Python differ in the empty lists of a syntax tree that they name."""
+    config = Config.make({"name": "run"})
+    store.open_run(config)
+    store.keep_objective(config, lagrangian)
+    path = output / "runs/run/objective.txt"
+    assert "=[]" not in path.read_text()
+    path.write_text(path.read_text().replace("arguments(", "arguments(posonlyargs=[], ").replace("keywords=[", "type_params=[], keywords=["))
+    assert store.kept_objective("run") == store.described_function(lagrangian)
+    store.keep_objective(config, lagrangian)
+
+
 def test_an_objective_is_known_by_its_code_and_what_it_refers_to():
     def make(target, text="lambda t, b: (t - target).mean()"):
         scope = {"target": target}
