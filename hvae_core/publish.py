@@ -154,9 +154,11 @@ def _draw(name: str, root: Path) -> None:
 def _clean(notebook: Path, *folders: Path) -> None:
     """Take the folders in which it was executed out of a notebook, and give its images few colours."""
     text = notebook.read_text()
-    source = Path(json.loads(text)["metadata"].get("papermill", {}).get("input_path") or "")
-    checkout = source.parents[1] if source.is_absolute() else ROOT  # which executed it; it may be another one
-    content = json.loads(_without(text, *folders, checkout, ROOT))
+    executed = json.loads(text)["metadata"].get("papermill", {})
+    # The checkout and the output folder may be those of another machine.
+    paths = [(Path(executed.get(key) or ""), depth) for key, depth in (("output_path", 3), ("input_path", 1))]
+    elsewhere = [path.parents[depth] for path, depth in paths if path.is_absolute() and len(path.parents) > depth + 1]
+    content = json.loads(_without(text, *folders, *elsewhere, ROOT))
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):

@@ -181,7 +181,8 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(noisy, "PNG")
     cell = nbformat.v4.new_code_cell(f"print('written to {parts.resolve()}/figures/a, {ROOT}/hvae_core')")
     cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"})]
-    executed = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"input_path": "/another/checkout/notebooks/10_train.ipynb"}})
+    executed = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {
+        "input_path": "/another/checkout/notebooks/10_train.ipynb", "output_path": "/elsewhere/runs/a/notebooks/10_train.ipynb"}})  # fmt: skip
     nbformat.write(executed, folder / "notebooks/10_train.ipynb")
     (parts / "figures/a").mkdir(parents=True)
     (parts / "figures/a/fig3.png").write_bytes(noisy.getvalue())
@@ -189,6 +190,7 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
     kept_whole = nbformat.read(published / "notebooks/10_train.ipynb", as_version=4)
     (kept,) = kept_whole.cells
     assert kept_whole.metadata.papermill.input_path == "notebooks/10_train.ipynb"
+    assert kept_whole.metadata.papermill.output_path == "runs/a/notebooks/10_train.ipynb"
     assert kept.source == "print('written to figures/a, hvae_core')"
     assert kept.outputs[0]["data"]["text/plain"] == "a figure"
     for image in (base64.b64decode(kept.outputs[0]["data"]["image/png"]), (parts / "published/figures/a/fig3.png").read_bytes()):
