@@ -226,7 +226,7 @@ def scheduled(schedule: str, step: int, steps: int) -> float:
 class _Chunk:
     """Members with one seed that are computed together, their optimiser, and the multipliers of those with target rates."""
 
-    def __init__(self, losses: "_Losses", indices: list[int], members: list[Member], parameters: dict[str, Tensor],
+    def __init__(self, losses: _Losses, indices: list[int], members: list[Member], parameters: dict[str, Tensor],
                  moments: dict[str, Tensor], control: Tensor, step: int) -> None:  # fmt: skip
         self.losses, self.indices, self.members = losses, indices, members
         self.seed = members[0].seed
@@ -265,7 +265,7 @@ class _Chunk:
             return self.betas
         return torch.where(self.targets.isnan(), self.betas, self.control[..., 0].exp())
 
-    def step(self, x: Tensor, noise: list[Tensor], how: "_How") -> Tensor:
+    def step(self, x: Tensor, noise: list[Tensor], how: _How) -> Tensor:
         """One update of every member of the chunk; returns batch sums of loss, distortion, rates, ``(members, 2 + L)``."""
         betas = self.multipliers(how.controller) * how.factor
         self.optimiser.zero_grad()
