@@ -74,7 +74,7 @@ class Way:
         channels_last: memory format of images and weights (one after the other only).
         bfloat16: autocast of the network; sums over pixels, the divergences and Adam stay in float32.
         compiled: by torch.compile, outermost.
-        graph: forward and backward replayed as one CUDA graph; of what is compiled, two, which PyTorch makes itself.
+        graph: forward and backward replayed as one CUDA graph; compiled ways use PyTorch's own two.
     """
 
     def __init__(self, shape: tuple[int, int, int], members: int, x: Tensor, *, stacked: bool = False, convolutions: str = "PyTorch",

@@ -323,8 +323,7 @@ def job(argv: Sequence[str]) -> int:
         if args.job in ("collect", "join"):
             getattr(store, args.job)(args.run)
         else:
-            record["device"] = store.device_name(gpu=gpus(store.load_config(args.run)) > 0)
-            execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
+            record["device"] = execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
     except InputError as error:
         record |= {"error": str(error), "mendable": True}
     except OSError as error:
@@ -338,8 +337,8 @@ def job(argv: Sequence[str]) -> int:
     return 1 if record["error"] else 0
 
 
-def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, status: Path) -> None:
-    """Execute a notebook with the run's configuration as its parameters.
+def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, status: Path) -> str:
+    """Execute a notebook with the run's configuration as its parameters; returns the device that it was given.
 
     Kernels talk over sockets of their own in a temporary folder: over TCP parallel kernels race for ports and can
     hang. The GPUs present are shared out by locks, one kernel each.
@@ -369,6 +368,7 @@ def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, st
         if count := gpus(config):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[_claim_gpu(stack, store.output_root(), count)]
+        device = store.device_name(gpu=count > 0)
         try:
             papermill.execute_notebook(
                 NOTEBOOKS / f"{notebook}.ipynb", target, {**config.dump(), "block": block},
@@ -385,6 +385,7 @@ def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, st
         written = nbformat.read(target, as_version=4)
         written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(written, target)
+    return device
 
 
 def _claim_gpu(stack: contextlib.ExitStack, root: Path, count: int) -> int:

@@ -458,13 +458,14 @@ def untested() -> pd.DataFrame:
     """What of the papers cannot be tested with the data and machines at hand, the command for who can, and its projected cost.
 
     The projection is the number of model-steps (one model, one batch) by the rates that `benchmarks/README.md` has: for two CPU cores 48.0 a second at
-    28x28, 14.9 at 32x32, 20.4 there with ``precision=bfloat16``; for one H200 5,471 at 28x28, and at 32x32 5,420 in bfloat16.
+    28x28, 14.9 at 32x32, 20.4 there with ``precision=bfloat16``; for one H200 5,471 at 28x28, and at 32x32 5,420 in bfloat16
+    (81 and 121 models, batches of 128).
     """
     days, hours, gpu = "projected training on 2 CPU cores", "on an H200", "a GPU was at hand for a quarter of an hour"
     svhn = "these data could not be had: 288 of the images, on which the loader is tested"
     lines: list[tuple[str, str, str, str, int, float]] = [
         ("A, Figs. 1, 3-7 (SVHN)", "all of the above on SVHN; the Inception Score is high where beta_2 < 1; the classifier behind it is right on 95.02 %", "svhn-ghvae", svhn, 73_257, 14.9),
-        ("A, Fig. 9 (SVHN, LVAE)", "as in Fig. 8, for the LVAE", "svhn-lvae", svhn + "; projected at the GHVAE's speed", 73_257, 14.9),
+        ("A, Fig. 9 (SVHN, LVAE)", "as in Fig. 8, for the LVAE", "svhn-lvae", svhn + "; projected at the GHVAE's speeds", 73_257, 14.9),
         ("A, Table 1 and Section 5.6 (CIFAR-10)", "on complex data increasing R(z_1 given z_2) improves all classifiers", "cifar10-ghvae", "exact images were 6,102; of all there were JPEGs", 50_000, 14.9),
         ("A, Section 5.1 (MNIST)", "441 models; about 2 hours each on an RTX 2080 Ti, 27 hours a grid on 32 GPUs", "mnist-ghvae", gpu + "; a smaller grid is above", 60_000, 48.0),
     ]

@@ -2,8 +2,8 @@
 
 Members with equal seeds share initial weights, batch order and noise (common random numbers), so neighbours in a
 grid of betas differ by their betas alone. A member's result depends on (data, model, betas, seed) and not on who its
-neighbours are: every random number is drawn from a generator that is seeded by (seed, purpose, epoch), outside the
-models.
+neighbours are, but for rounding where members are computed together: every random number is drawn from a generator that
+is seeded by (seed, purpose, epoch), outside the models.
 
 Members are computed in chunks. A chunk of one calls the model as it is, the fastest way on a CPU; a larger chunk is
 `torch.func.vmap` over stacked parameters, which fills a GPU, compiled where the training is long enough. Both compute
@@ -157,21 +157,33 @@ class _Stacked:
 
     def __init__(self, loss: Loss, device: torch.device, batch_size: int, updates: int) -> None:
         self.loss, self.batch_size = vmap(loss, in_dims=(0, 0, None, None)), batch_size
-        self.compiled = None
+        self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         if device.type in COMPILED_ON and updates >= COMPILED_FROM:
-            self.compiled = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
+            self.compiled = torch.compile(self.loss, dynamic=False, fullgraph=True, mode="reduce-overhead")
+        self.tried: dict[int, bool] = {}  # by the number of members, for each of which it is compiled anew
 
     def __call__(self, parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
-        if self.compiled is not None and len(x) == self.batch_size:
-            from torch._dynamo.exc import TorchDynamoException
+        if self.compiled is None or len(x) != self.batch_size:
+            return self.loss(parameters, betas, x, noise)
+        if len(betas) not in self.tried:
+            self.tried[len(betas)] = self._try(parameters, betas, x, noise)
+        if not self.tried[len(betas)]:
+            return self.loss(parameters, betas, x, noise)
+        losses, sums = self.compiled(parameters, betas, x, noise)
+        return losses, sums.clone()  # the next call writes where this one did
 
-            try:
-                losses, sums = self.compiled(parameters, betas, x, noise)
-                return losses, sums.clone()  # the next call writes where this one did
-            except TorchDynamoException as error:
-                print(f"PyTorch cannot compile this training, which goes on slower: {' '.join(str(error).split())[:300]}", file=sys.stderr)
-                self.compiled = None
-        return self.loss(parameters, betas, x, noise)
+    def _try(self, parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]) -> bool:
+        """Whether both passes can be compiled: the second is only when it is first needed."""
+        assert self.compiled is not None
+        try:
+            losses, _ = self.compiled(parameters, betas, x, noise)
+            torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a compiler fails in many ways; what is wrong with the loss itself fails again without
+            print(f"PyTorch cannot compile this training, which goes on slower: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+            return False
+        return True
 
 
 class _Losses:
@@ -365,7 +377,7 @@ def train(
     controller = controller.paced(epochs * batches)
     if chunk is None:
         chunk = 1 if x.device.type == "cpu" else count
-    losses = _Losses(make, objective, precision, x.device, batch_size, (epochs - done) * batches)
+    losses = _Losses(make, objective, precision, x.device, batch_size, epochs * batches)
     chunks = [
         _Chunk(
             losses,
@@ -473,6 +485,7 @@ def _step(part: _Chunk, chunks: list[_Chunk], x: Tensor, noise: list[Tensor],
     halves = [part.take(part.indices[:half]), part.take(part.indices[half:])]
     chunks[chunks.index(part) : chunks.index(part) + 1] = halves
     del part
+    torch.compiler.reset()  # compiled graphs keep memory of their own
     torch.cuda.empty_cache()
     for piece in halves:
         yield from _step(piece, chunks, x, noise, how)

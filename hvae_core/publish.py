@@ -124,7 +124,7 @@ def _data_folder(run: Path) -> Path:
 
 
 def _without(text: str, *folders: Path) -> str:
-    for folder in folders:
+    for folder in sorted(folders, key=lambda folder: -len(str(folder))):  # one may lie in another
         text = text.replace(f"{folder}/", "")
     return text
 

@@ -185,7 +185,8 @@ def device_name(gpu: bool) -> str:
     if gpu:
         import torch
 
-        return torch.cuda.get_device_name()
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -201,11 +202,17 @@ def _code(node: ast.AST) -> str:
             body[0].value, ast.Constant
         ):  # fmt: skip
             body.pop(0)  # a docstring
-    return _without_empty(ast.dump(node))
+    return _spelled(node)
 
 
-def _without_empty(text: str) -> str:
-    return re.sub(r"\b\w+=\[\](, )?", "", text).replace(", )", ")")
+def _spelled(node: Any) -> str:
+    if isinstance(node, list):
+        return f"[{', '.join(map(_spelled, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    there = [(name, value) for name, value in ast.iter_fields(node)
+             if value != [] and (value is not None or (isinstance(node, ast.Constant) and name == "value"))]  # fmt: skip
+    return f"{type(node).__name__}({', '.join(f'{name}={_spelled(value)}' for name, value in there)})"
 
 
 def code_fingerprint(modules: Iterable[str]) -> str:
@@ -243,7 +250,7 @@ def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
     described = described_function(objective)
     if not path.exists():
         write_text(path, described + "\n")
-    elif kept_objective(config.name) != described:
+    elif kept_objective(config.name) != _without_empty(described):
         raise InputError(
             f"run '{config.name}' was begun with another objective than the one in 10_train now; "
             f"choose another --name, or remove {path.parent}"
@@ -251,8 +258,12 @@ def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
 
 
 def kept_objective(run: str | Path) -> str:
-    """What a run was begun with, as `described_function` gives it, whatever Python wrote it down."""
+    """What a run was begun with, to compare: as `described_function` gives it, without empty lists, which earlier versions wrote down."""
     return _without_empty((run_folder(run) / "objective.txt").read_text().strip())
+
+
+def _without_empty(text: str) -> str:
+    return re.sub(r"\b\w+=\[\](, )?", "", text).replace(", )", ")")
 
 
 def identity(config: Config, fingerprint: str, objective: Callable[..., Any]) -> str:

@@ -182,7 +182,7 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
     cell = nbformat.v4.new_code_cell(f"print('written to {parts.resolve()}/figures/a, {ROOT}/hvae_core')")
     cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"})]
     executed = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {
-        "input_path": "/another/checkout/notebooks/10_train.ipynb", "output_path": "/elsewhere/runs/a/notebooks/10_train.ipynb"}})  # fmt: skip
+        "input_path": "/another/checkout/notebooks/10_train.ipynb", "output_path": "/another/runs/a/notebooks/10_train.ipynb"}})  # fmt: skip
     nbformat.write(executed, folder / "notebooks/10_train.ipynb")
     (parts / "figures/a").mkdir(parents=True)
     (parts / "figures/a/fig3.png").write_bytes(noisy.getvalue())

@@ -6,7 +6,7 @@ channels. Written as an ordinary convolution it is not: each of the four outputs
 convolution with kernel 2 gives all four, one group of channels each, and what is left is to put them in their places.
 
 `for_vmap`: many models' convolutions at once are one grouped convolution, at which GPU libraries are slow where a group has
-few channels. Here they are one batched matrix product, between copies that a compiler melts into its neighbours.
+few channels. Here they are one batched matrix product, between copies that a compiler fuses with their neighbours.
 
 Same layers, same parameters, same values up to the order of additions; layers of other shapes stay as they are.
 """
@@ -181,7 +181,7 @@ def convolved(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
     # Of each axis of the kernel, which block and where in it: (outputs, inputs, i, p, j, q).
     by_block = weight.unflatten(3, (size, stride)).unflatten(2, (size, stride))
-    seen, made = size**2 * x.shape[3], size**2 * outputs  # numbers a place, of the two ways
+    seen, made = size**2 * x.shape[3], size**2 * outputs  # values per position, either way
     if height * width * seen <= x.shape[1] * x.shape[2] * (made + x.shape[3]):
         y = _product(_windows(x, size), by_block.permute(2, 4, 3, 5, 1, 0).reshape(seen, outputs))
     else:
@@ -223,7 +223,7 @@ def _places(size: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(size) for j in range(size)]
 
 
-# Under vmap autocast does not see into convolutions either: those that stay PyTorch's are cast here too.
+# Under vmap autocast is not applied to convolutions: those that stay PyTorch's are cast here too.
 class _ProductConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         input, weight, bias = _cast(input, self.weight, self.bias)
