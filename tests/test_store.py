@@ -234,7 +234,8 @@ def test_an_objective_of_an_earlier_version_is_known_again(output):
     store.keep_objective(config, objective)
     store.keep_objective(config, objective)
     path = output / "runs/run/objective.txt"
-    path.write_text(path.read_text().replace("arguments(", "arguments(posonlyargs=[], ").replace("]))", "], decorator_list=[], type_params=[]))"))
+    path.write_text(path.read_text().replace("arguments(", "arguments(posonlyargs=[], ").replace(
+        ")])]) values", ")], decorator_list=[], type_params=[])], type_ignores=[]) values"))  # fmt: skip
     assert "type_params=[]" in path.read_text()
     store.keep_objective(config, objective)
 
