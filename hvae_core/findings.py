@@ -438,6 +438,16 @@ ABOUT_DATA = {
 }  # fmt: skip
 
 
+def classifiers(runs: Mapping[str, Published]) -> str:
+    """Which classifiers are behind the Inception Scores of some runs: each run has its own, so that scores compare as far as these do."""
+    rights = {
+        name: sorted(about["classifier"]["test_accuracy"] for about in run.parts.values() if about.get("classifier"))
+        for name, run in runs.items()
+    }
+    said = [f"{', '.join(f'{100 * right:.2f}' for right in right_ones)} % of test images right ({name})" for name, right_ones in rights.items() if right_ones]
+    return f"Inception Scores are by classifiers of their own: {'; '.join(said)}." if said else ""
+
+
 def data_notes(runs: Mapping[str, Published]) -> str:
     """A line for each published data set that its name does not describe."""
     names = sorted({str(run.data.get("name")) for run in runs.values()} & ABOUT_DATA.keys())

@@ -173,3 +173,10 @@ def test_what_the_name_of_a_data_set_does_not_say_is_said():
     jpeg = published("ghvae", grid())._replace(data={"name": "cifar10-jpeg"})
     assert findings.data_notes({"a": jpeg, "b": jpeg, "c": published("ghvae", grid())}).startswith("`cifar10-jpeg`: all 60,000 images")
     assert findings.page(["a", findings.data_notes({}), pd.DataFrame({"b": [1]})]) == "a\n\n| b |\n| --- |\n| 1 |\n"
+
+
+def test_each_run_names_the_classifiers_behind_its_scores():
+    by_two = published("ghvae", grid())._replace(parts={part: {"classifier": {"test_accuracy": right}} for part, right in (("a", 0.75), ("b", 0.5))})
+    without = published("ghvae", grid())._replace(parts={"c": {}})
+    assert findings.classifiers({"grid": by_two, "other": without}) == "Inception Scores are by classifiers of their own: 50.00, 75.00 % of test images right (grid)."
+    assert findings.classifiers({"other": without}) == ""
