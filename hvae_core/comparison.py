@@ -54,7 +54,7 @@ class Deviation(NamedTuple):
 
     Attributes:
         network, grid: names of the published runs.
-        terms: how far L and the metrics are apart at equal betas, `hvae_core.fidelity.summary`.
+        terms: how far L and the metrics are apart at the same betas, `hvae_core.fidelity.summary`.
         optima: where each metric is best, `hvae_core.fidelity.optima`.
     """
 

@@ -281,30 +281,24 @@ def _modes_complex(points: pd.DataFrame, scored: int) -> Finding:
     return _modes(points, scored, PROBES, "A, Table 1, of complex data (CIFAR-10)", "all four classifiers do best on mu_2")
 
 
-def _over_bound(points: pd.DataFrame, scored: int, latent: str) -> tuple[int, int]:
-    """How many accuracies on a latent lie more than two standard errors above f^-1(R(z_2)), and of how many."""
+def _below_bound(points: pd.DataFrame, scored: int, latent: str, where: str, statement: str, note: str = "") -> Finding:
+    """Whether the accuracies on a latent lie more than two standard errors above f^-1(R(z_2))."""
     bound = points["accuracy_bound_rate"].to_numpy(float)
     error = np.sqrt(np.clip(bound * (1 - bound), 1e-4, None) / scored)
     value = np.array([points[f"acc_{latent}_{probe}"].to_numpy(float) for probe in PROBES])
-    return int((value > bound + 2 * error).sum()), int(np.isfinite(value).sum())
+    over, known = int((value > bound + 2 * error).sum()), int(np.isfinite(value).sum())
+    return Finding(where, statement, f"{over} of {known} accuracies (four classifiers) lie more than two standard errors above f^-1(R(z_2)){note}",
+                   _judged(known - over, known, agrees=0.95, differs=0.95), "agrees if at most 5 % do")  # fmt: skip
 
 
 def _bound_of_samples(points: pd.DataFrame, scored: int) -> Finding:
-    over, known = _over_bound(points, scored, "z2")
-    return Finding(
-        "A, Eq. 11", "no classifier on z_2 is more accurate than f^-1(R(z_2)): a theorem on samples of z_2, which tests the code",
-        f"on sampled z_2 {over} of {known} accuracies (four classifiers) lie more than two standard errors above it",
-        _judged(known - over, known, agrees=0.95, differs=0.95), "agrees if at most 5 % do",
-    )  # fmt: skip
+    statement = "no classifier on z_2 is more accurate than f^-1(R(z_2)): a theorem on samples of z_2, which tests the code"
+    return _below_bound(points, scored, "z2", "A, Eq. 11", statement)
 
 
 def _bound_of_modes(points: pd.DataFrame, scored: int) -> Finding:
-    over, known = _over_bound(points, scored, "mu2")
-    return Finding(
-        "A, Fig. 6", "accuracies on the mode mu_2, of which Eq. 11 does not speak, lie below it all the same",
-        f"{over} of {known} accuracies (four classifiers) lie more than two standard errors above f^-1(R(z_2)); Fig. 6 draws f^-1(R), which is higher",
-        _judged(known - over, known, agrees=0.95, differs=0.95), "agrees if at most 5 % do",
-    )  # fmt: skip
+    statement = "accuracies on the mode mu_2, of which Eq. 11 does not speak, lie below it all the same"
+    return _below_bound(points, scored, "mu2", "A, Fig. 6", statement, "; Fig. 6 draws f^-1(R), which is higher")
 
 
 def paper_b(results: pd.DataFrame) -> list[Finding]:

@@ -173,7 +173,7 @@ def test_verdicts_side_by_side():
 def test_verdicts_on_other_data_stand_in_brackets():
     table = comparison.findings_table(findings.paper_a(grid(), 100))
     cells = comparison.verdicts(dict.fromkeys(("svhn", "mnist", "cifar10-jpeg", "digits"), table), {name: name for name in ("svhn", "mnist", "cifar10-jpeg", "digits")}).set_index("where")
-    bare = {where: {name for name in cells.columns[1:] if not cells.loc[where, name].startswith("(")} for where in cells.index[cells.index.is_unique | ~cells.index.duplicated(keep=False)]}
+    bare = {where: {name for name in cells.columns[1:] if not cells.loc[where, name].startswith("(")} for where in cells.index[~cells.index.duplicated(keep=False)]}
     assert bare["A, Section 5.4 and Fig. 3, of SVHN and CIFAR-10"] == {"svhn", "cifar10-jpeg"}
     assert bare["A, Appendix A.2.1 and Fig. 8, of MNIST"] == {"mnist"}
     assert bare["A, Section 3.2"] == {"svhn", "mnist", "cifar10-jpeg", "digits"}
