@@ -41,7 +41,7 @@ def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
 
     .. math:: D + w \sum_l |R_l - r_l|
 
-    The paper minimises D subject to R = R* and does not print how. Where a rate is below its target this penalty asks for
+    The paper minimises D subject to R = R*; that it did so by this penalty its text does not say. Where a rate is below its target this penalty asks for
     more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the lowest distortion at rate R,
     convex and falling. The optimum is at R* if, and only if, D falls there by no more than w nats per nat of rate;
     otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1 holds every target that is no lower than the
@@ -68,8 +68,8 @@ def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
 def warm_up(step: int, steps: int, fraction: float) -> float:
     """The factor on all betas at 0-based ``step`` of ``steps``: a linear ramp over the first ``fraction`` of them.
 
-    The ramp grows from the first step. Were it exactly 0 for a while, posterior widths would shrink to nothing
-    and the first non-zero factor would kill the network. Source: the LVAE protocol of Paper A.
+    The ramp grows from the first step. Up to version 0.8 one that was exactly 0 for the first epoch let posterior widths
+    shrink to nothing, and the first non-zero factor killed the network. Source: the LVAE protocol of Paper A.
 
     Example:
         >>> [warm_up(step, 10, 0.4) for step in (0, 3, 9)]

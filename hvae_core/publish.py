@@ -1,11 +1,11 @@
 """Finished runs -> ``published/``: the small files of results that are committed. Weights stay where they were trained.
 
-    .venv/bin/python -m hvae_core.publish NAME [RUN ...]
+    .venv/bin/python -m hvae_core.publish NAME [RUN ...] [--redraw]
 
 ``published/`` is laid out like any output folder, so that everything which reads a run reads a published one, given its path
 (``load_results("published/runs/quick")``) or with ``HVAE_OUTPUT=published``. Without RUN the finished run NAME is published as it is. With
 RUNs, parts of one grid of betas that were trained at different times, their models are put together with those that NAME has there already. The grid is that of all betas at which some model
-was trained; a point of it that none has is a row with the status ``missing``. Figures of such a grid are drawn anew.
+was trained; a point of it that none has is a row with the status ``missing``. Figures of such a grid are drawn anew; with ``--redraw`` alone those of the published grid NAME, as when the code that draws them has changed.
 """
 
 import argparse
@@ -39,18 +39,25 @@ COPIED = ("config.yaml", "*.json", "objective.txt", "results.*", "history.parque
 FREE = ("name", "betas", "blocks", "block", "device")  # in which the parts of one grid may differ
 
 
-def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path:
+def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED, redraw: bool = False) -> Path:
     """Put a finished run, or the union of several, into ``root``; what is there is replaced when all of it is made.
+
+    Arguments:
+        redraw: draw the figures of the published grid anew, of its stored results.
 
     Returns:
         Its run folder there.
 
     Raises:
-        InputError: when a run is not finished, or runs are no parts of one grid.
+        InputError: when a run is not finished, runs are no parts of one grid, or what is to be drawn anew is no published grid.
     """
     Config.make({"name": name})  # a name, no path
     target, drawn = root / "runs" / name, root / "figures" / name
-    for run in runs or [name]:
+    if redraw and runs:
+        raise InputError("--redraw is for what is published; parts that are added have their figures drawn anyway")
+    if redraw and not (target.exists() and store.load_config(target).kind is KINDS["hierarchical"]):
+        raise InputError(f"{name} is no published grid of ghvae or lvae: the figures of others need more than is published")
+    for run in runs or ([] if redraw else [name]):
         _finished(run)
         if store.run_folder(run).resolve() == target.resolve():
             raise InputError(f"run '{run}' is the published one itself; HVAE_OUTPUT must be where it was trained")
@@ -58,7 +65,10 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED) -> Path
         new = Path(folder)
         made = new / "runs" / name
         parts = [store.run_folder(run) for run in runs]
-        if not parts:
+        if redraw:
+            shutil.copytree(target, made)
+            _draw(name, new)
+        elif not parts:
             _copy_run(store.run_folder(name), made)
             shutil.copytree(store.figure_folder(name), new / "figures" / name)
             _pack(made / "images", new / "figures" / name)
@@ -256,9 +266,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("name", help="of the published run")
     parser.add_argument("runs", nargs="*", help="finished runs that are parts of it; none: the run of that name")
+    parser.add_argument("--redraw", action="store_true", help="draw the figures of the published grid of that name anew")
     args = parser.parse_args(argv)
     try:
-        print(publish(args.name, args.runs).relative_to(ROOT))
+        print(publish(args.name, args.runs, redraw=args.redraw).relative_to(ROOT))
         if size() > LIMIT:
             raise InputError(f"{PUBLISHED.name}: {size() / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; take something out before it is committed")
     except InputError as error:

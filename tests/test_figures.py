@@ -429,3 +429,37 @@ def test_round_levels_lie_within_the_axis(highest, scale, count):
     assert len(levels) >= (scale == "sqrt")
     assert (np.diff(levels) > 0).all()
     assert ((levels > 0) & (levels <= highest)).all()
+
+
+def test_a_figure_in_a_notebook_has_its_caption_below(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    fig = figures.fig6(synthetic(3))
+    fig._ipython_display_()
+    assert shown[0].data.startswith(b"\x89PNG") and shown[1].data == fig.caption
+
+
+def test_optima_of_fig1_are_among_the_models_of_which_all_metrics_are_known():
+    results = synthetic(5)
+    row = results["psnr"].idxmax()
+    results.loc[row, "acc_mu2_rbf_svm"] = np.nan
+    fig = figures.fig1(results)
+    landscape = next(ax for ax in fig.axes if ax.get_title().startswith("reconstruction"))
+    place = drawn(landscape, "best")[0]
+    rest = results.drop(row)
+    assert_allclose(place, rest.loc[rest["psnr"].idxmax(), ["beta_2", "beta_1"]].astype(float))
+    assert "24 of 25 known" in landscape.get_title().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
+    results = synthetic(5)
+    (line,) = [line for line in figures.fig6(results).axes[0].lines if line.get_gid() == "hull line"]
+    rate, value = results["rate"].to_numpy(), 100 * results["acc_mu2_rbf_svm"].to_numpy()
+    hull = upper_hull(rate, value)
+    assert_allclose(line.get_ydata(), np.interp(line.get_xdata(), rate[hull], value[hull]))
+    assert np.ptp(np.diff(np.sqrt(line.get_xdata()))) < 1e-6, "evenly spaced on the axis, so that edges are smooth curves"
+
+
+def test_one_network_is_not_called_many_models():
+    results = synthetic(3).assign(model="ghvae-conditioned")
+    assert "one network at 9 settings of the betas" in figures.fig3(results).caption

@@ -140,6 +140,22 @@ def test_a_whole_run_keeps_its_images_and_takes_parts_later(parts):
     assert set(json.loads((folder / "provenance.json").read_text())["parts"]) == {"a", "b"}
 
 
+def test_a_published_grid_is_drawn_anew_of_what_is_stored(parts, monkeypatch):
+    write_part(parts, "a", [[0.1], [0.1, 10]])
+    write_part(parts, "driven", [[0.1], [0.1]], target_rates=[[5], [10]])
+    root = parts / "published"
+    folder = publish.publish("grid", ["a"], root)
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(publish, "_draw", lambda name, root: store.write_text(root / "figures" / name / "fig3.json", "new"))
+    assert publish.publish("grid", root=root, redraw=True) == folder
+    assert (root / "figures/grid/fig3.json").read_text() == "new"
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(InputError, match="driven is no published grid"):
+        publish.publish("driven", root=root, redraw=True)
+    with pytest.raises(InputError, match="--redraw is for what is published"):
+        publish.publish("grid", ["a"], root, redraw=True)
+
+
 def test_paths_and_the_published_run_itself_are_refused_and_nothing_is_lost(parts, monkeypatch):
     folder = write_part(parts, "a", [[0.1], [0.1, 10]])
     for name in (str(folder), "runs/a", "../a"):

@@ -1,4 +1,4 @@
-"""Generative modelling (Paper A, Section 5.4): Inception Score = diversity x sharpness."""
+"""Generative modelling (Paper A, Section 5.5): Inception Score = diversity x sharpness."""
 
 import torch
 from torch import Tensor

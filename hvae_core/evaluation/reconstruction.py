@@ -1,4 +1,4 @@
-"""Data reconstruction (Paper A, Section 5.3): x -> z_L -> ... -> z_1 -> x' by modes, and its PSNR."""
+"""Data reconstruction (Paper A, Section 5.4): x -> z_L -> ... -> z_1 -> x' by modes, and its PSNR."""
 
 import numpy as np
 import torch

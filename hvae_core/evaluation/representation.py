@@ -1,4 +1,4 @@
-"""Representation learning (Paper A, Sections 5.5 and 5.6): I_q(y; z) and classifiers on the latents."""
+"""Representation learning (Paper A, Section 5.6): I_q(y; z) and classifiers on the latents."""
 
 import warnings
 from functools import cache

@@ -35,6 +35,7 @@ from hvae_core.figures.paper import (
     fig7,
     fig8,
     fig9,
+    paper_a,
     table1,
 )
 from hvae_core.figures.points import grid_means
@@ -44,6 +45,6 @@ from hvae_core.figures.toy import b_fig2
 
 __all__ = [
     "Decodings", "Images", "PaperFigure", "Slides", "all_metrics", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fidelity", "fig1",
-    "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "layers", "recommendation",
+    "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "layers", "paper_a", "recommendation",
     "save_figure", "save_table", "shares", "shares_table", "sliding", "surface", "table1", "targets", "targets_table",
 ]  # fmt: skip

@@ -84,9 +84,7 @@ def _panel(ax: Axes, points: pd.DataFrame, metric: Metric, advice: "Recommendati
     if np.isfinite(spread).any():
         ax.errorbar(rate, value, spread, fmt="none", ecolor="0.75", elinewidth=0.6, zorder=1)
     ax.scatter(rate[known], value[known], s=draw.dot_area(points), c=draw.GREY, lw=0, zorder=2, gid="models")
-    start, stop = draw.signed_sqrt(rate[hull[[0, -1]]])
-    along = draw.signed_square(np.linspace(start, stop, 300))  # its edges are curves where the axis is a square root
-    ax.plot(along, np.interp(along, rate[hull], value[hull]), color=draw.PURPLE, zorder=3, gid="hull")
+    draw.hull_line(ax, rate[hull], value[hull], scale)
     if advice.budget is not None:
         ax.axvline(advice.budget, ls=":", lw=1, color=BUDGET, zorder=2.5, gid="budget")
     if advice.interpolated:

@@ -84,6 +84,13 @@ class PaperFigure(Figure):
         self.savefig(buffer, format="png", dpi=150)
         return buffer.getvalue()
 
+    def _ipython_display_(self) -> None:
+        from IPython.display import Image, Markdown, display
+
+        display(Image(self._repr_png_()))
+        if self.caption:
+            display(Markdown(self.caption))
+
 
 def new_figure(height: float, title: str, width: float = WIDTH, hspace: float = 0.02) -> PaperFigure:
     """An empty figure, in inches; `hspace` is the extra space between rows as a share of a panel's height."""
@@ -217,7 +224,8 @@ def ring(ax: Axes, name: str, rows: np.ndarray, place: tuple[np.ndarray, ...]) -
     colour, area = RINGS[name]
     style: Any = {"path_effects": HALO} if len(place) == 2 else {"depthshade": False}
     style |= {"s": area if len(place) == 2 else 0.7 * area, "facecolors": "none", "edgecolors": colour}
-    ax.scatter(*(c[rows] for c in place), linewidths=0.9, zorder=5, gid=name, clip_on=False, **style)
+    order = 6.5 if name == "VAE" else 5  # the smallest circle is seen on the marker of an optimum, too
+    ax.scatter(*(c[rows] for c in place), linewidths=0.9, zorder=order, gid=name, clip_on=False, **style)
 
 
 def baselines(
@@ -231,6 +239,14 @@ def baselines(
     ring(ax, "VAE", np.flatnonzero(is_vae(points) & drawn), place)
     if circles:
         ring(ax, "β-VAE", line, place)
+
+
+def hull_line(ax: Axes, rate: np.ndarray, value: np.ndarray, scale: str) -> None:
+    """The upper convex hull over the total rate, through its corners by rate: its edges are curves where the axis is a square root."""
+    if len(rate):
+        start, stop = signed_sqrt(rate[[0, -1]])
+        along = signed_square(np.linspace(start, stop, 300)) if scale == "sqrt" else rate
+        ax.plot(along, np.interp(along, rate, value), color=PURPLE, zorder=3, gid="hull line")
 
 
 def star(ax: Axes, place: tuple[float, ...], marker: str = "*", area: float = 60) -> None:
@@ -316,13 +332,17 @@ def best_of(points: pd.DataFrame, metric: Metric) -> str:
     row = best(points, metric)
     if row is None:
         return ""
-    known, possible = np.isfinite(value).sum(), np.isfinite(points["rate"]).sum()
     unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
-    note = f" ({known} of {possible} known)".replace(" ", NO_BREAK) if known < possible else ""
     return fill(
-        f"best {shown(value[row])}{unit} at β{NO_BREAK}={NO_BREAK}{setting(points, row)} {note}",
+        f"best {shown(value[row])}{unit} at β{NO_BREAK}={NO_BREAK}{setting(points, row)}{known_of(points, metric)}",
         TITLE_LETTERS,
     )
+
+
+def known_of(points: pd.DataFrame, metric: Metric) -> str:
+    """How many models have a metric, in brackets, if not all do."""
+    known, possible = np.isfinite(values(points, metric)).sum(), np.isfinite(points["rate"]).sum()
+    return f" ({known} of {possible} known)".replace(" ", NO_BREAK).replace(NO_BREAK, " ", 1) if known < possible else ""
 
 
 def colour_plot(
@@ -388,6 +408,13 @@ def cell_edges(axis: np.ndarray) -> np.ndarray:
     edges = np.sqrt(steps[1:] * steps[:-1])
     first, last = (edges[0], edges[-1]) if len(edges) else (steps[0] * 1.5, steps[0] / 1.5)
     return np.array([steps[0] ** 2 / first, *edges, steps[-1] ** 2 / last])
+
+
+def cell_centres(axis: np.ndarray) -> np.ndarray:
+    """The middle of each value's cell, as it is seen on a logarithmic axis."""
+    edges = cell_edges(axis)
+    index = np.searchsorted(edges, axis)
+    return np.sqrt(edges[index - 1] * edges[index])
 
 
 def dot_area(points: pd.DataFrame) -> float:

@@ -32,6 +32,7 @@ from hvae_core.figures.points import (
     drawable,
     grid_means,
     information,
+    known_together,
     latent_name,
     layers,
     optimal,
@@ -100,6 +101,9 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     points = grid_means(results)
     shown = (PSNR, accuracy(f"mu{layers(points)}", "rbf_svm"), INCEPTION)
     metrics = dict(zip(APPLICATIONS, shown, strict=True))
+    common = known_together(points, shown)
+    if common.any():  # optima are compared among the same models
+        points = points.assign(**{metric.column: points[metric.column].where(common) for metric in shown})
     fig = draw.new_figure(4.5, described(results))
     top, bottom = cast(np.ndarray, fig.subfigures(2, 1, height_ratios=(1.15, 1)))
     left, right = cast(np.ndarray, top.subfigures(1, 2, width_ratios=(1, 1.15)))
@@ -122,7 +126,8 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
         "Left: reconstruction (PSNR), generation (Inception Score) and representation (accuracy of an RBF SVM on "
         "the mode of the top layer) of every model; colour tells the betas, grey dots on the walls are "
         "projections. Right: the colour code over the betas and over the rates. Below: performance landscapes "
-        "(size of a dot: performance from lowest to highest), with the best model for each application. Black "
+        "(size of a dot: performance from lowest to highest), with the best model for each application, among those of which "
+        "all three are known. Black "
         "circle: VAE; dashed red: beta-VAE.",
         rate_scale,
     )
@@ -430,7 +435,8 @@ def fig6(
     notes = {f"mu{top}": "mode: the bound does not apply", f"z{top}": "sample: the bound applies"}
     for ax, (latent, note) in zip(panels, notes.items(), strict=True):
         _accuracy_against_rate(ax, points, accuracy(latent, "rbf_svm"), rate_scale, label_probabilities)
-        ax.set_title(f"{CLASSIFIERS['rbf_svm']} on {latent_name(latent)}\n{note}")
+        known = draw.known_of(points, accuracy(latent, "rbf_svm"))
+        ax.set_title(f"{CLASSIFIERS['rbf_svm']} on {latent_name(latent)}{known}\n{note}")
         ax.set_xlabel("total rate R (nats per image)")
     panels[0].set_ylabel("accuracy (%)")
     panels[0].set_ylim(0, 103)
@@ -468,7 +474,7 @@ def _accuracy_against_rate(
     if np.isfinite(spread).any():
         ax.errorbar(rate, value, spread, fmt="none", ecolor="0.8", elinewidth=0.6, zorder=1)
     hull = optimal(points, metric)
-    ax.plot(rate[hull], value[hull], color=draw.PURPLE, linewidth=0.6, zorder=3)
+    draw.hull_line(ax, rate[hull], value[hull], scale)
     draw.baselines(ax, points, known, (rate, value))
     draw.ring(ax, "hull", hull, (rate, value))
 
@@ -500,3 +506,11 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     text = "Best accuracy over all models for each classifier, and the betas (top layer first) where it is reached."
     table.attrs["caption"] = caption(results, text)
     return table
+
+
+def paper_a(results: pd.DataFrame, images: Images | None, label_probabilities: np.ndarray | None) -> dict[str, PaperFigure]:
+    """All figures of Paper A that a run has, by name: `fig1`, `fig3` ... `fig9`."""
+    return {
+        "fig1": fig1(results), "fig3": fig3(results), "fig4": fig4(results, images), "fig5": fig5(results),
+        "fig6": fig6(results, label_probabilities), "fig7": fig7(results), "fig8": fig8(results), "fig9": fig9(results),
+    }  # fmt: skip

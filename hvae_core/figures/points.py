@@ -1,12 +1,14 @@
 """What a figure is about: one point a setting of the betas, the baselines and the optima among them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from hvae_core.frontier import upper_hull
+from hvae_core.names import CONDITIONED
 from hvae_core.store import PROBES
 from hvae_core.terms import layer_numbers
 
@@ -125,7 +127,11 @@ def described(results: pd.DataFrame) -> str:
     count = len(results.groupby(keys))
     kinds = {"target": "target rates", "beta": "betas"}
     what = "the " + " and ".join(kinds[kind] for kind in kinds if any(key.startswith(kind) for key in keys))
-    models = f"{len(results)} models" + (f" at {count} settings of {what}" if count < len(results) else "")
+    if "model" in results and results["model"].iloc[0] in CONDITIONED:
+        networks = len(results) // count
+        models = f"{'one network' if networks == 1 else f'{networks} networks'} at {count} settings of {what}"
+    else:
+        models = f"{len(results)} models" + (f" at {count} settings of {what}" if count < len(results) else "")
     parts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
     return ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
 
@@ -188,6 +194,11 @@ def is_beta_vae(points: pd.DataFrame) -> np.ndarray:
 def optimal(points: pd.DataFrame, metric: Metric) -> np.ndarray:
     """Rows of the models that are best for their total rate, by rate (Paper A, Section 5.3)."""
     return upper_hull(points["rate"], values(points, metric))
+
+
+def known_together(points: pd.DataFrame, metrics: Iterable[Metric]) -> np.ndarray:
+    """Whether all of these metrics are known of a model, ``(points,)``: of a conditioned network's points few have been classified."""
+    return np.logical_and.reduce([np.isfinite(values(points, metric)) for metric in metrics])
 
 
 def best(points: pd.DataFrame, metric: Metric) -> int | None:

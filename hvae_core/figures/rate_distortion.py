@@ -133,8 +133,8 @@ def b_fig3(
     scale = " The rate axis is a square root, so that models near zero can be told apart." if rate_scale == "sqrt" else ""
     fig.caption = (
         "(a) Distortion D against rate R of every model on test images, and (b) the same models' R + D, the negative "
-        "ELBO, against R. Dashed: R + D of the best model, an upper bound on the entropy H of the data; with complete "
-        "freedom no model lies below D = H - R. Black steps: the monotone Pareto frontier over all models drawn; a "
+        "ELBO, against R. Dashed: R + D of the best model, an upper bound on the entropy H of the data. No model "
+        "lies below D = H - R; one with complete freedom would reach it. Black steps: the monotone Pareto frontier over all models drawn; a "
         "cross on the right edge marks each model on it. Grey: the frontier's lower convex hull. The vertical axis of "
         f"(b) is the square root of the distance from the best.{scale} Drawn: {said}."
     )

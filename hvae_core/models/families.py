@@ -54,8 +54,7 @@ class Family(HierarchicalVAE):
         decoder    -  deconvolutions, Bernoulli       +  gated PixelCNN
         marginal   -  N(0, I)    +  4 steps of MAF    v  VampPrior: sum_k w_k q(z | pseudo-input k)
 
-    The paper's text is silent on some points. Here the IAF has no context, the encoder's softplus gives the
-    variance, and pseudo-inputs are not bounded.
+    The paper's text is silent on some points. Here the IAF has no context, and pseudo-inputs are not bounded.
 
     Arguments:
         family: the three signs, in this order.
