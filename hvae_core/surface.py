@@ -120,3 +120,20 @@ def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "t
                          "percent": 100 * (own / mean - 1), "percent_lowest": 100 * (own / lowest - 1)}, index=results.index)  # fmt: skip
 
 
+def summary(compared: pd.DataFrame, surface: Surface) -> pd.Series:
+    """`compare` in a few numbers: shares of the models within the grid, percent of L.
+
+    Arguments:
+        compared: what `compare` returns.
+        surface: of the grid that it was made with.
+    """
+    inside = compared.dropna(subset="surface")
+    difference, spread = inside["difference"], inside["spread"]
+    shares = {"within": difference.abs() <= spread, "below": difference < -spread, "above": difference > spread} if spread.notna().any() else {}
+    return pd.Series({
+        "models": len(compared), "of these within the grid": len(inside),
+        "L against the mean over the grid's seeds, %: median": inside["percent"].median(), "… lowest": inside["percent"].min(), "… highest": inside["percent"].max(),
+        "L against the lowest seed, %: median": inside["percent_lowest"].median(),
+        **{f"{name} one standard deviation over the seeds, % of models": 100 * share.mean() for name, share in shares.items()},
+        "a point of the grid that is left out is missed by, %: median": 100 * np.median(surface.error()),
+    }).round(2)  # fmt: skip

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core.errors import InputError
-from hvae_core.surface import Surface, compare, lagrangian, slopes
+from hvae_core.surface import Surface, compare, lagrangian, slopes, summary
 
 A, S = np.array([200.0, 120.0]), np.array([8.0, 15.0])  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
 
@@ -66,6 +66,16 @@ def test_the_spread_is_over_seeds():
     shifted = pd.DataFrame([at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed) for seed in (0, 1) for b2 in BETAS for b1 in BETAS])
     assert compare(pd.DataFrame([at((1, 1))]), shifted, 2)["spread"].item() == pytest.approx(np.sqrt(0.5), rel=0.05)
     assert compare(pd.DataFrame([at((1, 1))]), shifted[shifted["seed"] == 0], 2)["spread"].isna().all()
+
+
+def test_the_summary_counts_models_within_the_grid():
+    shifted = pd.DataFrame([at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed) for seed in (0, 1) for b2 in BETAS for b1 in BETAS])
+    models = [at((1, 1), train_distortion=at((1, 1))["distortion"] + off) for off in (-5.0, 0.5, 0.5, 6.0)] + [at((1e-3, 1))]
+    found = summary(compare(pd.DataFrame(models), shifted, 2), Surface.of(shifted, 2, "train_"))
+    assert found[["models", "of these within the grid"]].tolist() == [5, 4]
+    assert found[[f"{name} one standard deviation over the seeds, % of models" for name in ("within", "below", "above")]].tolist() == [50, 25, 25]
+    one = summary(compare(pd.DataFrame(models), GRID[GRID["seed"] == 0], 2), Surface.of(GRID, 2))
+    assert not one.index.str.contains("standard deviation").any()
 
 
 def test_what_is_left_out_is_missed_by_little_and_too_few_points_are_refused():
