@@ -130,10 +130,11 @@ def summary(compared: pd.DataFrame, surface: Surface) -> pd.Series:
     inside = compared.dropna(subset="surface")
     difference, spread = inside["difference"], inside["spread"]
     shares = {"within": difference.abs() <= spread, "below": difference < -spread, "above": difference > spread} if spread.notna().any() else {}
-    return pd.Series({
+    found = {
         "models": len(compared), "of these within the grid": len(inside),
         "L against the mean over the grid's seeds, %: median": inside["percent"].median(), "… lowest": inside["percent"].min(), "… highest": inside["percent"].max(),
         "L against the lowest seed, %: median": inside["percent_lowest"].median(),
         **{f"{name} one standard deviation over the seeds, % of models": 100 * share.mean() for name, share in shares.items()},
         "a point of the grid that is left out is missed by, %: median": 100 * np.median(surface.error()),
-    }).round(2)  # fmt: skip
+    }  # fmt: skip
+    return pd.Series({name: value if isinstance(value, int) else round(float(value), 2) for name, value in found.items()}, dtype=object)

@@ -448,7 +448,10 @@ def test_optima_of_fig1_are_among_the_models_of_which_all_metrics_are_known():
     place = drawn(landscape, "best")[0]
     rest = results.drop(row)
     assert_allclose(place, rest.loc[rest["psnr"].idxmax(), ["beta_2", "beta_1"]].astype(float))
-    assert "24 of 25 known" in landscape.get_title().replace("\N{NO-BREAK SPACE}", " ")
+    assert "Only the 24 settings" in fig.caption and "24 of 25 compared" in landscape.get_title().replace("\N{NO-BREAK SPACE}", " ")
+    for whole in (synthetic(5), synthetic(5, labels=False), synthetic(5, diverged=3)):
+        fig = figures.fig1(whole)
+        assert "compared" not in fig.caption + " ".join(ax.get_title() for ax in fig.axes)
 
 
 def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
@@ -458,6 +461,14 @@ def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
     hull = upper_hull(rate, value)
     assert_allclose(line.get_ydata(), np.interp(line.get_xdata(), rate[hull], value[hull]))
     assert np.ptp(np.diff(np.sqrt(line.get_xdata()))) < 1e-6, "evenly spaced on the axis, so that edges are smooth curves"
+
+
+def test_numbers_of_the_fidelity_stand_in_the_middle_of_their_cells():
+    table = synthetic(5)[["beta_2", "beta_1", "rate_2", "rate_1"]].assign(percent=np.arange(25.0), spread_percent=np.nan)
+    ax = figures.fidelity(table).axes[0]
+    (cells,) = [c for c in ax.collections if c.get_gid() == "models"]
+    middles = {tuple(np.sqrt(path.vertices[:4].min(0) * path.vertices[:4].max(0)).round(9)) for path in cells.get_paths()}
+    assert {tuple(np.round(text.get_position(), 9)) for text in ax.texts} == middles
 
 
 def test_one_network_is_not_called_many_models():

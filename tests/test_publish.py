@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -145,13 +146,15 @@ def test_a_published_grid_is_drawn_anew_of_what_is_stored(parts, monkeypatch):
     write_part(parts, "driven", [[0.1], [0.1]], target_rates=[[5], [10]])
     root = parts / "published"
     folder = publish.publish("grid", ["a"], root)
+    shutil.copytree(parts / "runs/driven", root / "runs/driven")
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr(publish, "_draw", lambda name, root: store.write_text(root / "figures" / name / "fig3.json", "new"))
     assert publish.publish("grid", root=root, redraw=True) == folder
     assert (root / "figures/grid/fig3.json").read_text() == "new"
     assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    with pytest.raises(InputError, match="driven is no published grid"):
-        publish.publish("driven", root=root, redraw=True)
+    for name in ("driven", "nothing"):
+        with pytest.raises(InputError, match=f"{name} is no published grid"):
+            publish.publish(name, root=root, redraw=True)
     with pytest.raises(InputError, match="--redraw is for what is published"):
         publish.publish("grid", ["a"], root, redraw=True)
 

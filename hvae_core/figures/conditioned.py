@@ -86,7 +86,7 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     percent = table["percent"].to_numpy(float)
     most = max(10.0, np.nanmax(np.abs(percent)))
     _map(left, table, percent, TwoSlopeNorm(0, -most, most), "conditioned against one by one: L (%)", bar=False, cmap="RdBu_r")
-    for (x, y), value in zip(np.column_stack([draw.cell_centres(axis) for axis in _place(table)]), percent, strict=True):
+    for (x, y), value in zip(np.column_stack([np.sqrt(np.multiply(*draw.cell_sides(axis))) for axis in _place(table)]), percent, strict=True):
         left.text(x, y, f"{value:+.1f}".replace("-", "−"), ha="center", va="center", fontsize=6 if len(table) <= 36 else 4, path_effects=draw.HALO)
     order = np.argsort(percent)
     at = np.arange(len(order))

@@ -85,7 +85,7 @@ class PaperFigure(Figure):
         return buffer.getvalue()
 
     def _ipython_display_(self) -> None:
-        from IPython.display import Image, Markdown, display
+        from IPython.display import Image, Markdown, display  # there where this is called
 
         display(Image(self._repr_png_()))
         if self.caption:
@@ -326,7 +326,7 @@ def shown(value: float) -> str:
     return (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
 
 
-def best_of(points: pd.DataFrame, metric: Metric) -> str:
+def best_of(points: pd.DataFrame, metric: Metric, known: str = "known") -> str:
     """The best value of a metric and where it is; and how many models have one, if not all do."""
     value = values(points, metric)
     row = best(points, metric)
@@ -334,15 +334,15 @@ def best_of(points: pd.DataFrame, metric: Metric) -> str:
         return ""
     unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
     return fill(
-        f"best {shown(value[row])}{unit} at β{NO_BREAK}={NO_BREAK}{setting(points, row)}{known_of(points, metric)}",
+        f"best {shown(value[row])}{unit} at β{NO_BREAK}={NO_BREAK}{setting(points, row)}{known_of(points, metric, known)}",
         TITLE_LETTERS,
     )
 
 
-def known_of(points: pd.DataFrame, metric: Metric) -> str:
-    """How many models have a metric, in brackets, if not all do."""
-    known, possible = np.isfinite(values(points, metric)).sum(), np.isfinite(points["rate"]).sum()
-    return f" ({known} of {possible} known)".replace(" ", NO_BREAK).replace(NO_BREAK, " ", 1) if known < possible else ""
+def known_of(points: pd.DataFrame, metric: Metric, known: str = "known") -> str:
+    """How many models have a metric, in brackets, if some do and not all."""
+    count, possible = np.isfinite(values(points, metric)).sum(), np.isfinite(points["rate"]).sum()
+    return f" ({count}{NO_BREAK}of{NO_BREAK}{possible}{NO_BREAK}{known})" if 0 < count < possible else ""
 
 
 def colour_plot(
@@ -389,12 +389,7 @@ def colour_plot(
 
 def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
     """A rectangle for every drawn model of a grid of betas, up to halfway (in the logarithm) to its drawn neighbours."""
-    sides = []
-    for axis in (plane.x, plane.y):
-        edges = cell_edges(axis[drawn])
-        index = np.searchsorted(edges, axis[drawn])
-        sides += [edges[index - 1], edges[index]]
-    left, right, low, high = sides
+    left, right, low, high = (side for axis in (plane.x, plane.y) for side in cell_sides(axis[drawn]))
     corners = np.stack([[left, low], [right, low], [right, high], [left, high]]).transpose(2, 0, 1)
     # An edge in the colour of its cell closes the hairlines that some viewers show between cells.
     collection = PolyCollection(list(corners), edgecolors="face", lw=0.2, zorder=1, gid="models", **style)
@@ -410,11 +405,11 @@ def cell_edges(axis: np.ndarray) -> np.ndarray:
     return np.array([steps[0] ** 2 / first, *edges, steps[-1] ** 2 / last])
 
 
-def cell_centres(axis: np.ndarray) -> np.ndarray:
-    """The middle of each value's cell, as it is seen on a logarithmic axis."""
+def cell_sides(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the cell of each value begins and ends, ``(points,)`` each."""
     edges = cell_edges(axis)
     index = np.searchsorted(edges, axis)
-    return np.sqrt(edges[index - 1] * edges[index])
+    return edges[index - 1], edges[index]
 
 
 def dot_area(points: pd.DataFrame) -> float:

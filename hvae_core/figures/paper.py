@@ -101,9 +101,10 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     points = grid_means(results)
     shown = (PSNR, accuracy(f"mu{layers(points)}", "rbf_svm"), INCEPTION)
     metrics = dict(zip(APPLICATIONS, shown, strict=True))
-    common = known_together(points, shown)
-    if common.any():  # optima are compared among the same models
-        points = points.assign(**{metric.column: points[metric.column].where(common) for metric in shown})
+    compared = known_together(points, shown)
+    some = compared.any() and not compared[np.isfinite(points["rate"])].all()
+    if some:  # of a conditioned network's points few have been classified: optima are those among the same ones
+        points = points.assign(**{metric.column: points[metric.column].where(compared) for metric in shown})
     fig = draw.new_figure(4.5, described(results))
     top, bottom = cast(np.ndarray, fig.subfigures(2, 1, height_ratios=(1.15, 1)))
     left, right = cast(np.ndarray, top.subfigures(1, 2, width_ratios=(1, 1.15)))
@@ -126,9 +127,8 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
         "Left: reconstruction (PSNR), generation (Inception Score) and representation (accuracy of an RBF SVM on "
         "the mode of the top layer) of every model; colour tells the betas, grey dots on the walls are "
         "projections. Right: the colour code over the betas and over the rates. Below: performance landscapes "
-        "(size of a dot: performance from lowest to highest), with the best model for each application, among those of which "
-        "all three are known. Black "
-        "circle: VAE; dashed red: beta-VAE.",
+        "(size of a dot: performance from lowest to highest), with the best model for each application. Black "
+        "circle: VAE; dashed red: beta-VAE." + (f" Only the {compared.sum()} settings of which all three are known are compared." if some else ""),
         rate_scale,
     )
     return fig
@@ -197,7 +197,7 @@ def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric,
     ax.scatter(plane.x[known], plane.y[known], s=area * (0.03 + 0.97 * share), c=colour, lw=0, gid="models")
     draw.baselines(ax, points, known, (plane.x, plane.y), circles=False)
     draw.star(ax, (plane.x[row], plane.y[row]), APPLICATIONS[application], 26)
-    ax.set_title(f"{application}\n{draw.best_of(points, metric)}")
+    ax.set_title(f"{application}\n{draw.best_of(points, metric, 'compared')}")
 
 
 # --- Figs. 3, 5, 7, 8, 9: metrics over the rates ------------------------------------------------------------
