@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,15 +50,15 @@ def published(root: Path) -> dict[str, Published]:
 
 
 class Deviation(NamedTuple):
-    """A conditioned network beside a grid of models that were trained one by one.
+    """A run beside a grid of models that were trained one by one.
 
     Attributes:
-        network, grid: names of the published runs.
+        run, grid: names of the published runs.
         terms: how far L and the metrics are apart at the same betas, `hvae_core.fidelity.summary`.
         optima: where each metric is best, `hvae_core.fidelity.optima`.
     """
 
-    network: str
+    run: str
     grid: str
     terms: pd.DataFrame
     optima: pd.DataFrame
@@ -66,10 +66,20 @@ class Deviation(NamedTuple):
 
 def deviations(runs: Mapping[str, Published]) -> list[Deviation]:
     """Each conditioned network beside each grid of its model on the same data that shares betas with it."""
+    return _beside(runs, lambda run, grid: grid.config.model == CONDITIONED.get(str(run.config.model)))
+
+
+def architectures(runs: Mapping[str, Published]) -> list[Deviation]:
+    """Each grid of LVAEs beside each grid of GHVAEs on the same data, trained for as many epochs."""
+    return _beside(runs, lambda run, grid: (run.config.model, grid.config.model) == ("lvae", "ghvae") and run.config.epochs == grid.config.epochs)
+
+
+def _beside(runs: Mapping[str, Published], belong: Callable[[Published, Published], bool]) -> list[Deviation]:
+    """Pairs of runs that belong together, and are on the same data and share betas."""
     found = []
     for name, run in runs.items():
         for other, grid in runs.items():
-            if grid.config.model != CONDITIONED.get(str(run.config.model)) or grid.data["fingerprint"] != run.data["fingerprint"]:
+            if not belong(run, grid) or grid.data["fingerprint"] != run.data["fingerprint"]:
                 continue
             try:
                 table = fidelity(run.results, grid.results)

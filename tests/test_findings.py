@@ -196,7 +196,11 @@ def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data(
         "other data": published("ghvae", models, "g"), "other betas": published("ghvae", models.assign(beta_2=lambda table: 2 * table["beta_2"])),
     }  # fmt: skip
     (found,) = comparison.deviations(runs)
-    assert (found.network, found.grid) == ("network", "models")
+    assert (found.run, found.grid) == ("network", "models")
+    (ladder,) = comparison.architectures(runs)
+    assert (ladder.run, ladder.grid, ladder.terms.set_index("of").loc["L, %", "mean difference"]) == ("lvae", "models", 0)
+    longer = runs["models"]._replace(config=runs["models"].config.model_copy(update={"epochs": 2}))
+    assert not comparison.architectures({"lvae": runs["lvae"], "models": longer}), "of as many epochs only"
     terms = found.terms.set_index("of")
     assert terms.loc["L, %", ["mean difference", "lowest", "highest"]].tolist() == pytest.approx([10] * 3)
     assert terms.loc["psnr", "mean |difference|"] == 0
