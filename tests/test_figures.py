@@ -460,7 +460,12 @@ def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
     rate, value = results["rate"].to_numpy(), 100 * results["acc_mu2_rbf_svm"].to_numpy()
     hull = upper_hull(rate, value)
     assert_allclose(line.get_ydata(), np.interp(line.get_xdata(), rate[hull], value[hull]))
-    assert np.ptp(np.diff(np.sqrt(line.get_xdata()))) < 1e-6, "evenly spaced on the axis, so that edges are smooth curves"
+    assert len(line.get_xdata()) == 50 * (len(hull) - 1), "enough places for a smooth curve"
+    (baseline,) = [line for line in figures.fig6(results).axes[0].lines if line.get_gid() == "β-VAE line"]
+    own = np.flatnonzero(results["beta_2"] == results["beta_1"])
+    for start, stop, edge in zip(own[:-1], own[1:], baseline.get_xydata().reshape(-1, 50, 2), strict=True):
+        assert_allclose(edge[[0, -1]], np.column_stack([rate, value])[[start, stop]])
+        assert_allclose(edge[:, 1], np.interp(edge[:, 0], *np.column_stack([rate, value])[sorted((start, stop), key=lambda i: rate[i])].T))
 
 
 def test_numbers_of_the_fidelity_stand_in_the_middle_of_their_cells():

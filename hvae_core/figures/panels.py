@@ -229,12 +229,18 @@ def ring(ax: Axes, name: str, rows: np.ndarray, place: tuple[np.ndarray, ...]) -
 
 
 def baselines(
-    ax: Axes, points: pd.DataFrame, drawn: np.ndarray, place: tuple[np.ndarray, ...], circles: bool = True
+    ax: Axes, points: pd.DataFrame, drawn: np.ndarray, place: tuple[np.ndarray, ...], circles: bool = True, over_rate: str = ""
 ) -> None:
-    """The VAE as a black circle, the beta-VAEs as a dashed red line, with or without circles."""
+    """The VAE as a black circle, the beta-VAEs as a dashed red line, with or without circles.
+
+    Arguments:
+        over_rate: the scale of the horizontal axis, if that is the total rate: the line is straight in the rate then.
+    """
     line = np.flatnonzero(is_beta_vae(points) & drawn)
     line = line[np.argsort(betas(points)[line, 0])]
-    path: Any = (c[line] for c in place)
+    path: Any = [c[line] for c in place]
+    if over_rate:
+        path = straight_in_rate(path[0], path[1], over_rate)
     ax.plot(*path, "--", color=RED, linewidth=0.9, zorder=4, gid="β-VAE line")
     ring(ax, "VAE", np.flatnonzero(is_vae(points) & drawn), place)
     if circles:
@@ -242,11 +248,19 @@ def baselines(
 
 
 def hull_line(ax: Axes, rate: np.ndarray, value: np.ndarray, scale: str) -> None:
-    """The upper convex hull over the total rate, through its corners by rate: its edges are curves where the axis is a square root."""
-    if len(rate):
-        start, stop = signed_sqrt(rate[[0, -1]])
-        along = signed_square(np.linspace(start, stop, 300)) if scale == "sqrt" else rate
-        ax.plot(along, np.interp(along, rate, value), color=PURPLE, zorder=3, gid="hull line")
+    """The upper convex hull over the total rate, through its corners by rate."""
+    ax.plot(*straight_in_rate(rate, value, scale), color=PURPLE, zorder=3, gid="hull line")
+
+
+def straight_in_rate(rate: np.ndarray, value: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray]:
+    """The line through points, straight in the rate between each and the next: on a square-root axis these are curves."""
+    if scale != "sqrt" or len(rate) < 2:
+        return rate, value
+    share = np.linspace(0, 1, 50)[:, None]
+    along = signed_square(signed_sqrt(rate[:-1]) * (1 - share) + signed_sqrt(rate[1:]) * share)
+    step = np.diff(rate)
+    part = np.where(step == 0, share, (along - rate[:-1]) / np.where(step == 0, 1, step))
+    return along.T.ravel(), (value[:-1] * (1 - part) + value[1:] * part).T.ravel()
 
 
 def star(ax: Axes, place: tuple[float, ...], marker: str = "*", area: float = 60) -> None:

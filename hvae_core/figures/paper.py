@@ -447,7 +447,7 @@ def fig6(
     fig.caption = caption(
         results,
         f"Accuracy of an RBF SVM on the mode mu_{top} (the paper's) and on one sample of z_{top}, against the total "
-        f"rate. Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. {bound} It holds "
+        f"rate. Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. Lines are straight in the rate between models. {bound} It holds "
         f"for a classifier that sees a sample of z_{top}; the mode mu_{top} is a noiseless function of the image, "
         "to which it does not apply.",
         rate_scale,
@@ -475,7 +475,7 @@ def _accuracy_against_rate(
         ax.errorbar(rate, value, spread, fmt="none", ecolor="0.8", elinewidth=0.6, zorder=1)
     hull = optimal(points, metric)
     draw.hull_line(ax, rate[hull], value[hull], scale)
-    draw.baselines(ax, points, known, (rate, value))
+    draw.baselines(ax, points, known, (rate, value), over_rate=scale)
     draw.ring(ax, "hull", hull, (rate, value))
 
 
