@@ -86,7 +86,8 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     asked.fill_between(line, line - allowed, line + allowed, color="0.85", lw=0)
     for n, (colour, marker) in zip(numbers, LAYERS * len(numbers), strict=False):
         part = table[table["layer"] == n]
-        asked.scatter(part["target"], part["rate"], s=7, c=colour, marker=marker, lw=0, alpha=0.8, gid=f"layer {n}")
+        # Open, so that layers with one target and rate are both seen.
+        asked.scatter(part["target"], part["rate"], s=14, fc="none", ec=colour, marker=marker, lw=0.7, gid=f"layer {n}")
         size = np.sort(part["allowed"].abs())
         off.step(np.r_[0, size], np.arange(len(size) + 1) / len(size), where="post", color=colour)
         if len(size):
@@ -99,7 +100,8 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     off.axhline(0.95, ls=":", color="0.4")
     for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
         _multipliers(ax, results, n, numbers)
-    handles = [Line2D([], [], ls="", marker=m, ms=4, color=c, label=rf"$z_{n}$") for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)]
+    names = {n: f"$R(z_{n})$" if n == layers(results) else rf"$R(z_{n}\,|\,z_{n + 1})$" for n in numbers}
+    handles = [Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=names[n]) for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)]
     asked.legend(handles=handles, loc="upper left", frameon=False)
     held = held_by(results).mean()
     fig.caption = caption(
