@@ -41,8 +41,8 @@ def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
 
     .. math:: D + w \sum_l |R_l - r_l|
 
-    The paper minimises D subject to R = R*; its text does not say whether by this penalty. Where a rate is below its target this penalty asks for
-    more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the lowest distortion at rate R,
+    The paper minimises D subject to R = R*; its text does not say whether by this penalty. Where a rate is below its target
+    this penalty asks for more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the lowest distortion at rate R,
     convex and falling. The optimum is at R* if, and only if, D falls there by no more than w nats per nat of rate;
     otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1 holds every target that is no lower than the
     rate of the best ELBO, and lower ones need a larger w. If the slope is -w just above R* (w = 1 and a decoder so powerful
