@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
 from hvae_core.figures.paper import caption, styled
-from hvae_core.figures.points import described, grid_means, layers
+from hvae_core.figures.points import described, grid_means, layers, rate_name
 from hvae_core.surface import lagrangian
 from hvae_core.terms import layer_numbers
 
@@ -45,7 +45,7 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
     frames = [results] if separate is None else [results, separate]
     numbers = layer_numbers(layers(results))
     titles = {"L": r"$L(\beta)$ (nats)", "distortion": "$D$ (nats)"}
-    titles |= {f"rate_{n}": rf"$R(z_{n}" + (rf"\,|\,z_{n + 1})$" if n < numbers[0] else ")$") + " (nats)" for n in numbers}
+    titles |= {f"rate_{n}": f"{rate_name(n, numbers[0])} (nats)" for n in numbers}
     points = [grid_means(frame.assign(L=lagrangian(frame, len(numbers)))) for frame in frames]
     fig = draw.new_figure(0.6 + 1.45 * len(points), described(results))
     panels = fig.subplots(len(points), len(titles), squeeze=False)

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, Nul
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure
 from hvae_core.figures.paper import caption, styled
-from hvae_core.figures.points import betas, bins, described, grid_means, is_beta_vae, is_vae
+from hvae_core.figures.points import betas, bins, described, grid_means, is_beta_vae, is_vae, rate_name
 from hvae_core.terms import layer_numbers
 
 SMALLEST_RATE = 0.1  # nats per image; of less than that a share says nothing
@@ -41,7 +41,7 @@ def layers(results: pd.DataFrame) -> PaperFigure:
         ax.set_ylabel(name)
         ax.set_ylim(0, 100 if "%" in name else None)  # of the whole row
     numbers = layer_numbers(betas(points).shape[1])
-    names = [f"$R(z_{n}" + (rf"\,|\,z_{n + 1})$" if n < numbers[0] else ")$") for n in numbers]
+    names = [rate_name(n, numbers[0]) for n in numbers]
     handles = [Patch(color=colour, label=name) for colour, name in zip(_colours(len(numbers)), names, strict=True)]
     _, area = draw.RINGS["VAE"]
     vae = Line2D([], [], color=draw.BLACK, marker="o", ms=area**0.5, mfc="none", mew=0.9, ls="", label="VAE (all β = 1)")

@@ -41,6 +41,11 @@ def latent_name(latent: str) -> str:
     return rf"$\mu_{latent[2:]}$" if latent.startswith("mu") else rf"$z_{latent[1:]}\sim q$"
 
 
+def rate_name(n: int, top: int) -> str:
+    """The rate of layer n of ``top`` in the paper's symbols, given the layer above it if there is one."""
+    return f"$R(z_{n})$" if n == top else rf"$R(z_{n}\,|\,z_{n + 1})$"
+
+
 def accuracy(latent: str, probe: str) -> Metric:
     return Metric(f"acc_{latent}_{probe}", f"{CLASSIFIERS[probe]} on {latent_name(latent)}", "%", 100)
 

@@ -23,6 +23,7 @@ from hvae_core.figures.points import (
     grid_means,
     information,
     layers,
+    rate_name,
     settings,
     values,
 )
@@ -100,8 +101,7 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     off.axhline(0.95, ls=":", color="0.4")
     for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
         _multipliers(ax, results, n, numbers)
-    names = {n: f"$R(z_{n})$" if n == layers(results) else rf"$R(z_{n}\,|\,z_{n + 1})$" for n in numbers}
-    handles = [Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=names[n]) for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)]
+    handles = [Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=rate_name(n, layers(results))) for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)]
     asked.legend(handles=handles, loc="upper left", frameon=False)
     held = held_by(results).mean()
     fig.caption = caption(
