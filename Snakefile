@@ -1,6 +1,6 @@
 # The batch: which notebook makes which file, and what it depends on. Called by ./run_all.sh, which names the run:
 #
-#     snakemake --config run=quick --directory . --cores 2
+#     snakemake --config run=runs/quick --directory . --cores 2
 #
 # A file is made again when it is missing or older than the notebook, the modules or the results it comes from.
 # What was trained is not removed (`update`) before it is looked at again: training itself knows whether it is right.
@@ -13,8 +13,9 @@ HERE = Path(workflow.basedir)
 sys.path.insert(0, str(HERE))
 from hvae_core.config import NOTEBOOKS, Config
 
-RUN = f"runs/{config['run']}"
-FIGURES = f"figures/{config['run']}"
+RUN = config["run"]
+NAME = Path(RUN).name
+FIGURES = f"figures/{NAME}"
 CONFIG = Config.make(yaml.safe_load(Path(RUN, "config.yaml").read_text()))
 KIND, BLOCKS = CONFIG.kind, CONFIG.blocks
 TABLES = expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *KIND.stages])
@@ -22,14 +23,14 @@ TABLES = expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *KIND.stag
 SHOWN = [stage for stage in ("reconstruction", "generation", "likelihood") if stage in KIND.stages]
 DRAWN = [*expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.figures, kind=["pdf", "png", "json"]),
          *expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.tables, kind=["csv", "md", "json"])]
-JOB = f"python -P -m hvae_core.batch {config['run']}"
+JOB = f"python -P -m hvae_core.batch {NAME}"
 
 
 def same_data():
     """Results of Paper A's models on the same data: points of Paper B's plane, and surfaces beside target rates."""
     from hvae_core.store import comparable_runs
 
-    return [f"runs/{name}/results.parquet" for name in comparable_runs(config["run"])]
+    return [f"runs/{name}/results.parquet" for name in comparable_runs(NAME)]
 
 
 DRAWING = [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")]

@@ -26,7 +26,7 @@ from hvae_core.progress import EVERY_S, STATUS_FILE, describe, duration
 
 NOTEBOOKS = ROOT / "notebooks"
 GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
-MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,11 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {_named_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _named_error(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"  # to write and to flush name no file
 
 
 def list_profiles() -> None:
@@ -91,21 +95,24 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
     """Make everything that a configuration asks for."""
     from hvae_core import stages, store
     from hvae_core.conditioned import check_batch_size
-    from hvae_core.data import load
+    from hvae_core.data import NAMES, load
     from hvae_core.models import check_shape
 
     if config.block is not None:
         raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
-    there = (store.run_folder(config.name) / "config.yaml").exists()
-    if dry_run and not there:
-        print(f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate them and "
-              "draw all figures; nothing is there yet")  # fmt: skip
-        return 0
+    folder = store.run_folder(config.name)
     stages.device(config)
     about = f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of "
     data = None
     if config.kind.stages:
-        data = load(config.dataset, download=not dry_run).first(config.train_images, config.test_images)
+        try:
+            data = load(config.dataset, download=not dry_run)
+        except InputError as error:
+            if not dry_run or config.dataset not in NAMES:
+                raise
+            print(f"  data: {error}")  # to be downloaded
+    if data:
+        data = data.first(config.train_images, config.test_images)
         check_shape(config.models[0], data.image_shape)
         if config.kind is KINDS["conditioned"]:
             check_batch_size(config.batch_size, len(data.x_train))
@@ -117,11 +124,17 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
     print(about, flush=True)
     for note in data.notes if data else ():
         print(f"  data: {note}", flush=True)
-    folder = store.open_run(config)
+    if dry_run and not (folder / "config.yaml").exists():
+        print(f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate them and draw all figures; nothing is there yet")
+        return 0
     with store.locked(folder / ".lock", wait=False) as lock:
         if lock is None:
             raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
-        if data:
+        store.open_run(config)
+        if data and dry_run and not store.same_data(config, data):
+            print(f"{config.name}: the data have changed; all would be made anew")
+            return 0
+        if data and not dry_run:
             store.keep_data(config, data)
         del data
         return _run(config, folder, cores, dry_run, lock)
@@ -131,13 +144,13 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
     from hvae_core import store
 
     status = folder / ".progress"
-    status.mkdir(exist_ok=True)
-    for old in status.glob("*.json"):
-        old.unlink()
     start, log = time.time(), folder / "log.txt"
     command = snakemake_command(config, cores) + (["--dry-run", "--quiet", "rules"] if dry_run else [])
     if dry_run:
         return subprocess.run(command, env=environment(), check=False).returncode
+    status.mkdir(exist_ok=True)
+    for old in status.glob("*.json"):
+        old.unlink()
     with open(log, "a") as file:
         file.write(f"\n=== {store.timestamp()} {shlex.join(sys.argv)}\n")
         file.flush()
@@ -152,7 +165,7 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
             process.wait()
             raise
         finally:
-            known = {path: json.loads(path.read_text()) for path in sorted(status.glob("*.job"))}
+            known = {path: record for path in sorted(status.glob("*.job")) if (record := _record(path))}
             jobs = {path.stem: job for path, job in known.items() if path.stat().st_mtime >= start}
             if jobs or (known and not (folder / "provenance.json").exists()):
                 write_provenance(folder, {path.stem: job for path, job in known.items()}, start)
@@ -170,13 +183,20 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
     return 0
 
 
+def _record(path: Path) -> dict[str, Any] | None:
+    """What a job says of itself; None if the file is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    return None
+
+
 def snakemake_command(config: Config, cores: int) -> list[str]:
     """How Snakemake is called. Its own lock is left out: the run's lock, which dies with its process, does that."""
     from hvae_core import store
 
     return [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-        "--directory", str(store.output_root().resolve()), "--config", f"run={config.name}",
+        "--directory", str(store.output_root().resolve()), "--config", f"run=runs/{config.name}",  # a name alone, such as 01, would be read as a number
         "--cores", str(cores), "--resources", f"gpu={gpus(config) or cores}",
         "--nolock", "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input",
         "--max-checksum-file-size", "0",  # a notebook that was touched is executed again, changed or not
@@ -327,11 +347,12 @@ def job(argv: Sequence[str]) -> int:
     except InputError as error:
         record |= {"error": str(error), "mendable": True}
     except OSError as error:
-        record |= {"error": f"{error.filename}: {error.strerror}", "mendable": error.errno in MENDABLE}
+        record |= {"error": _named_error(error), "mendable": error.errno in MENDABLE}
     except Exception as error:  # whatever a notebook may raise: it is recorded here and named in the end
         record |= {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     record["wall_time_s"] = round(time.time() - started, 1)
-    (status / f"{name}.job").write_text(json.dumps(record))
+    with contextlib.suppress(InputError):  # of a full disk the command speaks itself
+        store.write_text(status / f"{name}.job", json.dumps(record))
     if record["error"]:
         print(f"{name}: {record['error']}", file=sys.stderr)
     return 1 if record["error"] else 0

@@ -65,7 +65,7 @@ KINDS = {
     "families": Kind(  # Paper B, Appendix F
         ("likelihood",), "60_rate_distortion", ("b_fig3", "b_fig4"), ("b_table1",),
         {
-            "training": (*_EVERY_MODEL, "models.layers", "models.flows", "models.pixelcnn", "models.families", *_TRAINING),
+            "training": (*_EVERY_MODEL, "models.layers", "models.convolutions", "models.flows", "models.pixelcnn", "models.families", *_TRAINING),
             "likelihood": ("evaluation.likelihood",),
         },
     ),
@@ -166,7 +166,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "quick"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "quick"
     """The run: results go to runs/<name>, figures to figures/<name>."""
     dataset: Annotated[str, Field(min_length=1)] = "digits"
     """digits, mnist, static-mnist, omniglot, svhn, cifar10, or a path to an .npz file or a folder of images."""
@@ -438,7 +438,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: a profile is a list of 'key: value' lines")
@@ -470,7 +470,7 @@ def load_profile(profile: str, changes: list[str] | None = None, name: str | Non
             raise InputError(f"--set {change}: write key=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # such as 2024-13-45, a date that there is not
             raise InputError(f"--set {change}: '{text}' is not a value") from None
         if key == "model" and value is None:
             value = text  # the family --- is the mark of a document's start to YAML
@@ -484,9 +484,14 @@ def load_profile(profile: str, changes: list[str] | None = None, name: str | Non
     if name is not None:
         values["name"] = name
     dataset = values.get("dataset")
-    if isinstance(dataset, str) and Path(dataset).expanduser().exists():
-        from hvae_core.data import NAMES  # takes PyTorch: only for what may be a path
+    if isinstance(dataset, str):
+        try:
+            given = Path(dataset).expanduser()
+        except RuntimeError as error:  # no such user's home
+            raise InputError(f"dataset = {dataset}: {error}") from None
+        if given.exists():
+            from hvae_core.data import NAMES  # takes PyTorch: only for what may be a path
 
-        if dataset not in NAMES:
-            values["dataset"] = str(Path(dataset).expanduser().resolve())  # the jobs run in another folder
+            if dataset not in NAMES:
+                values["dataset"] = str(given.resolve())  # the jobs run in another folder
     return Config.make(values, source=f"profile {path.stem}")

@@ -82,10 +82,13 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED, redraw:
                     if not (made / "notebooks" / kept.name).exists():
                         shutil.copytree(kept, made / "notebooks" / kept.name)
             _draw(name, new)
+        many = len(store.load_config(made).members()) > 128  # in Fig. 1 each has a colour of its own
         for image in (new / "figures" / name).glob("*.png"):
-            image.write_bytes(few_colours(image.read_bytes()))
+            if not (many and image.stem == "fig1"):
+                image.write_bytes(few_colours(image.read_bytes()))
         for old, fresh in ((target, made), (drawn, new / "figures" / name)):
-            shutil.rmtree(old, ignore_errors=True)
+            if old.exists():
+                old.rename(_made(new / "replaced" / old.parent.name) / old.name)
             if fresh.exists():
                 fresh.rename(_made(old.parent) / old.name)
     return target

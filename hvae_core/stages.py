@@ -77,6 +77,7 @@ def train_members(config: Config, data: Dataset, objective: Objective = lagrangi
         InputError: when the run was begun with another objective.
     """
     store.keep_objective(config, objective)
+    store.keep_data(config, data)
     if config.block is not None:
         return _train_block(config, config.block, data, objective)
     blocks = [Config.make({**config.dump(), "block": block}) for block in range(config.blocks)]
@@ -290,7 +291,8 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
                          f"it has {', '.join(config.kind.stages) or 'one notebook, ' + config.kind.notebook}")  # fmt: skip
     folder = store.run_folder(config.name)
     status = store.training_table(config.name)["status"]
-    described = json.dumps([key, store.code_fingerprint(config.kind.code[stage]), _weights(folder)])
+    weights = store.identities(config.name)
+    described = json.dumps([key, store.code_fingerprint(config.kind.code[stage]), list(weights.values())])
     full_key = hashlib.sha256(described.encode()).hexdigest()[:16]
     log = folder / "tables" / f".{stage}.jsonl"
     rows: dict[int, dict[str, Any]] = {}
@@ -314,13 +316,10 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
     names = store.stage_columns(stage, config.layers)
     table = pd.DataFrame([rows.get(i, {}) for i in range(len(status))], columns=names, dtype=float)
     table.insert(0, "member", range(len(status)))
+    table.attrs["weights"] = weights
     store.write_table(folder / "tables" / f"{stage}.parquet", table)
     log.unlink(missing_ok=True)
     return table
-
-
-def _weights(folder: Path) -> list[str | None]:
-    return [store.saved_identity(path) for path in sorted(folder.glob("checkpoints/block-*/weights.safetensors"))]
 
 
 def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int],

@@ -24,13 +24,12 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -40,7 +39,7 @@ import pandas as pd
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from hvae_core.config import KINDS, ROOT, Config, read_yaml
+from hvae_core.config import KINDS, NOTEBOOKS, ROOT, Config, read_yaml
 from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
 
@@ -61,9 +60,10 @@ def output_root() -> Path:
 
 
 def run_folder(run: str | Path) -> Path:
-    """The folder of a run, given its name or a path."""
+    """The folder of a run, given its name or a path (a word without a slash is a name)."""
     path = Path(run)
-    return path if path.is_dir() and (path / "config.yaml").exists() else output_root() / "runs" / path.name
+    is_path = not (isinstance(run, str) and path.name == run) and (path / "config.yaml").exists()
+    return path.absolute() if is_path else output_root() / "runs" / path.name
 
 
 def figure_folder(run: str | Path) -> Path:
@@ -131,12 +131,20 @@ def open_run(config: Config) -> Path:
 
 def keep_data(config: Config, data: Dataset) -> None:
     """Keep with the run which data it is of; rewritten only when they change, and then all of the run is out of date."""
+    if not same_data(config, data):
+        write_text(run_folder(config.name) / "data.json", _described_data(data))
+
+
+def same_data(config: Config, data: Dataset) -> bool:
+    """Whether a run is of these data."""
     path = run_folder(config.name) / "data.json"
+    return path.exists() and path.read_text() == _described_data(data)
+
+
+def _described_data(data: Dataset) -> str:
     described = {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.x_train),
                  "test_images": len(data.x_test), "notes": list(data.notes)}  # fmt: skip
-    text = json.dumps(described, indent=2) + "\n"
-    if not path.exists() or path.read_text() != text:
-        write_text(path, text)
+    return json.dumps(described, indent=2) + "\n"
 
 
 def load_config(run: str | Path) -> Config:
@@ -225,19 +233,40 @@ def code_fingerprint(modules: Iterable[str]) -> str:
 
 
 def described_function(function: Callable[..., Any], depth: int = 3) -> str:
-    """What a function does, as text: its code without comments, and the values and functions that it refers to."""
+    """What a function does, as text: its code without comments, and the values and functions that it refers to.
+
+    Raises:
+        InputError: when it is neither a function nor a `functools.partial` of one.
+    """
+    if isinstance(function, partial):
+        given = [*enumerate(function.args), *sorted(function.keywords.items())]
+        return f"{described_function(function.func, depth)} given {', '.join(f'{name} = {_described_value(value)}' for name, value in given)}"
+    if not inspect.isfunction(function):
+        raise InputError(f"{function!r} is no function; give one, or a functools.partial of one")
     try:
         text = _code(ast.parse(textwrap.dedent(inspect.getsource(function))))
     except (OSError, TypeError, SyntaxError):
         code = function.__code__
         text = f"{code.co_code.hex()} {code.co_consts} {code.co_names}"
-    closure = inspect.getclosurevars(function)
-    for name, value in sorted({**closure.globals, **closure.nonlocals}.items()):
-        if inspect.isfunction(value):
-            text += f" {name}: {described_function(value, depth - 1) if depth else value.__qualname__}"
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:  # comprehensions and inner functions have code of their own
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [part for part in code.co_consts if inspect.iscode(part)]
+    known = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, value in sorted({**known, **inspect.getclosurevars(function).nonlocals}.items()):
+        if inspect.isfunction(value) or isinstance(value, partial):
+            text += f" {name}: {described_function(value, depth - 1) if depth else getattr(value, '__qualname__', 'partial')}"
         elif not inspect.ismodule(value) and not isinstance(value, type):
-            text += f" {name} = {value!r}"
+            text += f" {name} = {_described_value(value)}"
     return text
+
+
+def _described_value(value: Any) -> str:
+    """A value as text: of a large array, which shows but its ends, with a checksum, and of an object without its address."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return f"{text} {hashlib.sha256(np.asarray(value).tobytes()).hexdigest()[:16]}" if hasattr(value, "__array__") and "..." in text else text
 
 
 def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
@@ -311,7 +340,7 @@ class Checkpoints:
         with whole_file(self.folder / f"epoch-{epoch:06d}.safetensors") as part:
             save_file(tensors, part, metadata)
         for old in self._files()[:-2]:
-            old.unlink()
+            old.unlink(missing_ok=True)
 
     def load(self, device: torch.device) -> tuple[int, dict[str, Tensor]] | None:
         """The newest readable state of this training, as (epochs done, tensors), or None."""
@@ -322,22 +351,18 @@ class Checkpoints:
                 with safe_open(path, "pt") as file:
                     metadata = file.metadata() or {}
                 tensors = load_file(path)
+                if metadata.get("identity") != self.identity:
+                    wrong = "is of another training (settings, data or code changed); training anew"
+                elif metadata.get("sha256") != _digest(tensors):
+                    wrong = "is damaged (wrong checksum); trying the one before"
+                else:
+                    return int(metadata["epoch"]), {name: value.to(device) for name, value in tensors.items()}
             except (OSError, SafetensorError) as error:
-                print(f"{path} cannot be read ({error}); trying the one before", file=sys.stderr)
-                continue
-            if metadata.get("identity") != self.identity:
-                print(f"{path} is of another training (settings, data or code changed); training anew", file=sys.stderr)
-                path.unlink()
-                continue
-            if metadata.get("sha256") != _digest(tensors):
-                print(f"{path} is damaged (wrong checksum); trying the one before", file=sys.stderr)
-                continue
-            return int(metadata["epoch"]), {name: value.to(device) for name, value in tensors.items()}
+                wrong = f"cannot be read ({error}); trying the one before"
+            print(f"{path} {wrong}", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                path.unlink()  # or it would be taken for one of the last two
         return None
-
-    def clear(self) -> None:
-        """Drop the states of a training that is over and saved."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def block_folder(config: Config, block: int) -> Path:
@@ -352,6 +377,11 @@ def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     tensors = {name: value.contiguous().cpu() for name, value in tensors.items()}
     with whole_file(path) as part:
         save_file(tensors, part, {**metadata, "sha256": _digest(tensors)})
+
+
+def identities(run: str | Path) -> dict[str, str | None]:
+    """The identities of the trainings that a run's weights are of, by block."""
+    return {path.parent.name: saved_identity(path) for path in sorted(run_folder(run).glob("checkpoints/block-*/weights.safetensors"))}
 
 
 def saved_identity(path: Path) -> str | None:
@@ -404,6 +434,23 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
     return found.requires_grad_(False).eval().to(device)
 
 
+@lru_cache(maxsize=1024)
+def _check(path: Path, _stamp: int) -> None:
+    """Compare weights with their checksum; once, for all models of a file.
+
+    Raises:
+        InputError: when they are damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            right = metadata.get("sha256") in (None, _digest({name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
+    except (OSError, SafetensorError):
+        right = False
+    if not right:
+        raise InputError(f"{path} is damaged; remove {path.parent} and train its models again")
+
+
 def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
     from hvae_core.models import build
     from hvae_core.models.conditioning import Conditioned, covering
@@ -411,6 +458,7 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
     config = load_config(run)
     outdated = InputError(f"run '{config.name}' was made by an earlier version; remove {run_folder(run)} and run it again")
     for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
+        _check(path, path.stat().st_mtime_ns)
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             if "starts" not in metadata:
@@ -496,11 +544,18 @@ def collect(run: str | Path) -> None:
 
 
 def join(run: str | Path) -> pd.DataFrame:
-    """Join the stages' tables to ``results.parquet`` and ``results.csv``: one row a model, nulls where not computed."""
+    """Join the stages' tables to ``results.parquet`` and ``results.csv``: one row a model, nulls where not computed.
+
+    Raises:
+        InputError: when a stage has measured other weights than those that are there now.
+    """
     config, folder = load_config(run), run_folder(run)
-    results = pd.read_parquet(folder / "tables" / "training.parquet")
+    results, now = pd.read_parquet(folder / "tables" / "training.parquet"), identities(run)
     for stage in config.kind.stages:
         table = pd.read_parquet(folder / "tables" / f"{stage}.parquet")
+        measured = table.attrs.get("weights", {})
+        if any(now.get(block, made) != made for block, made in measured.items()):
+            raise InputError(f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or {NOTEBOOKS[stage]} measures it again")
         results = results.merge(table, on="member", how="left", validate="one_to_one")
     name = config.dataset if "/" not in config.dataset else Path(config.dataset).stem
     results = results.assign(dataset=name, epochs=config.epochs)
@@ -533,12 +588,13 @@ def comparable_runs(run: str | Path) -> list[str]:
     """The names of all finished runs of Paper A's models on the same data as this run, of families of Paper B."""
 
     def data(folder: Path) -> Any:
-        return json.loads((folder / "data.json").read_text())["fingerprint"]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return json.loads((folder / "data.json").read_text())["fingerprint"]
 
-    found = []
+    found, own = [], data(run_folder(run))
     for path in sorted((output_root() / "runs").glob("*/data.json")):
         folder = path.parent
-        if (folder / "results.parquet").exists() and data(folder) == data(run_folder(run)):
+        if own and (folder / "results.parquet").exists() and data(folder) == own:
             with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
                 if load_config(folder.name).kind in (KINDS["hierarchical"], KINDS["deep"]):
                     found.append(folder.name)
@@ -577,9 +633,16 @@ def locked(path: Path, wait: bool = True) -> Iterator[IO[str] | None]:
     """Hold the lock ``path``; yields its open file, or None if another process has it and ``wait`` is false.
 
     The system releases it when the last process that has the file open ends, however it ends.
+
+    Raises:
+        InputError: when the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(path, "a")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -201,6 +201,11 @@ BAD = {
     "no GPU": (lambda p: ["--set", "device=cuda"], "device = cuda"),
     "too many images": (lambda p: ["--set", "train_images=5000"], "5000"),
     "no such file": (lambda p: ["--set", f"dataset={p / 'none.npz'}"], "none.npz"),
+    "no such user": (lambda p: ["--set", "dataset=~nobody-of-this-name/a.npz"], "dataset = ~nobody-of-this-name/a.npz"),
+    "no such date": (lambda p: ["--set", "name=2024-13-45"], "'2024-13-45' is not a value"),
+    "long name": (lambda p: ["--name", "a" * 300], "name = aaa"),
+    "long profile": (lambda p: ["a" * 300], "File name too long"),
+    "long data set": (lambda p: ["--set", "dataset=" + "a" * 300], "File name too long"),
     "no x_train": (lambda p: ["--set", "dataset=" + npz(p / "a.npz", x_test=X)], "x_train"),
     "floats outside 0 to 1": (lambda p: ["--set", "dataset=" + npz(p / "b.npz", x_train=X * 1.0, x_test=X)], "x_train has floats"),
     "one class only": (lambda p: ["--set", "dataset=" + npz(p / "c.npz", x_train=X, x_test=X, y_train=Y * 0, y_test=Y * 0)], "two classes"),
@@ -215,12 +220,13 @@ def test_bad_input_is_one_line_and_status_2(case, output, capfd, monkeypatch):
     if case == "no GPU":
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     arguments, named = BAD[case]
-    assert batch.main(arguments(output)) == 2
-    errors = capfd.readouterr().err
-    assert named in errors
-    assert len(errors.strip().splitlines()) == 1
-    assert errors.startswith("error: ")
-    assert not (output / "runs").exists(), "nothing was begun"
+    for more in ([], ["--dry-run"]):
+        assert batch.main([*arguments(output), *more]) == 2
+        errors = capfd.readouterr().err
+        assert named in errors
+        assert len(errors.strip().splitlines()) == 1
+        assert errors.startswith("error: ")
+        assert not (output / "runs").exists(), "nothing was begun"
 
 
 def test_a_corrupt_jpeg_in_a_folder_is_named(output, capfd):
@@ -278,13 +284,51 @@ def test_a_run_that_another_process_computes_is_left_to_it(output, capfd):
     assert "another process" in capfd.readouterr().err
 
 
-def test_list_and_dry_run(output, capfd):
+def test_list_and_dry_run(output, capfd, monkeypatch):
     assert batch.main(["--list"]) == 0
     listed = capfd.readouterr().out
     assert re.search(r"^svhn-lvae +441 models", listed, re.M)
     assert batch.main(["quick", "--dry-run"]) == 0
     assert "would train" in capfd.readouterr().out
     assert not (output / "runs").exists()
+    monkeypatch.setenv("HVAE_DATA", str(output / "none"))
+    assert batch.main(["mnist-9x9", "--dry-run"]) == 0, "what is to be downloaded is no mistake"
+    assert "would train 81 models" in capfd.readouterr().out
+    assert not (output / "runs").exists()
+
+
+def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
+    from hvae_core.config import load_profile
+
+    folder = store.open_run(load_profile("quick", ["betas=[1]"]))
+    (folder / "data.json").write_text("other data")
+    (folder / ".progress").mkdir()
+    (folder / ".progress/10_train-000.json").write_text("{}")
+    assert batch.main(["quick", "--set", "betas=[1]", "--dry-run"]) == 0
+    assert "the data have changed; all would be made anew" in capfd.readouterr().out
+    assert (folder / "data.json").read_text() == "other data"
+    assert (folder / ".progress/10_train-000.json").exists()
+
+
+def test_a_name_may_look_like_a_number(output):
+    """Snakemake reads what it is given as YAML."""
+    store.open_run(Config.make({"name": "01", "betas": [1.0], "epochs": 1}))
+    command = [*batch.snakemake_command(store.load_config("01"), 1), "--dry-run", "--quiet", "rules"]
+    (output / "runs/01/data.json").write_text("{}")
+    done = subprocess.run(command, env=batch.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^train +1$", done.stdout, re.M)
+
+
+def test_a_damaged_record_of_a_job_does_not_stop_a_batch(finished):
+    output, *_ = finished
+    record = output / "runs/tiny/.progress/40_representation.job"
+    before = record.read_text()
+    record.write_text("")
+    status, printed, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
+    record.write_text(before)
+    assert status == 0, errors
+    assert "nothing to do" in printed
 
 
 # --- Paper B ------------------------------------------------------------------------------------------------------
@@ -341,7 +385,7 @@ def test_the_parameters_cell_is_the_configuration(path):
     values = {name: eval(entry["default"]) for name, entry in found.items()}
     from hvae_core.config import load_profile
 
-    assert Config.make(values) == load_profile("quick"), "the values are those of the profile quick"
+    assert Config.make(values) == load_profile(values["name"]), "the values are those of the profile that it names"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -135,6 +135,16 @@ def test_bernoulli_probabilities_sum_to_one(double):
     torch.testing.assert_close(samples.mean(0), logits[0].sigmoid(), atol=0.01, rtol=0)
 
 
+def test_a_change_of_any_model_makes_some_run_out_of_date():
+    from pathlib import Path
+
+    from hvae_core import models
+    from hvae_core.config import KINDS
+
+    written = {f"models.{path.stem}" for path in Path(models.__file__).parent.glob("*.py")} - {"models.__init__"}
+    assert written <= {module for kind in KINDS.values() for module in kind.code["training"]}
+
+
 def test_sigma_x_is_kept_with_the_model():
     model = build("ghvae", COLOUR, sigma_x=0.3)
     assert model.state_dict()["sigma_x"].item() == pytest.approx(0.3)

@@ -315,6 +315,17 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_damaged_checkpoints_do_not_take_the_place_of_new_ones(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path, "small"), {"weight": torch.ones(3)}
+    for epoch in (99, 100):
+        checkpoints.save(epoch, state)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert checkpoints.load(torch.device("cpu")) is None
+    checkpoints.save(1, state)
+    assert checkpoints.load(torch.device("cpu"))[0] == 1
+
+
 def test_a_checkpoint_of_another_training_is_not_continued(tmp_path, capsys):
     _train_small(tmp_path)
     assert Checkpoints(tmp_path, "other").load(torch.device("cpu")) is None

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def trained(output):
     return config, data, table
 
 
-def test_weights_come_back_with_their_sigma_and_their_terms(trained):
+def test_weights_come_back_with_their_terms(trained):
     config, data, table = trained
     model = store.load_model(config.name, 3)
     from hvae_core.evaluation.rates import average_terms
@@ -249,6 +250,105 @@ def test_an_objective_is_known_by_its_code_and_what_it_refers_to():
     assert same == store.described_function(make(5))
     assert same != store.described_function(make(50))
     assert same != store.described_function(make(5, "lambda t, b: (t + target).mean()"))
+
+
+WEIGHTS = [1.0, 2.0]
+
+
+def test_an_objective_is_known_by_what_its_parts_refer_to(monkeypatch):
+    """Comprehensions, generators and lambdas have code of their own in most versions of Python."""
+    functions = [
+        lambda terms, betas: sum([x * WEIGHTS[0] for x in betas]),
+        lambda terms, betas: sum(x * WEIGHTS[0] for x in betas),
+        lambda terms, betas: (lambda x: x * WEIGHTS[0])(betas),
+        partial(lambda weights, terms, betas: weights, torch.arange(5000)),
+        partial(lambda terms, betas, *, scale: scale, scale=1.0),
+    ]
+    before = [store.described_function(function) for function in functions]
+    assert before == [store.described_function(function) for function in functions]
+    monkeypatch.setattr("tests.test_store.WEIGHTS" if __name__.startswith("tests.") else f"{__name__}.WEIGHTS", [3.0, 2.0])
+    functions[3:] = [partial(functions[3].func, torch.arange(5000).index_fill(0, torch.tensor(2500), 0)), partial(functions[4].func, scale=2.0)]
+    assert not set(before) & {store.described_function(function) for function in functions}
+
+
+def test_what_is_no_function_is_no_objective():
+    class Objective:
+        def __call__(self, terms, betas):
+            return terms.distortion
+
+    with pytest.raises(InputError, match=r"is no function; give one, or a functools.partial of one"):
+        store.described_function(Objective())
+    held = Objective()
+
+    def objective(terms, betas):
+        return held(terms, betas)
+
+    assert "Objective object>" in store.described_function(objective)
+    assert " at 0x" not in store.described_function(objective), "an address is another one in every process"
+
+
+def test_damaged_weights_are_not_used(trained):
+    config, _, _ = trained
+    path = store.block_folder(config, 0) / "weights.safetensors"
+    raw = bytearray(path.read_bytes())
+    for wrong in (raw[:-1] + bytes([raw[-1] ^ 1]), raw[: len(raw) // 2]):
+        path.write_bytes(wrong)
+        with pytest.raises(InputError, match=r"weights.safetensors is damaged; remove .*block-000 and train"):
+            store.load_model(config.name, 0)
+    path.write_bytes(raw)
+    store.load_model(config.name, 0)
+
+
+def test_measurements_of_other_weights_are_not_joined_with_new_ones(trained):
+    config, data, _ = trained
+    for stage in config.kind.stages:
+        stages.evaluate(config, stage, lambda model, seed: {})
+    results = store.load_results(config.name)
+    store.block_folder(config, 0).joinpath("weights.safetensors").unlink()
+    stages.train_members(config, data.first(39))
+    with pytest.raises(InputError, match=r"run 'tiny' was trained anew after its reconstruction was measured; ./run_all.sh or 20_reconstruction"):
+        store.load_results(config.name)
+    for stage in config.kind.stages:
+        stages.evaluate(config, stage, lambda model, seed: {})
+    assert (store.load_results(config.name)["distortion"] != results["distortion"]).all()
+
+
+def test_a_word_is_a_name_wherever_the_reader_is(output, monkeypatch):
+    store.open_run(tiny())
+    monkeypatch.chdir(output / "runs")
+    assert store.run_folder("tiny") == output / "runs/tiny"
+    assert store.figure_folder("tiny") == store.figure_folder("./tiny") == output / "figures/tiny"
+    (output / "elsewhere").mkdir()
+    (output / "runs/tiny").rename(output / "elsewhere/tiny")
+    monkeypatch.chdir(output / "elsewhere")
+    assert store.run_folder("tiny") == output / "runs/tiny", "not what happens to lie here"
+
+
+@pytest.mark.usefixtures("trained")
+def test_runs_whose_data_are_not_known_are_not_compared():
+    for name, text in (("empty", ""), ("list", "[]"), ("without", "{}")):
+        folder = store.open_run(tiny(name))
+        (folder / "data.json").write_text(text)
+        (folder / "results.parquet").touch()
+        assert store.comparable_runs(name) == []
+    (store.run_folder("tiny") / "results.parquet").touch()
+    assert store.comparable_runs("tiny") == ["tiny"], "trained in a notebook, it knows its data too"
+    store.open_run(tiny("unknown"))
+    assert store.comparable_runs("unknown") == []
+
+
+def test_a_model_of_colour_images_comes_back_with_its_sigma(output, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "colour.npz", **{f"x_{split}": rng.integers(0, 256, (20, 3, 32, 32), np.uint8) for split in ("train", "test")})
+    config = load_profile("quick", ["betas=[1]", "epochs=1", "batch_size=20", "blocks=1", "sigma_x=0.3", f"dataset={tmp_path / 'colour.npz'}"], "colour")
+    store.open_run(config)
+    data = stages.load_data(config)
+    table = stages.train_members(config, data)
+    from hvae_core.evaluation.rates import average_terms
+
+    model = store.load_model("colour", 0)
+    assert model.sigma_x.item() == pytest.approx(0.3)
+    assert average_terms(model, data.x_test, 0)["distortion"] == pytest.approx(table["distortion"][0], rel=1e-5)
 
 
 def test_read_in_order_without_the_batch(output):

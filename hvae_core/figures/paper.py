@@ -128,7 +128,7 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
         "the mode of the top layer) of every model; colour tells the betas, grey dots on the walls are "
         "projections. Right: the colour code over the betas and over the rates. Below: performance landscapes "
         "(size of a dot: performance from lowest to highest), with the best model for each application. Black "
-        "circle: VAE; dashed red: beta-VAE." + (f" Only the {compared.sum()} settings of which all three are known are compared." if some else ""),
+        "circle: VAE; dashed red: beta-VAE. Markers of one model that is best for several lie in each other." + (f" Only the {compared.sum()} settings of which all three are known are compared." if some else ""),
         rate_scale,
     )
     return fig
@@ -152,10 +152,7 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
             *shadow, s=draw.dot_area(points) / 3, c="0.75", lw=0, depthshade=False, zorder=0, gid="shadow"
         )
     draw.mesh(ax, points, place, draw.colour_code(points), known)
-    for application, metric in metrics.items():
-        row = best(points, metric)
-        if row is not None and known[row]:
-            draw.star(ax, tuple(c[row] for c in place), APPLICATIONS[application], 26)
+    _optima(ax, points.assign(rate=points["rate"].where(known)), metrics, place, 26)
     for axis, limit, metric in zip("xyz", limits, shown, strict=True):
         getattr(ax, f"set_{axis}lim")(*limit)
         getattr(ax, f"set_{axis}label")(metric.label)
@@ -175,11 +172,17 @@ def _colour_code(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], pla
     if plane.scale != "log":
         draw.diagonals(ax, plane)
     draw.baselines(ax, points, drawn, (plane.x, plane.y), circles=False)
-    for application, metric in metrics.items():
-        row = best(points, metric)
-        if row is not None:
-            draw.star(ax, (plane.x[row], plane.y[row]), APPLICATIONS[application], 22)
+    _optima(ax, points, metrics, (plane.x, plane.y), 22)
     plane.label(ax, "nats")
+
+
+def _optima(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], place: tuple[np.ndarray, ...], area: float) -> None:
+    """The best model for each application; the markers of one that is best for several lie in each other, the largest below."""
+    rows = {application: best(points, metrics[application]) for application in ("generation", "reconstruction", "representation")}
+    for i, (application, row) in enumerate(rows.items()):
+        if row is not None:
+            above = list(rows.values())[i + 1 :].count(row)
+            draw.star(ax, tuple(c[row] for c in place), APPLICATIONS[application], area * (1 + 1.4 * above))
 
 
 def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric, plane: Plane) -> None:
@@ -441,13 +444,14 @@ def fig6(
     panels[0].set_ylabel("accuracy (%)")
     panels[0].set_ylim(0, 103)
     draw.legend(fig, "VAE", "β-VAE", "hull", *(["bound"] if label_probabilities is not None else []))
+    spread = "Bars: standard deviation over seeds. " if points["seeds"].max() > 1 else ""
     bound = "Dashed: the bound f^-1(R) of Eq. 11." if label_probabilities is not None else (
         "The bound of Eq. 11 is not drawn, as the labels' frequencies are not known."
     )  # fmt: skip
     fig.caption = caption(
         results,
         f"Accuracy of an RBF SVM on the mode mu_{top} (the paper's) and on one sample of z_{top}, against the total "
-        f"rate. Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. Lines are straight in the rate between models. {bound} It holds "
+        f"rate. Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. Lines are straight in the rate between models. {spread}{bound} It holds "
         f"for a classifier that sees a sample of z_{top}; the mode mu_{top} is a noiseless function of the image, "
         "to which it does not apply.",
         rate_scale,

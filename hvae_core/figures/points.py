@@ -207,9 +207,9 @@ def known_together(points: pd.DataFrame, metrics: Iterable[Metric]) -> np.ndarra
 
 
 def best(points: pd.DataFrame, metric: Metric) -> int | None:
-    """Row of the highest value of a metric; None if it was not computed."""
-    value = values(points, metric)
-    return int(np.nanargmax(value)) if np.isfinite(value).any() else None
+    """Row of the highest value of a metric, of equal ones that of the lowest rate; None if it was not computed."""
+    hull = optimal(points, metric)
+    return int(hull[-1]) if len(hull) else None
 
 
 def chosen(points: pd.DataFrame) -> dict[str, int]:

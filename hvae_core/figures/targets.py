@@ -107,7 +107,7 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     fig.caption = caption(
         results,
         f"Above: rates asked for and held on training images; grey: the tolerance, 2 % or 0.1 nats per image. All targets of a model are held in {held:.0%} of "
-        "the models (dotted: 95 %). Below: the beta that holds the rate of a layer, which is the slope of the rate/rate/distortion surface there; "
+        "the models (dotted: 95 %). Below: the beta that holds the rate of a layer, which is about the slope of the rate/rate/distortion surface there; "
         "colours: the target of the other layers together, nats per image; open: a target of the model is not held.",
     )
     return fig

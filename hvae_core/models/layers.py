@@ -59,7 +59,7 @@ class PaperVAE(HierarchicalVAE):
 
     Arguments:
         image_shape: ``(1, 28, 28)`` (binary images, Bernoulli likelihood) or ``(3, 32, 32)`` (Gaussian likelihood).
-        sigma_x: standard deviation of the Gaussian likelihood, fixed and stored with the weights.
+        sigma_x: standard deviation of the Gaussian likelihood, fixed.
         latent_sizes: numbers of latents of z_L, ..., z_1; None: the paper's two layers. z_1 is maps of 4x4.
     """
 
