@@ -11,6 +11,7 @@ import pandas as pd
 
 from hvae_core.errors import InputError
 from hvae_core.figures.points import grid_means, layers
+from hvae_core.frontier import upper_hull
 from hvae_core.surface import lagrangian
 from hvae_core.terms import layer_numbers
 
@@ -95,7 +96,8 @@ def optima(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
         if not np.isfinite(values).all(1).any():
             continue
         values[~np.isfinite(values).all(1)] = np.nan
-        here, there = (int(row) for row in np.nanargmax(values, 0))
+        rates = both[["rate", "rate_of_models"]].to_numpy(float)
+        here, there = (int(upper_hull(rates[:, i], values[:, i])[-1]) for i in (0, 1))  # of equal ones that of the lowest rate
         rows.append({
             "metric": metric, "conditioned": _words(both, names, here), "models": _words(both, names, there),
             "steps apart": int(np.abs(steps[here] - steps[there]).max()), "lost": values[there, 1] - values[here, 1],

@@ -291,14 +291,14 @@ def _sign(sign: str) -> str:
 
 @styled
 def b_fig4(
-    results: pd.DataFrame, images: Decodings | None, family: str | None = None, models: int = 4, rows: int = 4
+    results: pd.DataFrame, images: Decodings | None, family: str, models: int = 4, rows: int = 4
 ) -> PaperFigure:
     """One latent decoded several times, of one family at several betas: reconstructions and generated images.
 
     Arguments:
         results: one row a model.
         images: of as many models, in the order of the rows.
-        family: whose models to show; None: see `shown_family`.
+        family: whose models to show.
         models: how many to show at most, about evenly spaced in the square root of the rate.
         rows: images of each.
 
@@ -310,11 +310,10 @@ def b_fig4(
     if images is not None and not len(results) == len(images.reconstructions) == len(images.generated):
         counts = f"reconstructions {len(images.reconstructions)} and generated images {len(images.generated)}"
         raise ValueError(f"results have {len(results)} models, {counts}")
-    if family is not None and family not in set(results["model"]):
+    if family not in set(results["model"]):
         raise ValueError(f"family {family!r} is not in the results")
-    family = family or shown_family(results)
-    shown = _spread(results, family, models) if family else []
-    said = _described(results[results["model"] == family] if family else results, {})
+    shown = _spread(results, family, models)
+    said = _described(results[results["model"] == family], {})
     if images is None or not shown:
         fig = draw.new_figure(1.5, said)
         ax = fig.add_subplot(xticks=[], yticks=[])
@@ -347,19 +346,6 @@ def b_fig4(
         f"where the average is blurred or of another class than the input, it does not. Models of this family: {said}."
     )
     return fig
-
-
-def shown_family(results: pd.DataFrame) -> str | None:
-    """The family of Fig. 4: ``-+v`` as in the paper; without it the one that spans the widest range of rates.
-
-    Families with an autoregressive decoder come first, as only their samples differ from their means in more than
-    independent pixels. None without a model to draw.
-    """
-    ok = results[drawable(results) & np.isfinite(results["rate"].astype(float))]
-    spans = {str(name): np.ptp(group["rate"].to_numpy(float)) for name, group in ok.groupby("model")}
-    if not spans:
-        return None
-    return max(sorted(spans), key=lambda name: (name == "-+v", is_family(name) and name[1] == "+", spans[name]))
 
 
 def _spread(results: pd.DataFrame, family: str, count: int) -> list[int]:
