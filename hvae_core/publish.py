@@ -173,6 +173,7 @@ def _clean(notebook: Path, *folders: Path) -> None:
     elsewhere = [path.parents[depth] for path, depth in paths if path.is_absolute() and len(path.parents) > depth + 1]
     content = json.loads(_without(text, *folders, *elsewhere, ROOT))
     for cell in content["cells"]:
+        cell["metadata"].pop("execution", None)  # times that papermill has noted too
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
                 output["data"]["image/png"] = base64.b64encode(few_colours(base64.b64decode(png), 64)).decode()
