@@ -269,19 +269,19 @@ def _described_value(value: Any) -> str:
     return f"{text} {hashlib.sha256(np.asarray(value).tobytes()).hexdigest()[:16]}" if hasattr(value, "__array__") and "..." in text else text
 
 
-def keep_objective(config: Config, objective: Callable[..., Any]) -> None:
-    """Keep with the run what it is trained for.
+def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
+    """Keep with the run what it is trained for; of the toy run, for two in turn.
 
     Raises:
         InputError: when the run was trained for something else.
     """
     path = run_folder(config.name) / "objective.txt"
-    described = described_function(objective)
+    described = " ".join(map(described_function, objectives))
     if not path.exists():
         write_text(path, described + "\n")
     elif kept_objective(config.name) != _without_empty(described):
         raise InputError(
-            f"run '{config.name}' was begun with another objective than the one in 10_train now; "
+            f"run '{config.name}' was begun with another objective than its notebook has now; "
             f"choose another --name, or remove {path.parent}"
         )
 

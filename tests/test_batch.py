@@ -372,6 +372,7 @@ def test_the_toy_run_is_one_notebook(tmp_path):
     assert status == 0, printed + errors
     results = pd.read_parquet(tmp_path / "runs/toy/results.parquet")
     assert sorted(results["objective"]) == ["elbo"] * 2 + ["target_rate"] * 2
+    assert store.kept_objective(tmp_path / "runs/toy").count("FunctionDef") == 2
     assert {path.name for path in (tmp_path / "figures/toy").iterdir()} == {f"b_fig2.{kind}" for kind in ("pdf", "png", "json")}
 
 
