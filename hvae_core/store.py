@@ -266,7 +266,7 @@ def described_function(function: Callable[..., Any], depth: int = 3) -> str:
 def _described_value(value: Any) -> str:
     """A value as text: of a large array, which shows but its ends, with a checksum, and of an object without its address."""
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-    return f"{text} {hashlib.sha256(np.asarray(value).tobytes()).hexdigest()[:16]}" if hasattr(value, "__array__") and "..." in text else text
+    return f"{text} {hashlib.sha256(repr(value.tolist()).encode()).hexdigest()[:16]}" if hasattr(value, "tolist") and "..." in text else text
 
 
 def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
