@@ -32,6 +32,7 @@ from hvae_core.figures.points import (
     drawable,
     grid_means,
     information,
+    is_vae,
     known_together,
     latent_name,
     layers,
@@ -177,11 +178,11 @@ def _colour_code(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], pla
 
 
 def _optima(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], place: tuple[np.ndarray, ...], area: float) -> None:
-    """The best model for each application; the markers of one that is best for several lie in each other, the largest below."""
+    """The best model for each application; the markers of one that is best for several lie in each other, the largest below, and the VAE's circle in them."""
     rows = {application: best(points, metrics[application]) for application in ("generation", "reconstruction", "representation")}
     for i, (application, row) in enumerate(rows.items()):
         if row is not None:
-            above = list(rows.values())[i + 1 :].count(row)
+            above = list(rows.values())[i + 1 :].count(row) + is_vae(points)[row]
             draw.star(ax, tuple(c[row] for c in place), APPLICATIONS[application], area * (1 + 1.4 * above))
 
 
@@ -199,7 +200,7 @@ def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric,
     colour = draw.colour_code(points)[known]
     ax.scatter(plane.x[known], plane.y[known], s=area * (0.03 + 0.97 * share), c=colour, lw=0, gid="models")
     draw.baselines(ax, points, known, (plane.x, plane.y), circles=False)
-    draw.star(ax, (plane.x[row], plane.y[row]), APPLICATIONS[application], 26)
+    draw.star(ax, (plane.x[row], plane.y[row]), APPLICATIONS[application], 26 * (1 + 1.4 * is_vae(points)[row]))
     ax.set_title(f"{application}\n{draw.best_of(points, metric, 'compared')}")
 
 
