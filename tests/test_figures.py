@@ -19,7 +19,7 @@ from hvae_core import figures
 from hvae_core.errors import InputError
 from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code, round_levels
-from hvae_core.figures.points import chosen, grid_means, triangles
+from hvae_core.figures.points import PSNR, best, chosen, grid_means, triangles
 from hvae_core.frontier import upper_hull
 from hvae_core.store import PROBES, columns
 from hvae_core.terms import layer_numbers
@@ -452,6 +452,28 @@ def test_optima_of_fig1_are_among_the_models_of_which_all_metrics_are_known():
     for whole in (synthetic(5), synthetic(5, labels=False), synthetic(5, diverged=3)):
         fig = figures.fig1(whole)
         assert "compared" not in fig.caption + " ".join(ax.get_title() for ax in fig.axes)
+
+
+def test_markers_of_a_model_that_is_best_for_several_lie_in_each_other():
+    results = synthetic(5)
+    metrics = ["inception_score", "psnr", "acc_mu2_rbf_svm"]
+    vae = (results["beta_2"] == 1) & (results["beta_1"] == 1)
+    for row, innermost in ((results.index[~vae][3], 22), (results.index[vae][0], 22 * 2.4)):  # the VAE has a circle, too
+        results[metrics] = results[metrics].clip(upper=0.5)
+        results.loc[row, metrics] = 0.9
+        (marks,) = [[c for c in ax.collections if c.get_gid() == "best"] for ax in figures.fig1(results).axes if ax.get_title() == "colour code"]
+        assert len({tuple(mark.get_offsets()[0]) for mark in marks}) == 1
+        areas = [float(mark.get_sizes()[0]) for mark in marks]
+        assert len(areas) == 3 and areas == sorted(areas, reverse=True) and areas[-1] == pytest.approx(innermost)
+        assert np.diff(areas).max() <= -22, "wide enough apart to be seen"
+
+
+def test_of_equally_good_models_the_one_of_the_lowest_rate_is_best():
+    results = synthetic(5)
+    results["psnr"] = results["psnr"].clip(upper=results["psnr"].median())
+    good = results[results["psnr"] == results["psnr"].max()]
+    assert len(good) > 2
+    assert best(grid_means(results), PSNR) == good["rate"].idxmin()
 
 
 def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
