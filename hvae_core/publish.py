@@ -165,7 +165,7 @@ def _draw(name: str, root: Path) -> None:
 
 
 def _clean(notebook: Path, *folders: Path) -> None:
-    """Take the folders in which it was executed out of a notebook, and give its images few colours."""
+    """Take the folders in which it was executed out of a notebook, and what is there twice, and give its images few colours."""
     text = notebook.read_text()
     executed = json.loads(text)["metadata"].get("papermill", {})
     # The checkout and the output folder may be those of another machine.
@@ -175,8 +175,11 @@ def _clean(notebook: Path, *folders: Path) -> None:
     for cell in content["cells"]:
         cell["metadata"].pop("execution", None)  # times that papermill has noted too
         for output in cell.get("outputs", []):
-            if png := output.get("data", {}).get("image/png"):
-                output["data"]["image/png"] = base64.b64encode(few_colours(base64.b64decode(png), 64)).decode()
+            data = output.get("data", {})
+            if "text/html" in data:
+                data.pop("text/plain", None)  # the same table again
+            if png := data.get("image/png"):
+                data["image/png"] = base64.b64encode(few_colours(base64.b64decode(png), 64)).decode()
     store.write_text(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

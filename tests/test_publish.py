@@ -199,7 +199,9 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
     noisy = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(noisy, "PNG")
     cell = nbformat.v4.new_code_cell(f"print('written to {parts.resolve()}/figures/a, {ROOT}/hvae_core')")
-    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"})]
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"}),
+                    nbformat.v4.new_output("display_data", {"text/html": "<table></table>", "text/plain": "a table"})]  # fmt: skip
+    cell.metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
     executed = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {
         "input_path": "/another/checkout/notebooks/10_train.ipynb", "output_path": "/another/runs/a/notebooks/10_train.ipynb"}})  # fmt: skip
     nbformat.write(executed, folder / "notebooks/10_train.ipynb")
@@ -212,6 +214,7 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
     assert kept_whole.metadata.papermill.output_path == "runs/a/notebooks/10_train.ipynb"
     assert kept.source == "print('written to figures/a, hvae_core')"
     assert kept.outputs[0]["data"]["text/plain"] == "a figure"
+    assert kept.outputs[1]["data"] == {"text/html": "<table></table>"} and "execution" not in kept.metadata, "nothing is kept twice"
     for image in (base64.b64decode(kept.outputs[0]["data"]["image/png"]), (parts / "published/figures/a/fig3.png").read_bytes()):
         with Image.open(io.BytesIO(image)) as shown:
             assert shown.size == (50, 50) and len(shown.convert("RGB").getcolors()) <= 256
