@@ -635,12 +635,12 @@ def locked(path: Path, wait: bool = True) -> Iterator[IO[str] | None]:
     The system releases it when the last process that has the file open ends, however it ends.
 
     Raises:
-        InputError: when the file cannot be made.
+        InputError: when the file may not be made there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = open(path, "a")  # noqa: SIM115
-    except OSError as error:
+    except (NotADirectoryError, PermissionError) as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
     with opened as file:
         try:
