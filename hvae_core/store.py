@@ -256,7 +256,7 @@ def described_function(function: Callable[..., Any], depth: int = 3) -> str:
         codes += [part for part in code.co_consts if inspect.iscode(part)]
     known = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, value in sorted({**known, **inspect.getclosurevars(function).nonlocals}.items()):
-        if inspect.isfunction(value) or isinstance(value, partial):
+        if inspect.isfunction(value) or (isinstance(value, partial) and inspect.isfunction(value.func)):
             text += f" {name}: {described_function(value, depth - 1) if depth else getattr(value, '__qualname__', 'partial')}"
         elif not inspect.ismodule(value) and not isinstance(value, type):
             text += f" {name} = {_described_value(value)}"
