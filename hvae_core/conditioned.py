@@ -192,7 +192,7 @@ class _Trained:
         self.named = dict(network.named_parameters())
         self.optimiser = torch.optim.Adam(self.named.values(), fused=True)
         for name, parameter in self.named.items():
-            self.optimiser.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device)} | {
+            self.optimiser.state[parameter] = {"step": torch.tensor(float(step), dtype=torch.float32, device=parameter.device)} | {
                 moment: torch.zeros_like(parameter) if moments is None else moments[f"{moment}.{name}"].clone()
                 for moment in ("exp_avg", "exp_avg_sq")
             }

@@ -250,7 +250,7 @@ class _Chunk:
         self.optimiser = torch.optim.Adam(self.parameters.values(), fused=True)
         for name, parameter in self.parameters.items():
             self.optimiser.state[parameter] = {
-                "step": torch.tensor(float(step), device=device),
+                "step": torch.tensor(float(step), dtype=torch.float32, device=device),  # as fused kernels read it
                 "exp_avg": moments[f"exp_avg.{name}"].clone(),
                 "exp_avg_sq": moments[f"exp_avg_sq.{name}"].clone(),
             }

@@ -14,6 +14,7 @@ from conftest import Chain, grid
 from torch._dynamo.backends.common import aot_autograd
 
 from hvae_core import population as engine
+from hvae_core.conditioned import train_conditioned
 from hvae_core.config import Member
 from hvae_core.data import pixels
 from hvae_core.models import build
@@ -192,6 +193,21 @@ def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, d
     assert "cannot compile" not in capsys.readouterr().err
     torch.testing.assert_close(compiled.history, plain.history, rtol=1e-5, atol=1e-5)
     assert_same(compiled.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
+
+
+def test_adam_counts_its_steps_in_float32_also_in_double_precision(double, images, monkeypatch):
+    """PyTorch's fused kernel on a GPU reads them as float32 whatever their type: of a float64 it reads zero, and divides by it."""
+    made, real = [], torch.optim.Adam
+
+    def kept(*args, **options):
+        made.append(real(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(torch.optim, "Adam", kept)
+    train(MAKE, GRID[:2], images.double() / 255, **SETTINGS)
+    train_conditioned(MAKE, GRID[:2], images.double() / 255, epochs=1, batch_size=8)
+    states = [state for optimiser in made for state in optimiser.state.values()]
+    assert len(made) > 2 and {state["step"].dtype for state in states} == {torch.float32}
 
 
 @pytest.mark.filterwarnings("default")
