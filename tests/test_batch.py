@@ -308,6 +308,15 @@ def test_list_and_dry_run(output, capfd, monkeypatch):
     assert not (output / "runs").exists()
 
 
+def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkeypatch):
+    monkeypatch.setenv("HVAE_DATA", str(output / "none"))
+    slow = "see --set blocks=1"
+    for gpus, profile, changes, said in (("1", "mnist-9x9", [], True), ("1", "mnist-9x9", ["blocks=2"], False), ("1", "mnist-9x9", ["device=cpu"], False), ("0", "mnist-9x9", [], False)):
+        monkeypatch.setenv(batch.GPUS, gpus)
+        assert batch.main([profile, "--dry-run", *(["--set", *changes] if changes else [])]) == 0
+        assert (slow in capfd.readouterr().out) is said, (gpus, profile, changes)
+
+
 def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
     from hvae_core.config import load_profile
 

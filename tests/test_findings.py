@@ -103,6 +103,15 @@ def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
     assert verdict(grid(**formulas), words) == expected
 
 
+@pytest.mark.parametrize(("spread", "told"), [(0.3, True), (0.4, False)])
+def test_means_over_seeds_are_told_apart_by_two_standard_errors_of_their_difference(spread, told):
+    """1 dB: of means over two seeds, spread on both sides, that is 2.83 times the distance to the mean."""
+    seeds = [grid(psnr=lambda row, sign=sign: 60 - (row["beta_1"] == row["beta_2"]) + sign * spread).assign(seed=seed) for seed, sign in enumerate((-1, 1))]
+    (found,) = (finding for finding in findings.paper_a(pd.concat(seeds, ignore_index=True), 100) if "equal betas" in finding.statement)
+    assert ("PSNR" not in found.ours.partition("not told apart there")[2]) is told
+    assert "not told apart there: PSNR" not in findings.paper_a(seeds[0], 100)[2].ours
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(25)))
 def test_the_order_of_the_models_does_not_matter(order):
