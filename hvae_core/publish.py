@@ -31,11 +31,13 @@ from PIL import Image
 from hvae_core import batch, store
 from hvae_core.config import KINDS, ROOT, Config
 from hvae_core.errors import InputError
+from hvae_core.figures.points import drawable, settings
 from hvae_core.terms import layer_numbers
 
 PUBLISHED = ROOT / "published"
 LIMIT = 25_000_000  # bytes, all published files together
 COPIED = ("config.yaml", "*.json", "objective.txt", "results.*", "history.parquet", "tables/classifier.json", "images/*.npz")
+SHOWN = ("reconstruction", "generation")  # of these images Fig. 4 shows some
 FREE = ("name", "betas", "blocks", "block", "device")  # in which the parts of one grid may differ
 
 
@@ -71,10 +73,10 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED, redraw:
         elif not parts:
             _copy_run(store.run_folder(name), made)
             shutil.copytree(store.figure_folder(name), new / "figures" / name)
-            _pack(made / "images", new / "figures" / name)
+            _pack(made, new / "figures" / name)
         else:
             _join([*([target] if target.exists() else []), *parts], made)
-            _pack(made / "images", new / "figures" / name)
+            _pack(made, new / "figures" / name)
             for run, part in zip(runs, parts, strict=True):
                 _copy_notebooks(part, made / "notebooks" / run, drawn=False)
             if target.exists():  # of the parts that were there
@@ -82,7 +84,8 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED, redraw:
                     if not (made / "notebooks" / kept.name).exists():
                         shutil.copytree(kept, made / "notebooks" / kept.name)
             _draw(name, new)
-        many = len(store.load_config(made).members()) > 128  # in Fig. 1 each has a colour of its own
+        config = store.load_config(made)
+        many = len(config.members()) > 128 * config.seeds  # settings; in Fig. 1 each has a colour of its own
         for image in (new / "figures" / name).glob("*.png"):
             if not (many and image.stem == "fig1"):
                 image.write_bytes(few_colours(image.read_bytes()))
@@ -108,14 +111,23 @@ def _copy_run(source: Path, target: Path) -> None:
     _copy_notebooks(source, target / "notebooks")
 
 
-def _pack(images: Path, figures: Path) -> None:
-    """The same arrays in three quarters of the space, still for `numpy.load`; the figures' notes name the new files."""
-    for path in images.glob("*.npz"):
-        old = path.read_bytes()
-        made = io.BytesIO()
-        with zipfile.ZipFile(io.BytesIO(old)) as arrays, zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as packed:
-            for name in arrays.namelist():
-                packed.writestr(zipfile.ZipInfo(name), arrays.read(name), zipfile.ZIP_LZMA)  # without the time: equal arrays, equal bytes
+def _pack(run: Path, figures: Path) -> None:
+    """The same images in less space, still for `numpy.load`, of those models that Fig. 4 may show: the first seed of each setting.
+
+    The figures' notes name the new files.
+    """
+    for path in (run / "images").glob("*.npz"):
+        old, made = path.read_bytes(), io.BytesIO()
+        arrays = dict(np.load(io.BytesIO(old)))
+        if path.stem in SHOWN:
+            results = store.load_results(run)
+            first = results[drawable(results)].drop_duplicates(settings(results)).index
+            arrays["images"][~results.index.isin(first)] = 0
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as packed:
+            for name, array in arrays.items():
+                content = io.BytesIO()
+                np.save(content, array)
+                packed.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)  # without the time: equal arrays, equal bytes
         path.write_bytes(made.getvalue())
         before, after = (hashlib.sha256(content).hexdigest() for content in (old, made.getvalue()))
         for note in figures.glob("*.json"):
