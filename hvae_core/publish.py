@@ -85,7 +85,7 @@ def publish(name: str, runs: Sequence[str] = (), root: Path = PUBLISHED, redraw:
                         shutil.copytree(kept, made / "notebooks" / kept.name)
             _draw(name, new)
         config = store.load_config(made)
-        many = len(config.members()) > 128 * config.seeds  # settings; in Fig. 1 each has a colour of its own
+        many = len(config.members()) > 64 * config.seeds  # settings; in Fig. 1 each has a colour of its own
         for image in (new / "figures" / name).glob("*.png"):
             if not (many and image.stem == "fig1"):
                 image.write_bytes(few_colours(image.read_bytes()))
