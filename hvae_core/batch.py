@@ -26,7 +26,7 @@ from hvae_core.progress import EVERY_S, STATUS_FILE, describe, duration
 
 NOTEBOOKS = ROOT / "notebooks"
 GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
-TOGETHER = 8  # models in a block, of which a GPU should have as many at least
+TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -125,9 +125,10 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
     print(about, flush=True)
     for note in data.notes if data else ():
         print(f"  data: {note}", flush=True)
-    if (count := gpus(config)) and config.blocks > count and len(config.members()) < TOGETHER * config.blocks:
-        print(f"  {config.blocks} blocks: a GPU trains the models of a block at once, and is faster with more; see --set blocks={count}", flush=True)
-    if dry_run and not (folder / "config.yaml").exists():
+    fresh, fewest = not (folder / "config.yaml").exists(), max(gpus(config), len(config.models) * config.seeds)
+    if fresh and gpus(config) and config.blocks > fewest and len(config.members()) < TOGETHER * config.blocks:
+        print(f"  {config.blocks} blocks: a GPU trains a block's models of one kind and seed at once, and is faster with more; see --set blocks={fewest}", flush=True)
+    if dry_run and fresh:
         print(f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate them and draw all figures; nothing is there yet")
         return 0
     with store.locked(folder / ".lock", wait=False) as lock:

@@ -108,11 +108,21 @@ def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
             rows.append({
                 "published": name, "made as": made,
                 "data": f"{data['name']}, {data['train_images']:,} + {data['test_images']:,} images, sha256 {data['fingerprint'][:12]}…" if data else run.config.dataset,
-                "command": f"`{about['command']}`", "commits": " ".join(commits), "device": f"{about['device']}, {about['cores']} cores",
+                "command": f"`{about['command']}`", "commits": " ".join(commits), "device": _devices(about),
                 "training, notebook-minutes": round(training / 60, 1), "evaluation and figures": round(others / 60, 1),
                 "classifier behind IS, %": round(100 * about["classifier"]["test_accuracy"], 2) if about.get("classifier") else "",
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _devices(about: Mapping[str, Any]) -> str:
+    """Where a run was trained and, if that was elsewhere, evaluated."""
+
+    def named(training: bool) -> str:
+        found = {stage["device"] for job, stage in about["stages"].items() if stage.get("device") and job.startswith(("10_train", "70_toy")) is training}
+        return " and ".join(f"{device}, {about['cores']} cores" if device == about["device"] else device for device in sorted(found or {about["device"]}))
+
+    return named(True) if named(True) == named(False) else f"{named(True)}; then {named(False)}"
 
 
 def legend(runs: Mapping[str, Published]) -> pd.DataFrame:
@@ -214,7 +224,7 @@ def untested() -> pd.DataFrame:
     """What of the papers cannot be tested with the data and machines at hand, the command for who can, and its projected cost.
 
     The projection is the number of model-steps (one model, one batch) by the rates that `benchmarks/README.md` has: for two CPU cores 48.0 a second at
-    28x28, 14.9 at 32x32, 20.4 there with ``precision=bfloat16``; for one H200 5,471 at 28x28 in TF32, and at 32x32 5,420 in bfloat16
+    28x28, 14.9 at 32x32, 20.4 there with ``precision=bfloat16``; for one H200 5,150 at 28x28 in TF32, and at 32x32 5,420 in bfloat16
     (81 and 121 models, batches of 128).
     """
     days, hours, gpu = "projected training on 2 CPU cores", "on an H200", "a GPU was at hand for a quarter of an hour"
@@ -230,7 +240,7 @@ def untested() -> pd.DataFrame:
         steps = 441 * 200 * -(-images // 256)
         rows.append({"where": where, "the paper": statement, "why not": why, "command": f"`./run_all.sh {profile}`",
                      days: f"{steps / speed / 86400:.0f} days ({steps / 1e6:.1f} million model-steps)",
-                     hours: f"{steps / 5471 / 3600:.1f} hours in TF32" if speed == 48.0 else f"{steps / 5420 / 3600:.1f} hours in bfloat16"})  # fmt: skip
+                     hours: f"{steps / 5150 / 3600:.1f} hours in TF32" if speed == 48.0 else f"{steps / 5420 / 3600:.1f} hours in bfloat16"})  # fmt: skip
     rows += [
         {"where": "B, Section 4 (static binary MNIST)", "the paper": "best ELBO -80.2; `-+v` at beta 1.10: R 0.0004, D 80.6; 1.0: 6.2, 74.1; 0.15: 120.3, 8.1; 0.05: 156, 4.8",
          "why not": gpu + ", and the files of the fixed binarisation were not at hand", "command": "`./run_all.sh rd-mnist`", days: "not measured", hours: "not measured"},

@@ -88,8 +88,8 @@ def _common(points: pd.DataFrame) -> pd.DataFrame:
 def _as_good(points: pd.DataFrame, optima: dict[str, int], scored: int) -> dict[str, np.ndarray]:
     """Of each application, the models that are within two standard errors of the difference of its best one.
 
-    With several seeds, means are compared, by the pooled variance over the seeds of the settings above the median where it is more
-    than what a model is measured to. PSNRs of single models, on the same images, are told apart.
+    With several seeds, means are compared: by the variance over seeds, pooled over the best tenth of the settings (or five), where that is more
+    than what a model is measured to. PSNRs of one seed, on the same images, are told apart.
     """
     found = {}
     for name, row in optima.items():
@@ -100,8 +100,8 @@ def _as_good(points: pd.DataFrame, optima: dict[str, int], scored: int) -> dict[
             variance = points["inception_score_std"].fillna(0).to_numpy(float) ** 2
         elif metric is not PSNR:
             variance = 4 * value * (1 - value) / scored
-        over_seeds = points.loc[value >= np.nanmedian(value), f"{metric.column}_sd"].pow(2).mean()
-        variance = np.fmax(variance, 4 * over_seeds) / points["seeds"].clip(lower=1)
+        over_seeds = points.nlargest(max(5, math.ceil(0.1 * len(points))), metric.column)[f"{metric.column}_sd"].pow(2).mean()
+        variance = np.fmax(variance, 4 * over_seeds / points["seeds"].clip(lower=1))
         found[name] = value >= value[row] - np.sqrt(np.clip(variance + variance[row], 0, None))
     return found
 
@@ -147,9 +147,9 @@ def _three_optima(points: pd.DataFrame, scored: int) -> Finding:
     near = "; ".join(f"{name} {int(well.sum())}" for name, well in good.items())
     return Finding(
         "A, Section 5.2 and Fig. 1, of SVHN", "no model is optimal for all three applications",
-        f"{_listed_optima(points, optima)}. Models as good as the best, but for two standard errors: {near}; all three {int(everywhere.sum())}" if good else "not computed",
+        f"{_listed_optima(points, optima)}. Settings as good as the best, but for two standard errors: {near}; all three {int(everywhere.sum())}" if good else "not computed",
         UNTESTED if len(optima) < 3 else DIFFERS if len(set(optima.values())) == 1 else PARTLY if everywhere.any() else AGREES,
-        "differs if one model is the best for all three, partly if one is as good as the best within two standard errors of the difference (PSNR without seeds: only the best), else agrees",
+        "differs if one model is the best for all three, partly if one is as good as the best within two standard errors of the difference, else agrees; errors are those of the samples (Inception Score) or the test images (accuracy), or those of means over seeds if more; of PSNRs of one seed only the best is as good",
     )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def _baselines(points: pd.DataFrame, scored: int) -> Finding:
         "A, Section 5.2 and Fig. 1, of SVHN", "neither the VAE nor a beta-VAE (equal betas) holds any of the three optima",
         f"{len(held)} of {len(optima)} optima lie on the line of equal betas{': ' + ', '.join(held) if held else ''}{corner}{'; ' + others if others else ''}{'; not told apart there: ' + ', '.join(near) if near else ''}",
         UNTESTED if len(optima) < 3 or not line.any() else DIFFERS if len(held) == 3 else PARTLY if held or near else AGREES,
-        "differs at all three, agrees if at none and none is within two standard errors of the difference, else partly",
+        "differs at all three, agrees if at none and none is within two standard errors of the difference (as in the line before), else partly",
     )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def _inception_place(points: pd.DataFrame) -> Finding:
     upper, lower = ((points[name] < points[name][row]).mean() for name in ("rate_2", "rate_1"))
     return Finding(
         where, statement,
-        f"best at {_at(points, row)}, {_value(points, row, INCEPTION)}, with R(z_2) = {points['rate_2'][row]:.1f} nats, above {100 * upper:.0f} % of the models, and "
+        f"best at {_at(points, row)}, {_value(points, row, INCEPTION)}, with R(z_2) = {points['rate_2'][row]:.1f} nats, above {100 * upper:.0f} % of the settings, and "
         f"R(z_1 given z_2) = {points['rate_1'][row]:.1f} nats, above {100 * lower:.0f} %",
         AGREES if lower >= upper + 0.25 else DIFFERS if upper >= lower + 0.25 else PARTLY,
         "agrees if R(z_1 given z_2) stands at least 25 % of the models higher in its order than R(z_2) in its own, differs the other way round",

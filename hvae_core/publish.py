@@ -31,7 +31,7 @@ from PIL import Image
 from hvae_core import batch, store
 from hvae_core.config import KINDS, ROOT, Config
 from hvae_core.errors import InputError
-from hvae_core.figures.points import drawable, settings
+from hvae_core.figures.points import drawable, settings, split_rates
 from hvae_core.terms import layer_numbers
 
 PUBLISHED = ROOT / "published"
@@ -112,7 +112,7 @@ def _copy_run(source: Path, target: Path) -> None:
 
 
 def _pack(run: Path, figures: Path) -> None:
-    """The same images in less space, still for `numpy.load`, of those models that Fig. 4 may show: the first seed of each setting.
+    """The images in less space, still for `numpy.load`, of those models that Fig. 4 may show: the first seed of each setting; other rows are black.
 
     The figures' notes name the new files.
     """
@@ -121,7 +121,7 @@ def _pack(run: Path, figures: Path) -> None:
         arrays = dict(np.load(io.BytesIO(old)))
         if path.stem in SHOWN:
             results = store.load_results(run)
-            first = results[drawable(results)].drop_duplicates(settings(results)).index
+            first = results[drawable(results).to_numpy() & np.isfinite(split_rates(results)).all(0)].drop_duplicates(settings(results)).index
             arrays["images"][~results.index.isin(first)] = 0
         with zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as packed:
             for name, array in arrays.items():
@@ -218,8 +218,8 @@ def _join(parts: Sequence[Path], target: Path) -> None:
         near = [(low, high) for low, high in itertools.pairwise(axis) if high < 1.001 * low]
         if near:
             raise InputError(f"beta_{n} is {near[0][0]!r} in one part and {near[0][1]!r} in another; give them the same digits")
-    settings = {key: value for key, value in configs[0].dump().items() if key not in FREE}
-    config = Config.make({**settings, "name": target.name, "betas": axes})
+    shared = {key: value for key, value in configs[0].dump().items() if key not in FREE}
+    config = Config.make({**shared, "name": target.name, "betas": axes})
     wanted = pd.DataFrame([[*member.betas, member.seed] for member in config.members()], columns=keys)
 
     about = {name: results[name].iloc[0] for name in ("dataset", "model", "epochs")}

@@ -16,7 +16,7 @@ import papermill
 import pytest
 
 from hvae_core import batch, store
-from hvae_core.config import Config
+from hvae_core.config import Config, load_profile
 
 ROOT = Path(batch.ROOT)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -287,7 +287,6 @@ def test_one_name_has_one_configuration(output, capfd):
 
 
 def test_a_run_that_another_process_computes_is_left_to_it(output, capfd):
-    from hvae_core.config import load_profile
 
     folder = store.open_run(load_profile("quick", ["betas=[1]"]))
     with store.locked(folder / ".lock"):
@@ -311,14 +310,21 @@ def test_list_and_dry_run(output, capfd, monkeypatch):
 def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkeypatch):
     monkeypatch.setenv("HVAE_DATA", str(output / "none"))
     slow = "see --set blocks=1"
-    for gpus, profile, changes, said in (("1", "mnist-9x9", [], True), ("1", "mnist-9x9", ["blocks=2"], False), ("1", "mnist-9x9", ["device=cpu"], False), ("0", "mnist-9x9", [], False)):
+    for gpus, profile, changes, said in (
+        ("1", "mnist-9x9", [], True), ("1", "mnist-9x9", ["blocks=2"], False), ("1", "mnist-9x9", ["device=cpu"], False), ("0", "mnist-9x9", [], False),
+        ("1", "rd-mnist", ["model=[---, +--]", "betas=[[0.1, 1]]", "blocks=2"], False),  # a family at a time, whatever the blocks
+        ("1", "mnist-9x9", ["betas=[[1], [1]]", "seeds=9", "blocks=9"], False),  # and a seed
+    ):  # fmt: skip
         monkeypatch.setenv(batch.GPUS, gpus)
         assert batch.main([profile, "--dry-run", *(["--set", *changes] if changes else [])]) == 0
         assert (slow in capfd.readouterr().out) is said, (gpus, profile, changes)
+    store.open_run(load_profile("mnist-9x9", [], "mnist-9x9"))
+    monkeypatch.setenv(batch.GPUS, "1")
+    batch.main(["mnist-9x9", "--dry-run"])  # without its data
+    assert slow not in capfd.readouterr().out, "a run that is there keeps its blocks"
 
 
 def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
-    from hvae_core.config import load_profile
 
     folder = store.open_run(load_profile("quick", ["betas=[1]"]))
     (folder / "data.json").write_text("other data")
@@ -394,7 +400,6 @@ def test_the_parameters_cell_is_the_configuration(path):
     found = papermill.inspect_notebook(path)
     assert set(found) == set(Config.model_fields)
     values = {name: eval(entry["default"]) for name, entry in found.items()}
-    from hvae_core.config import load_profile
 
     assert Config.make(values) == load_profile(values["name"]), "the values are those of the profile that it names"
 

@@ -50,7 +50,7 @@ def test_numbers_stand_beside_the_verdicts():
     assert "0 have beta_2 < beta_1, as 10 of all 25 have; 2 have beta_2 < 1" in ours
     assert "RBF SVM 74.50 and 54.50" in ours and "so in 4, the other way in 0" in ours and "so in 2, the other way in 2" in ours
     assert "0 of 3 optima lie on the line of equal betas; PSNR 60 dB, on the line at most 59.5 dB" in ours
-    assert "Models as good as the best, but for two standard errors: PSNR 4; Inception Score 1; RBF SVM on mu_2 1; all three 0" in ours
+    assert "Settings as good as the best, but for two standard errors: PSNR 4; Inception Score 1; RBF SVM on mu_2 1; all three 0" in ours
 
 
 @pytest.mark.parametrize(("words", "formulas", "expected"), [

@@ -33,7 +33,7 @@ def write_part(output, name, betas, seeds=1, offset=0.0, **changes):
     (folder / "config.yaml").write_text(yaml.safe_dump({key: value for key, value in config.dump().items() if key != "block"}))
     (folder / "data.json").write_text('{"fingerprint": "f", "name": "digits", "train_images": 100, "test_images": 50}')
     (folder / "objective.txt").write_text("f")
-    rows = [{"dataset": "digits", "model": "ghvae", "seed": m.seed, "beta_2": m.betas[0], "beta_1": m.betas[1], "epochs": 3, "status": "ok",
+    rows = [{"dataset": "digits", "model": "ghvae", "seed": m.seed, "beta_2": m.betas[0], "beta_1": m.betas[1], "epochs": 3, "status": "ok", "rate_2": 1.0, "rate_1": 1.0,
              "psnr": 10 * m.betas[0] + m.betas[1] + 1000 * m.seed + offset} for m in config.members()]  # fmt: skip
     results = pd.DataFrame(rows).reindex(columns=store.columns(2))
     results.to_parquet(folder / "results.parquet")
