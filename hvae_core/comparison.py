@@ -17,6 +17,7 @@ from hvae_core.findings import NAMES, UNTESTED, Finding
 from hvae_core.names import CONDITIONED
 from hvae_core.store import PROBES, load_config, load_results
 
+TRAINING = ("10_train", "70_toy")  # notebooks
 ALIKE = 1.0  # percentage points between classifiers whose scores are compared
 
 
@@ -102,7 +103,7 @@ def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
         data = run.data
         for made, about in run.parts.items():
             stages = about["stages"]
-            training = sum(stage["wall_time_s"] for job, stage in stages.items() if job.startswith(("10_train", "70_toy")))
+            training = sum(stage["wall_time_s"] for job, stage in stages.items() if job.startswith(TRAINING))
             others = sum(stage["wall_time_s"] for stage in stages.values()) - training
             commits = sorted({(stage["commit"] or "")[:10] for stage in stages.values()})
             rows.append({
@@ -119,10 +120,10 @@ def _devices(about: Mapping[str, Any]) -> str:
     """Where a run was trained and, if that was elsewhere, evaluated."""
 
     def named(training: bool) -> str:
-        found = {stage["device"] for job, stage in about["stages"].items() if stage.get("device") and job.startswith(("10_train", "70_toy")) is training}
+        found = {stage["device"] for job, stage in about["stages"].items() if stage.get("device") and job.startswith(TRAINING) is training}
         return " and ".join(f"{device}, {about['cores']} cores" if device == about["device"] else device for device in sorted(found or {about["device"]}))
 
-    return named(True) if named(True) == named(False) else f"{named(True)}; then {named(False)}"
+    return "; then ".join(dict.fromkeys([named(True), named(False)]))
 
 
 def legend(runs: Mapping[str, Published]) -> pd.DataFrame:
