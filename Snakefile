@@ -11,7 +11,9 @@ from pathlib import Path
 
 HERE = Path(workflow.basedir)
 sys.path.insert(0, str(HERE))
-from hvae_core.config import NOTEBOOKS, Config
+from hvae_core.runs.code import code_of
+from hvae_core.runs.config import Config
+from hvae_core.runs.kinds import NOTEBOOKS
 
 RUN = config["run"]
 NAME = Path(RUN).name
@@ -23,22 +25,22 @@ TABLES = expand(f"{RUN}/tables/{{stage}}.parquet", stage=["training", *KIND.stag
 SHOWN = [stage for stage in ("reconstruction", "generation", "likelihood") if stage in KIND.stages]
 DRAWN = [*expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.figures, kind=["pdf", "png", "json"]),
          *expand(f"{FIGURES}/{{name}}.{{kind}}", name=KIND.tables, kind=["csv", "md", "json"])]
-JOB = f"python -P -m hvae_core.batch {NAME}"
+JOB = f"python -P -m hvae_core.pipeline.job {NAME}"
 
 
 def same_data():
     """Results of Paper A's models on the same data: points of Paper B's plane, and surfaces beside target rates."""
-    from hvae_core.store import comparable_runs
+    from hvae_core.runs.results import comparable_runs
 
     return [f"runs/{name}/results.parquet" for name in comparable_runs(NAME)]
 
 
-DRAWING = [str(path) for path in (HERE / "hvae_core/figures").glob("*.py")]
-DRAWING += [str(HERE / "hvae_core" / name) for name in ("frontier.py", "surface.py", "fidelity.py", "dial.py", "guidance.py", "target_rates.py", "evaluation/bounds.py")]
+DRAWING = [str(path) for room in ("analysis", "figures") for path in sorted((HERE / "hvae_core" / room).glob("*.py"))]
+DRAWING += [str(HERE / "hvae_core" / name) for name in ("training/target_rates.py", "evaluation/bounds.py")]
 
 
 def modules(stage):
-    return [str(HERE / "hvae_core" / f"{name.replace('.', '/')}.py") for name in KIND.code[stage]]
+    return sorted({str(HERE / f"{name.partition(':')[0].replace('.', '/')}.py") for name in code_of(CONFIG, stage)})
 
 
 rule all:

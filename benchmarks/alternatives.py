@@ -1,11 +1,11 @@
-"""Ways to compute one update of a population, timed side by side: what `hvae_core.population` does, and what it could do.
+"""Ways to compute one update of a population, timed side by side: what `hvae_core.training.population` does, and what it could do.
 
     .venv/bin/python benchmarks/alternatives.py                     # this machine's CPU, and its GPU if there is one
     .venv/bin/python benchmarks/alternatives.py --members 1 8 --batch 256 --repeats 15
 
 Each way makes the same update (forward, backward, Adam) of so many GHVAEs on one batch; milliseconds a model-step are
 medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay PyTorch's or are
-replaced, behind the same parameters, by those of `hvae_core.models.convolutions` or by unfold and a batched matrix product.
+replaced, behind the same parameters, by those of `hvae_core.training.convolutions` or by unfold and a batched matrix product.
 On a GPU all matrix products are in TF32, as convolutions are there by default, where nothing else is said.
 """
 
@@ -24,12 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from hvae_core.config import Member
-from hvae_core.data import pixels
-from hvae_core.models import HierarchicalVAE, build
-from hvae_core.models.convolutions import for_cpu, for_vmap, layout
+from hvae_core.data.dataset import pixels
+from hvae_core.models import build
+from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import lagrangian
-from hvae_core.population import Population, keep_memory
+from hvae_core.training.convolutions import for_cpu, for_vmap, layout
+from hvae_core.training.plan import Member
+from hvae_core.training.population import Population
+from hvae_core.training.precision import keep_memory
 
 SHAPES = {"28x28x1": (1, 28, 28), "32x32x3": (3, 32, 32)}
 Parameters = dict[str, Tensor]

@@ -31,16 +31,23 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hvae_core import conditioned, store
-from hvae_core.conditioned import train_conditioned
-from hvae_core.config import Config, Member
-from hvae_core.data import Dataset, load
+from hvae_core.analysis.surface import lagrangian
+from hvae_core.data.dataset import Dataset
+from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
-from hvae_core.models import HierarchicalVAE, build
+from hvae_core.files import write_text
+from hvae_core.models import build
+from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.models.layers import SIZES, Sizes
-from hvae_core.population import train
-from hvae_core.surface import lagrangian
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_config, output_root, run_folder
+from hvae_core.runs.identity import code_fingerprint
+from hvae_core.runs.weights import load_model, saved_identity
+from hvae_core.training import conditioned
+from hvae_core.training.conditioned import train_conditioned
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 SETTINGS = {name: getattr(conditioned, name) for name in ("GROWING", "RISING", "ENDS", "GROUPS", "START", "spread")}
 # Epochs and learning rate are in units of the grid's. An update takes about twice as long as a single model's.
@@ -91,11 +98,7 @@ def measure(grid: Config, data: Dataset, variant: dict[str, Any], seed: int) -> 
         setattr(conditioned, name, variant.get(name, value))
     before = one_model(grid, data)
     start = time.process_time()
-    trained = train_conditioned(
-        make, [Member(betas, seed) for betas in points], data.x_train, epochs=round(variant.get("epochs", 1.0) * grid.epochs), batch_size=grid.batch_size,
-        learning_rate=grid.learning_rate * variant.get("learning_rate", 1.4), schedule=grid.schedule, warm_up_fraction=grid.warm_up or 0.0, scaling=variant.get("scaling", "log"),
-        **variant.get("options", {}),
-    )  # fmt: skip
+    trained = train_conditioned(make, [Member(betas, seed) for betas in points], data.x_train, Plan(epochs=round(variant.get("epochs", 1.0) * grid.epochs), batch_size=grid.batch_size, learning_rate=grid.learning_rate * variant.get("learning_rate", 1.4), schedule=grid.schedule, warm_up=grid.warm_up or 0.0), scaling=variant.get("scaling", "log"), **variant.get("options", {}))  # fmt: skip
     seconds = time.process_time() - start
     one = (before + one_model(grid, data)) / 2
     rows = [row for i, betas in enumerate(points) for row in on_halves(trained.member(i), data.x_test, Member(betas, seed))]
@@ -113,7 +116,7 @@ def models_of(grid: Config, data: Dataset) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for i, member in enumerate(grid.members()):
         try:
-            rows += on_halves(store.load_model(grid.name, i), data.x_test, member)
+            rows += on_halves(load_model(grid.name, i), data.x_test, member)
         except InputError:
             continue
     return {"rows": rows}
@@ -124,8 +127,7 @@ def one_model(grid: Config, data: Dataset) -> float:
 
     def seconds(epochs: int) -> float:
         start = time.process_time()
-        train(partial(build, grid.model, data.image_shape), [Member((1.0, 1.0), 0)], data.x_train, epochs=epochs, batch_size=grid.batch_size,
-              learning_rate=grid.learning_rate, schedule=grid.schedule, warm_up_fraction=grid.warm_up or 0.0)  # fmt: skip
+        train(partial(build, grid.model, data.image_shape), [Member((1.0, 1.0), 0)], data.x_train, Plan(epochs=epochs, batch_size=grid.batch_size, learning_rate=grid.learning_rate, schedule=grid.schedule, warm_up=grid.warm_up or 0.0))  # fmt: skip
         return time.process_time() - start
 
     seconds(1)  # the first calls take longer
@@ -135,7 +137,7 @@ def one_model(grid: Config, data: Dataset) -> float:
 
 def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not path.exists():
-        store.write_text(path, json.dumps(compute()))
+        write_text(path, json.dumps(compute()))
     return json.loads(path.read_text())
 
 
@@ -144,19 +146,19 @@ def main() -> None:
     parser.add_argument("grid", help="a run of the plain model")
     parser.add_argument("--only", nargs="+", default=[""], help="variants whose name contains one of these")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--cache", type=Path, default=store.output_root() / "runs" / ".conditioning")
+    parser.add_argument("--cache", type=Path, default=output_root() / "runs" / ".conditioning")
     parser.add_argument("--choose", action="store_true", help="the first half of the test images instead of the second")
     args = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        grid = store.load_config(args.grid)
+        grid = load_config(args.grid)
     except InputError as error:
         parser.error(str(error))
-    code = store.code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.distributions", "models.hierarchy", f"models.{grid.model}", "population"])
+    code = code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.distributions", "models.hierarchy", f"models.{grid.model}", "population"])
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
-    weights = sorted((store.run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))
-    which = hashlib.sha256(repr([store.saved_identity(path) for path in weights]).encode()).hexdigest()[:16]
+    weights = sorted((run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))
+    which = hashlib.sha256(repr([saved_identity(path) for path in weights]).encode()).hexdigest()[:16]
     models = pd.DataFrame(cached(cache / f"models-{which}.json", partial(models_of, grid, data))["rows"])
     models = models[models["half"] == (0 if args.choose else 1)]
     models["L"] = lagrangian(models, 2)

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/dial.py quick-conditioned digits-targets
 
-For every target of a finished run with target rates, `hvae_core.dial.dial` looks for betas on the first half of the test images, without training. Its
+For every target of a finished run with target rates, `hvae_core.dial` looks for betas on the first half of the test images, without training. Its
 rates are then measured on the second half, beside those of the model that was driven to the same target on training images, and so is
 L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled: both models at about the same rates, so that to first order it compares their distortions.
 """
@@ -17,14 +17,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hvae_core.dial import dial
+from hvae_core.analysis.dial import dial
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
+from hvae_core.pipeline.stages import load_data
 from hvae_core.progress import track
-from hvae_core.stages import load_data
-from hvae_core.store import load_config, load_model, load_network, training_table
-from hvae_core.target_rates import tolerance
+from hvae_core.runs.folder import load_config
+from hvae_core.runs.results import training_table
+from hvae_core.runs.weights import load_model, load_network
 from hvae_core.terms import layer_numbers
+from hvae_core.training.target_rates import tolerance
 
 
 def measure(conditioned: str, driven: str) -> pd.DataFrame:

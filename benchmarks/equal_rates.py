@@ -28,16 +28,20 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
-from hvae_core.config import Config, Member
+from hvae_core.analysis.surface import lagrangian
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
+from hvae_core.files import write_table
 from hvae_core.models import build
-from hvae_core.population import train
-from hvae_core.stages import load_data
-from hvae_core.store import code_fingerprint, load_config, run_folder, training_table, write_table
-from hvae_core.surface import lagrangian
-from hvae_core.target_rates import HIGHEST, LOWEST, tolerance
+from hvae_core.pipeline.stages import load_data
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_config, run_folder
+from hvae_core.runs.identity import code_fingerprint
+from hvae_core.runs.results import training_table
 from hvae_core.terms import layer_numbers
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
+from hvae_core.training.target_rates import HIGHEST, LOWEST, tolerance
 
 
 def trained(config: Config, member: Member) -> dict[str, float]:
@@ -45,9 +49,7 @@ def trained(config: Config, member: Member) -> dict[str, float]:
     torch.set_num_threads(1)
     data = load_data(config)
     make = partial(build, config.models[0], data.image_shape, **config.options)
-    population = train(make, [member], data.x_train, epochs=config.epochs, batch_size=config.batch_size,
-                       learning_rate=config.learning_rate, schedule=config.schedule, precision=config.precision,
-                       normalise_gradients=config.normalise_gradients, label=f"{'rates' if member.targets else 'betas'} {', '.join(f'{value:.4g}' for value in member.targets or member.betas)}, seed {member.seed}")  # fmt: skip
+    population = train(make, [member], data.x_train, Plan(epochs=config.epochs, batch_size=config.batch_size, learning_rate=config.learning_rate, schedule=config.schedule, precision=config.precision, normalise_gradients=config.normalise_gradients), label=f"{'rates' if member.targets else 'betas'} {', '.join(f'{value:.4g}' for value in member.targets or member.betas)}, seed {member.seed}")  # fmt: skip
     return average_terms(population.member(0), data.x_train, member.seed)
 
 

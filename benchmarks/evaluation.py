@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/evaluation.py                               # on MNIST
     .venv/bin/python benchmarks/evaluation.py --dataset digits --samples 1000
 
-Trains GHVAEs, then measures them as the stages of a run do (`hvae_core.stages`): on the CPU one at a time, one thread; on
+Trains GHVAEs, then measures them as the stages of a run do (`hvae_core.pipeline.stages`): on the CPU one at a time, one thread; on
 a GPU, where there is one, in blocks (`hvae_core.evaluation.blocks`). Tensors are computed on the device; I_q(y; z_2) and
 the classifiers on the latents always on the CPU, one thread for one model, in as many processes as there are cores.
 """
@@ -22,13 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from hvae_core.config import Member
-from hvae_core.data import Dataset, load
+from hvae_core.data.dataset import Dataset
+from hvae_core.data.readers import load
 from hvae_core.evaluation import blocks, generation, rates, reconstruction, representation
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian
-from hvae_core.population import train
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 BETAS = ((0.1, 0.1), (1.0, 1.0), (1.0, 10.0), (10.0, 1.0))
 COMPUTED = ("rates, training images", "rates, test images", "PSNR", "samples and their classifier", "latents")
@@ -62,7 +63,7 @@ def measure(data: Dataset, device: str, count: int, epochs: int, samples: int) -
     members = [Member(BETAS[i % len(BETAS)], 0) for i in range(count)]
 
     def trained(epochs: int) -> Any:
-        return train(partial(build, "ghvae", data.image_shape), members, here.x_train, epochs=epochs, learning_rate=1e-3)
+        return train(partial(build, "ghvae", data.image_shape), members, here.x_train, Plan(epochs=epochs, learning_rate=1e-3))
 
     trained(1)  # to warm up
     took, population = seconds(lambda: trained(epochs))

@@ -5,7 +5,7 @@
 
 One *model-step* is forward, backward and Adam for one model on one batch. Both sides are measured in one run, warm, in
 turn, several times; the ratio is of the medians. The baseline trains one model at a time: eager, float32, `DataLoader`
-with a transform for every image. Ours is `hvae_core.population.train`; on a CPU in as many processes as there are
+with a transform for every image. Ours is `hvae_core.training.population.train`; on a CPU in as many processes as there are
 cores, as `./run_all.sh` runs the blocks of a grid; in float32 and with the layers in bfloat16 (`precision: bfloat16`).
 """
 
@@ -28,10 +28,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from hvae_core.config import Member
-from hvae_core.data import pixels
+from hvae_core.data.dataset import pixels
 from hvae_core.models import build
-from hvae_core.population import train
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 PRECISIONS = ("float32", "bfloat16")
 SHAPES = {"28x28x1": (1, 28, 28), "32x32x3": (3, 32, 32)}
@@ -86,7 +86,7 @@ def ours(x: torch.Tensor, shape: tuple[int, int, int], batch: int, device: str, 
     """Seconds a model-step of a population of so many, trained for one epoch."""
     images = x.to(device)
     start = time.perf_counter()
-    train(lambda: build("ghvae", shape), members(count), images, epochs=1, batch_size=batch, chunk=chunk, precision=precision)
+    train(lambda: build("ghvae", shape), members(count), images, Plan(epochs=1, batch_size=batch, precision=precision), chunk=chunk)
     if device == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / (count * -(-len(x) // batch))

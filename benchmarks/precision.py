@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hvae_core.config import Member
-from hvae_core.data import load
+from hvae_core.data.readers import load
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.models import build
-from hvae_core.population import train
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 BETAS = ((0.1, 0.1), (1.0, 1.0), (1.0, 10.0))
 
@@ -38,8 +38,7 @@ def main() -> None:
     members = [Member(betas, seed) for betas in BETAS for seed in range(args.seeds)]
     table = pd.DataFrame(index=pd.MultiIndex.from_tuples([(m.betas, m.seed) for m in members], names=["betas", "seed"]))
     for precision in ("float32", "bfloat16"):
-        population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, epochs=args.epochs, batch_size=args.batch,
-                           learning_rate=args.learning_rate, precision=precision, label=precision)  # fmt: skip
+        population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, Plan(epochs=args.epochs, batch_size=args.batch, learning_rate=args.learning_rate, precision=precision), label=precision)  # fmt: skip
         found = []
         for i, member in enumerate(members):
             terms = average_terms(population.member(i), data.x_test, member.seed)

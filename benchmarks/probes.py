@@ -24,11 +24,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits
 
-from hvae_core.config import Member
-from hvae_core.data import load
+from hvae_core.data.readers import load
 from hvae_core.evaluation import representation
 from hvae_core.models import build
-from hvae_core.population import train
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 LINEAR = {
     "SVC(linear)": SVC(kernel="linear"),
@@ -61,7 +61,7 @@ def main() -> None:
     assert data.y_test is not None
     y = data.y_test.numpy()
     members = [Member(betas, 0) for betas in BETAS]
-    population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, epochs=args.epochs, learning_rate=1e-3)
+    population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, Plan(epochs=args.epochs, learning_rate=1e-3))
     result: dict[str, dict[str, Any]] = {}
     for i, member in enumerate(members):
         model = population.member(i)

@@ -30,9 +30,76 @@ All rates, distortions and information are in nats per image. From the papers' s
     f, f^-1                      accuracy bound (A, Eq. 11)              ``bounds.information``, ``.accuracy_bound``
     H[p_data]                    entropy of the data (A, Eqs. 3, 9)      ``bounds.entropy_bound``
     e(z|x), d(x|z), m(z)         B's encoder, decoder, marginal          posterior, likelihood, prior
-    -/+, -/+, -/+/v              B's families: encoder, decoder, m(z)    ``build("-+v", ...)``, ``models.FAMILIES``
+    -/+, -/+, -/+/v              B's families: encoder, decoder, m(z)    ``build("-+v", ...)``, ``names.FAMILIES``
     R*                           B's target rate                         ``objective.target_rate``
     E, G                         bounds on I_gen (B, appendix C)         ``mi_lower``, ``mi_upper``
     IWAE                         importance-weighted bound, K samples    ``iwae_5``, ``iwae_500``
     ===========================  ======================================  ==========================================
+
+What a reader uses is here::
+
+    build, train, Member, Plan                       a model by its name; many of them trained together
+    load                                             a data set
+    load_results, load_model, load_network           what a finished run holds
+    recommend, dial, best                            which betas for a task; for rates; of a network for all betas
+
+The rooms, from the ground up; each imports only what stands before it::
+
+    terms objective randomness errors names files progress      one idea each
+    data models training evaluation                             the engine: it knows no run
+    runs analysis figures                                       what a run is; tables to answers; tables to pictures
+    pipeline claims                                             the batch; the papers' statements beside results
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hvae_core.analysis.dial import best, dial
+    from hvae_core.analysis.guidance import recommend
+    from hvae_core.data.readers import load
+    from hvae_core.models import build
+    from hvae_core.runs.results import load_results
+    from hvae_core.runs.weights import load_model, load_network
+    from hvae_core.training.plan import Member, Plan
+    from hvae_core.training.population import train
+
+_PLACES = {
+    "Member": "training.plan",
+    "Plan": "training.plan",
+    "best": "analysis.dial",
+    "build": "models",
+    "dial": "analysis.dial",
+    "load": "data.readers",
+    "load_model": "runs.weights",
+    "load_network": "runs.weights",
+    "load_results": "runs.results",
+    "recommend": "analysis.guidance",
+    "train": "training.population",
+}
+__all__ = [
+    "Member",
+    "Plan",
+    "best",
+    "build",
+    "dial",
+    "load",
+    "load_model",
+    "load_network",
+    "load_results",
+    "recommend",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are first used: PyTorch takes seconds."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

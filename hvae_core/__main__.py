@@ -2,6 +2,6 @@
 
 import sys
 
-from hvae_core.batch import main
+from hvae_core.pipeline.command import main
 
 sys.exit(main())

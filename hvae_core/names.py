@@ -12,6 +12,8 @@ HIERARCHICAL = ("ghvae", "lvae")  # Paper A; their classes are `hvae_core.models
 CONDITIONED = {f"{name}-conditioned": name for name in HIERARCHICAL}  # on their betas: see `hvae_core.models.conditioning`
 FAMILIES = tuple("".join(signs) for signs in product("-+", "-+", "-+v"))  # Paper B: encoder, decoder, marginal
 LAYERS = {**dict.fromkeys(HIERARCHICAL, 2), **dict.fromkeys(CONDITIONED, 2), **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
+PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")  # the classifiers of Paper A, Section 5.6
+DATASETS = ("digits", "mnist", "static-mnist", "omniglot", "svhn", "cifar10")
 
 
 def check_sizes(latent_sizes: Sequence[int]) -> None:

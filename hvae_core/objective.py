@@ -1,7 +1,7 @@
 """Objectives turn `Terms` into the one number that training minimises. Only here does a beta meet a rate.
 
 An objective is any function ``f(terms, betas) -> loss`` with ``betas`` of shape ``(L,)``, top layer first, and a
-scalar loss. Pass your own to `hvae_core.population.train`.
+scalar loss. Pass your own to `hvae_core.training.population.train`.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Progress of anything that takes longer than five seconds, wherever it runs.
 
 In a terminal one line that rewrites itself, in a notebook likewise; in a log a plain line every few seconds. In a
-batch the notebook's progress goes to a small file, which the batch's own display reads (`hvae_core.batch`).
+batch the notebook's progress goes to a small file, which the batch's own display reads (`hvae_core.pipeline.command`).
 """
 
 import json

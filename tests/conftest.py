@@ -4,9 +4,9 @@
 import pytest
 import torch
 
-from hvae_core.config import Member
-from hvae_core.models import Gaussian, HierarchicalVAE
-from hvae_core.models.distributions import Bernoulli
+from hvae_core.models.distributions import Bernoulli, Gaussian
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.training.plan import Member
 
 torch.set_num_threads(1)
 

@@ -15,10 +15,16 @@ import pandas as pd
 import papermill
 import pytest
 
-from hvae_core import batch, store
-from hvae_core.config import Config, load_profile
+from hvae_core.files import ROOT, locked
+from hvae_core.pipeline.command import main, snakemake_command
+from hvae_core.pipeline.job import GPUS, environment
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_config, open_run
+from hvae_core.runs.identity import kept_objective
+from hvae_core.runs.profiles import load_profile
+from hvae_core.runs.results import columns
 
-ROOT = Path(batch.ROOT)
+ROOT = Path(ROOT)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TINY = ["betas=[0.1, 1, 10]", "epochs=2", "train_images=200", "test_images=150", "generated_samples=200",
         "classifier_epochs=3"]  # fmt: skip
@@ -110,7 +116,7 @@ def test_touched_training_is_looked_at_and_not_done_again(finished):
         status, plan, _ = run_all("--set", *TINY, "--name", "tiny", "--dry-run", output=output)
     assert status == 0
     assert re.search(r"^train +2$", plan, re.M), "both blocks are out of date"
-    command = [sys.executable, "-m", "hvae_core.batch", "tiny", "10_train", "--block", "1"]
+    command = [sys.executable, "-m", "hvae_core.pipeline.job", "tiny", "10_train", "--block", "1"]
     with dates_kept(*(output / "runs/tiny/checkpoints/block-001").glob("*.*")):
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "HVAE_OUTPUT": str(output)})
     assert "trained already" in (output / "runs/tiny/notebooks/10_train-001.ipynb").read_text()
@@ -178,10 +184,10 @@ def test_processes_that_train_nothing_do_without_pytorch():
     """It takes seconds to import, and Snakemake, each job, `collect` and `join` are processes of their own."""
     code = """
 import sys
-from hvae_core import batch, store
-from hvae_core.config import load_profile
+
+from hvae_core.runs.profiles import load_profile
 config = load_profile("quick-conditioned", ["batch_size=100"], None)
-assert config.layers == 2 and config.members() and batch.environment() and store.timestamp()
+assert config.layers == 2 and config.members() and environment() and timestamp()
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -232,7 +238,7 @@ def test_bad_input_is_one_line_and_status_2(case, output, capfd, monkeypatch):
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     arguments, named = BAD[case]
     for more in ([], ["--dry-run"]):
-        assert batch.main([*arguments(output), *more]) == 2
+        assert main([*arguments(output), *more]) == 2
         errors = capfd.readouterr().err
         assert named in errors
         assert len(errors.strip().splitlines()) == 1
@@ -250,7 +256,7 @@ def test_a_corrupt_jpeg_in_a_folder_is_named(output, capfd):
             Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "1.jpg")
     bad = output / "pets/train/dog/1.jpg"
     bad.write_bytes(bad.read_bytes()[:200])
-    assert batch.main(["--set", f"dataset={output / 'pets'}"]) == 2
+    assert main(["--set", f"dataset={output / 'pets'}"]) == 2
     assert str(bad) in capfd.readouterr().err
 
 
@@ -266,7 +272,7 @@ def test_a_damaged_mnist_is_named(damage, output, capfd, monkeypatch):
         x = x[:-9] if damage == "truncated" else x
         (output / f"{split}-images-idx3-ubyte.gz").write_bytes(gzip.compress(x))
         (output / f"{split}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(y))
-    assert batch.main(["--set", "dataset=mnist"]) == 2
+    assert main(["--set", "dataset=mnist"]) == 2
     errors = capfd.readouterr().err
     assert "train-images-idx3-ubyte.gz" in errors
     assert ("md5" if damage == "checksum" else "bytes") in errors
@@ -274,34 +280,34 @@ def test_a_damaged_mnist_is_named(damage, output, capfd, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_named(output, capfd):
     (output / "runs").write_text("in the way")
-    assert batch.main(["--set", "betas=[1]"]) == 2
+    assert main(["--set", "betas=[1]"]) == 2
     assert "cannot write" in capfd.readouterr().err
 
 
 def test_one_name_has_one_configuration(output, capfd):
-    store.open_run(Config.make({"name": "mine", "epochs": 3}))
+    open_run(Config.make({"name": "mine", "epochs": 3}))
     before = (output / "runs/mine/config.yaml").read_bytes()
-    assert batch.main(["quick", "--name", "mine", "--set", "epochs=5"]) == 2
+    assert main(["quick", "--name", "mine", "--set", "epochs=5"]) == 2
     assert "epochs is 3 there and 5 here" in capfd.readouterr().err
     assert (output / "runs/mine/config.yaml").read_bytes() == before
 
 
 def test_a_run_that_another_process_computes_is_left_to_it(output, capfd):
-    folder = store.open_run(load_profile("quick", ["betas=[1]"]))
-    with store.locked(folder / ".lock"):
-        assert batch.main(["quick", "--set", "betas=[1]"]) == 2
+    folder = open_run(load_profile("quick", ["betas=[1]"]))
+    with locked(folder / ".lock"):
+        assert main(["quick", "--set", "betas=[1]"]) == 2
     assert "another process" in capfd.readouterr().err
 
 
 def test_list_and_dry_run(output, capfd, monkeypatch):
-    assert batch.main(["--list"]) == 0
+    assert main(["--list"]) == 0
     listed = capfd.readouterr().out
     assert re.search(r"^svhn-lvae +441 models", listed, re.M)
-    assert batch.main(["quick", "--dry-run"]) == 0
+    assert main(["quick", "--dry-run"]) == 0
     assert "would train" in capfd.readouterr().out
     assert not (output / "runs").exists()
     monkeypatch.setenv("HVAE_DATA", str(output / "none"))
-    assert batch.main(["mnist-9x9", "--dry-run"]) == 0, "what is to be downloaded is no mistake"
+    assert main(["mnist-9x9", "--dry-run"]) == 0, "what is to be downloaded is no mistake"
     assert "would train 81 models" in capfd.readouterr().out
     assert not (output / "runs").exists()
 
@@ -314,21 +320,21 @@ def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkey
         ("1", "rd-mnist", ["model=[---, +--]", "betas=[[0.1, 1]]", "blocks=2"], False),  # a family at a time, whatever the blocks
         ("1", "mnist-9x9", ["betas=[[1], [1]]", "seeds=9", "blocks=9"], False),  # and a seed
     ):  # fmt: skip
-        monkeypatch.setenv(batch.GPUS, gpus)
-        assert batch.main([profile, "--dry-run", *(["--set", *changes] if changes else [])]) == 0
+        monkeypatch.setenv(GPUS, gpus)
+        assert main([profile, "--dry-run", *(["--set", *changes] if changes else [])]) == 0
         assert (slow in capfd.readouterr().out) is said, (gpus, profile, changes)
-    store.open_run(load_profile("mnist-9x9", [], "mnist-9x9"))
-    monkeypatch.setenv(batch.GPUS, "1")
-    batch.main(["mnist-9x9", "--dry-run"])  # without its data
+    open_run(load_profile("mnist-9x9", [], "mnist-9x9"))
+    monkeypatch.setenv(GPUS, "1")
+    main(["mnist-9x9", "--dry-run"])  # without its data
     assert slow not in capfd.readouterr().out, "a run that is there keeps its blocks"
 
 
 def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
-    folder = store.open_run(load_profile("quick", ["betas=[1]"]))
+    folder = open_run(load_profile("quick", ["betas=[1]"]))
     (folder / "data.json").write_text("other data")
     (folder / ".progress").mkdir()
     (folder / ".progress/10_train-000.json").write_text("{}")
-    assert batch.main(["quick", "--set", "betas=[1]", "--dry-run"]) == 0
+    assert main(["quick", "--set", "betas=[1]", "--dry-run"]) == 0
     assert "the data have changed; all would be made anew" in capfd.readouterr().out
     assert (folder / "data.json").read_text() == "other data"
     assert (folder / ".progress/10_train-000.json").exists()
@@ -336,10 +342,10 @@ def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
 
 def test_a_name_may_look_like_a_number(output):
     """Snakemake reads what it is given as YAML."""
-    store.open_run(Config.make({"name": "01", "betas": [1.0], "epochs": 1}))
-    command = [*batch.snakemake_command(store.load_config("01"), 1), "--dry-run", "--quiet", "rules"]
+    open_run(Config.make({"name": "01", "betas": [1.0], "epochs": 1}))
+    command = [*snakemake_command(load_config("01"), 1), "--dry-run", "--quiet", "rules"]
     (output / "runs/01/data.json").write_text("{}")
-    done = subprocess.run(command, env=batch.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^train +1$", done.stdout, re.M)
 
@@ -356,7 +362,7 @@ def test_a_run_of_families_has_its_table_and_figures(tmp_path):
     results = pd.read_parquet(tmp_path / "runs/rd/results.parquet")
     assert results["model"].tolist() == ["---", "---", "-+v", "-+v", "++-", "++-"]
     assert (results["status"] == "ok").all()
-    assert list(results) == store.columns(1, ["likelihood"])
+    assert list(results) == columns(1, ["likelihood"])
     assert not results.isna().any().any()
     np.testing.assert_allclose(results["rate"], results["rate_1"])
     assert (results["iwae_5"] > results["elbo"] - 2).all(), "the bound is above the ELBO but for noise"
@@ -385,7 +391,7 @@ def test_the_toy_run_is_one_notebook(tmp_path):
     assert status == 0, printed + errors
     results = pd.read_parquet(tmp_path / "runs/toy/results.parquet")
     assert sorted(results["objective"]) == ["elbo"] * 2 + ["target_rate"] * 2
-    assert store.kept_objective(tmp_path / "runs/toy").count("FunctionDef") == 2
+    assert kept_objective(tmp_path / "runs/toy").count("FunctionDef") == 2
     assert {path.name for path in (tmp_path / "figures/toy").iterdir()} == {f"b_fig2.{kind}" for kind in ("pdf", "png", "json")}
 
 

@@ -7,13 +7,19 @@ import pandas as pd
 import pytest
 import torch
 
-from hvae_core import stages, store
-from hvae_core.config import Config, Member, load_profile
-from hvae_core.data import pixels
+from hvae_core.data.dataset import pixels
 from hvae_core.evaluation import blocks, classifier, generation, rates, reconstruction, representation
 from hvae_core.evaluation.blocks import Measurement
-from hvae_core.models import FAMILIES, build
+from hvae_core.models import build
+from hvae_core.names import FAMILIES
 from hvae_core.objective import lagrangian
+from hvae_core.pipeline import measuring, stages
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_images, open_run, run_folder
+from hvae_core.runs.profiles import load_profile
+from hvae_core.runs.results import collect, training_table
+from hvae_core.runs.weights import load_model
+from hvae_core.training.plan import Member
 
 SHAPES = {"ghvae": (1, 28, 28), "lvae": (3, 32, 32)}
 
@@ -153,16 +159,16 @@ def in_blocks(monkeypatch, size=2):
 def run(name):
     """Eight models of two seeds; the last one of each has diverged."""
     config = load_profile("quick", SETTINGS, name)
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
     stages.train_members(config, data, lambda terms, betas: lagrangian(terms, betas) * torch.where((betas == 10).all(), torch.nan, 1.0))
-    store.collect(name)
+    collect(name)
     return config, data
 
 
 def tables(config, data):
     return {
-        "training": store.training_table(config.name),
+        "training": training_table(config.name),
         "reconstruction": stages.reconstruct(config, data),
         "generation": stages.generate(config, data)[0],
         "representation": stages.represent(config, data),
@@ -191,7 +197,7 @@ def test_the_stages_in_blocks_are_as_without(output, monkeypatch):
         assert table.iloc[:, -1].notna().tolist() == [True, True, True, False] * 2 or stage == "training"
     assert together["training"]["status"].tolist() == ["ok", "ok", "ok", "diverged"] * 2
     for stage in ("reconstruction", "generation"):
-        a, b = (store.load_images(name, stage)["images"].astype(int) for name in ("one", "together"))
+        a, b = (load_images(name, stage)["images"].astype(int) for name in ("one", "together"))
         assert a[:3].any(axis=(1, 2, 3, 4)).all()
         assert np.abs(a - b).max() <= 1, "rounded to 8 bits"
 
@@ -199,10 +205,10 @@ def test_the_stages_in_blocks_are_as_without(output, monkeypatch):
 def test_scores_run_in_processes_and_go_on_where_they_were_stopped(output, monkeypatch):
     config, data = run("stopped")
     in_blocks(monkeypatch)
-    log = store.run_folder("stopped") / "tables" / ".reconstruction.jsonl"
+    log = run_folder("stopped") / "tables" / ".reconstruction.jsonl"
     broken = output / "broken"
     broken.touch()
-    loaded, load = [], store.load_model
+    loaded, load = [], load_model
 
     def kept():
         return len(log.read_text().splitlines()) if log.exists() else 0
@@ -226,7 +232,7 @@ def test_scores_run_in_processes_and_go_on_where_they_were_stopped(output, monke
         stages.evaluate(config, "reconstruction", Measurement(compute, score), processes=2)
     assert kept() == 3, "the models of the first seed"
     broken.unlink()
-    monkeypatch.setattr(store, "load_model", counted)
+    monkeypatch.setattr(measuring, "load_model", counted)
     table = stages.evaluate(config, "reconstruction", Measurement(compute, score))
     assert loaded == [4, 5, 6]
     expected = [reconstruction.evaluate(load("stopped", i), data.x_test)["psnr"] for i in (0, 1, 2, 4, 5, 6)]

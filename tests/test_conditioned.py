@@ -15,8 +15,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_population import assert_same
 
-from hvae_core import conditioned, figures, stages, store
-from hvae_core.conditioned import (
+from hvae_core import figures
+from hvae_core.analysis.dial import best, dial, slide
+from hvae_core.analysis.fidelity import fidelity, optima, summary
+from hvae_core.data.dataset import to_uint8
+from hvae_core.data.readers import load
+from hvae_core.errors import InputError
+from hvae_core.evaluation.rates import average_terms
+from hvae_core.files import ROOT, save_tensors
+from hvae_core.models import build
+from hvae_core.models.conditioning import Conditioned, Table
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.objective import lagrangian
+from hvae_core.pipeline import stages
+from hvae_core.randomness import Purpose, generator, initial_weights
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import keep_data, load_images, open_run
+from hvae_core.runs.results import load_results
+from hvae_core.runs.weights import block_folder, load_model, load_network
+from hvae_core.terms import Terms
+from hvae_core.training import conditioned
+from hvae_core.training.checkpoints import Checkpoints
+from hvae_core.training.conditioned import (
     ENDS,
     FEWEST,
     GROUPS,
@@ -27,23 +47,12 @@ from hvae_core.conditioned import (
     spread,
     train_conditioned,
 )
-from hvae_core.config import ROOT, Config, Member
-from hvae_core.data import load
-from hvae_core.dial import best, dial, slide
-from hvae_core.errors import InputError
-from hvae_core.evaluation.rates import average_terms
-from hvae_core.evaluation.reconstruction import to_uint8
-from hvae_core.fidelity import fidelity, optima, summary
-from hvae_core.models import HierarchicalVAE, build
-from hvae_core.models.conditioning import Conditioned, Table
-from hvae_core.objective import lagrangian
-from hvae_core.population import Purpose, generator, initial_weights, train
-from hvae_core.store import Checkpoints
-from hvae_core.target_rates import tolerance
-from hvae_core.terms import Terms
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
+from hvae_core.training.target_rates import tolerance
 
 BETAS = [(0.1, 100.0), (0.1, 100.0)]
-SETTINGS = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3}
+SETTINGS = Plan(epochs=3, batch_size=8, learning_rate=1e-3)
 CORNERS = [Member((0.1, 0.1), 1), Member((100.0, 100.0), 1)]
 
 
@@ -154,7 +163,7 @@ def test_a_batch_size_that_makes_few_groups_is_refused_with_sizes_that_do_not():
 @pytest.mark.parametrize("last", [16, 12, 7, 1])
 def test_the_last_batch_of_an_epoch_may_be_of_any_size(images, last):
     """16 and 12 divide into more groups than 22 does, 7 and 1 into fewer than a batch has to."""
-    population = train_conditioned(MAKE, [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)], images[: 22 + last], epochs=1, batch_size=22)
+    population = train_conditioned(MAKE, [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)], images[: 22 + last], Plan(epochs=1, batch_size=22))
     assert population.history[0].isfinite().all()
 
 
@@ -216,9 +225,9 @@ def test_what_is_minimised_has_the_gradient_that_its_name_says():
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_weights(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("hvae_core.conditioned.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("hvae_core.training.trainer.CHECKPOINT_EVERY_S", 0.0)
     members = [*CORNERS, Member((1.0, 1.0), 0)]
-    whole = train_conditioned(MAKE, members, images, **SETTINGS)
+    whole = train_conditioned(MAKE, members, images, SETTINGS)
     checkpoints = Checkpoints(tmp_path, "one")
 
     class Stopped(Exception):
@@ -231,22 +240,22 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(images, tmp_path, mon
 
     monkeypatch.setattr(checkpoints, "save", save)
     with pytest.raises(Stopped):
-        train_conditioned(MAKE, members, images, **SETTINGS, checkpoints=checkpoints)
-    resumed = train_conditioned(MAKE, members, images, **SETTINGS, checkpoints=Checkpoints(tmp_path, "one"))
+        train_conditioned(MAKE, members, images, SETTINGS, checkpoints=checkpoints)
+    resumed = train_conditioned(MAKE, members, images, SETTINGS, checkpoints=Checkpoints(tmp_path, "one"))
     assert_same(whole.parameters, resumed.parameters)
     assert torch.equal(whole.history.nan_to_num(), resumed.history.nan_to_num())
 
 
 def test_the_learning_rate_rises_then_follows_the_schedule(images, monkeypatch):
-    rates, step = [], conditioned._Trained.step
+    rates, step = [], conditioned._Network.step
 
     def kept(self, *args, **options):
         rates.append(options["learning_rate"])
         return step(self, *args, **options)
 
-    monkeypatch.setattr(conditioned._Trained, "step", kept)
+    monkeypatch.setattr(conditioned._Network, "step", kept)
     monkeypatch.setattr(conditioned, "RISING", 0.25)
-    train_conditioned(MAKE, CORNERS[:1], images[:16], epochs=8, batch_size=8, learning_rate=1e-3, schedule="two-phase")
+    train_conditioned(MAKE, CORNERS[:1], images[:16], Plan(epochs=8, batch_size=8, learning_rate=1e-3, schedule="two-phase"))
     wanted = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1] + [2 * (16 - step) / 16 for step in range(9, 16)]
     assert [1000 * rate for rate in rates] == pytest.approx(wanted)
 
@@ -255,20 +264,20 @@ def test_the_learning_rate_rises_then_follows_the_schedule(images, monkeypatch):
     (MAKE, BETAS, {(0.1, 3.0), (100.0, 3.0)}), (lambda: MAKE("lvae"), BETAS, {(0.1, 0.1), (0.1, 100.0)}), (MAKE, [(1.0, 10.0), (0.1, 2.0)], {(1.0, 2.0), (10.0, 2.0)}),
 ])  # fmt: skip
 def test_where_the_betas_begin_is_the_architectures_and_within_the_range(make, betas, start, images, monkeypatch):
-    drawn, step = [], conditioned._Trained.step
+    drawn, step = [], conditioned._Network.step
 
     def kept(self, x, noise, log_betas, **options):
         drawn.append(log_betas.exp())
         return step(self, x, noise, log_betas, **options)
 
-    monkeypatch.setattr(conditioned._Trained, "step", kept)
-    train_conditioned(make, [Member(corner, 0) for corner in zip(*betas, strict=True)], images[:8], epochs=2, batch_size=8, learning_rate=1e-3)
+    monkeypatch.setattr(conditioned._Network, "step", kept)
+    train_conditioned(make, [Member(corner, 0) for corner in zip(*betas, strict=True)], images[:8], Plan(epochs=2, batch_size=8, learning_rate=1e-3))
     assert {tuple(round(beta, 4) for beta in betas) for betas in drawn[0].tolist()} == start
 
 
 def test_one_seed_does_not_matter_to_another(images):
-    together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, **SETTINGS)
-    alone = train_conditioned(MAKE, CORNERS, images, **SETTINGS)
+    together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, SETTINGS)
+    alone = train_conditioned(MAKE, CORNERS, images, SETTINGS)
     assert_same({name: value[1] for name, value in together.parameters.items()},
                 {name: value[0] for name, value in alone.parameters.items()})  # fmt: skip
 
@@ -278,16 +287,16 @@ def test_a_network_that_diverges_says_so_and_leaves_the_others(images, monkeypat
         return lagrangian(terms, betas) * torch.where(betas[1] > 99.9, math.nan, 1.0)
 
     members = [Member((0.1, 0.1), 0), Member((100.0, 100.0), 0), Member((0.1, 0.1), 1), Member((100.0, 100.0), 1)]
-    lost = train_conditioned(MAKE, members, images, **SETTINGS, objective=lost_where_high)
+    lost = train_conditioned(MAKE, members, images, SETTINGS, objective=lost_where_high)
     assert lost.diverged_epoch == [2] * 4, "the region of the betas reaches the end of the range in the second epoch"
-    alone = train_conditioned(MAKE, members[2:], images, **SETTINGS)
-    step = conditioned._Trained.step
+    alone = train_conditioned(MAKE, members[2:], images, SETTINGS)
+    step = conditioned._Network.step
 
     def nothing_of_seed_0(self, *args, **options):
         return step(self, *args, **options) * (math.nan if self.seed == 0 else 1)
 
-    monkeypatch.setattr(conditioned._Trained, "step", nothing_of_seed_0)
-    half = train_conditioned(MAKE, members, images, **SETTINGS)
+    monkeypatch.setattr(conditioned._Network, "step", nothing_of_seed_0)
+    half = train_conditioned(MAKE, members, images, SETTINGS)
     assert half.diverged_epoch == [1, 1, None, None]
     assert_same({name: value[1] for name, value in half.parameters.items()}, {name: value[0] for name, value in alone.parameters.items()})
 
@@ -300,7 +309,7 @@ def test_a_network_that_is_lost_is_not_dialled(images):
 
 
 def test_a_beta_of_one_value_is_left_where_it_is(images):
-    network = train_conditioned(MAKE, [Member((0.1, 2.0), 1), Member((100.0, 2.0), 1)], images, **SETTINGS).networks[0]
+    network = train_conditioned(MAKE, [Member((0.1, 2.0), 1), Member((100.0, 2.0), 1)], images, SETTINGS).networks[0]
     middle = average_terms(network.at((1.0, 2.0)), images, 0)
     found = dial(network, images, rate_2=middle["rate_2"], rate_1=middle["rate_1"])
     assert found.betas[1] == 2.0
@@ -317,9 +326,9 @@ def test_what_a_conditioned_network_cannot_be(change, message):
 def test_at_a_single_point_it_trains_to_the_unconditioned_models_loss():
     """With the range of the betas collapsed to a point: same initial weights, order of images and noise. It is there sooner, since several tables move together."""
     x = load("digits").x_train[:300]
-    betas, settings = (0.5, 2.0), {"epochs": 25, "batch_size": 50, "learning_rate": 2e-3, "schedule": "two-phase"}
-    plain = train(MAKE, [Member(betas, 0)], x, **settings).member(0)
-    channels, conditioned = (train_conditioned(MAKE, [Member(betas, 0)], x, **settings, **tables).member(0) for tables in ({"coarse": ()}, {}))
+    betas, settings = (0.5, 2.0), Plan(epochs=25, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+    plain = train(MAKE, [Member(betas, 0)], x, settings).member(0)
+    channels, conditioned = (train_conditioned(MAKE, [Member(betas, 0)], x, settings, **tables).member(0) for tables in ({"coarse": ()}, {}))
     terms = [average_terms(model, x, 0) for model in (plain, channels, conditioned)]
     wanted, of_channels, actual = (t["distortion"] + 0.5 * t["rate_2"] + 2 * t["rate_1"] for t in terms)
     assert of_channels == pytest.approx(wanted, rel=0.03)
@@ -330,8 +339,8 @@ def test_at_a_single_point_without_modulation_it_is_the_unconditioned_training(i
     """Loss scaling none, scales and shifts kept at 0: the same weights to rounding."""
     monkeypatch.setattr(Table, "forward", lambda self, position: 0 * position[:, :1] * self.values[:1])
     members = [Member((0.5, 2.0), 3)]
-    conditioned = train_conditioned(MAKE, members, images, **SETTINGS, scaling="none")
-    plain = train(MAKE, members, images, **SETTINGS)
+    conditioned = train_conditioned(MAKE, members, images, SETTINGS, scaling="none")
+    plain = train(MAKE, members, images, SETTINGS)
     for name, value in plain.parameters.items():
         torch.testing.assert_close(conditioned.parameters[f"model.{name}"], value, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(conditioned.history, plain.history, rtol=1e-4, atol=1e-4)
@@ -429,7 +438,7 @@ def trained():
     """A small network on part of the digits, and images that it has not seen."""
     data = load("digits").first(400, 200)
     members = [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)]
-    networks = train_conditioned(MAKE, members, data.x_train, epochs=80, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+    networks = train_conditioned(MAKE, members, data.x_train, Plan(epochs=80, batch_size=50, learning_rate=2e-3, schedule="two-phase"))
     return networks.networks[0], data.x_test
 
 
@@ -534,13 +543,13 @@ def tiny(**changes):
 
 def finished(config):
     """Every stage of a run, without the batch."""
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
-    store.keep_data(config, data)
+    keep_data(config, data)
     stages.train_members(config, data)
     for stage in (stages.reconstruct, stages.generate, stages.represent):
         stage(config, data)
-    return store.load_results(config.name)
+    return load_results(config.name)
 
 
 @pytest.mark.slow
@@ -556,7 +565,7 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
     drawn = {path.stem for path in (output / "figures/own").iterdir()}
     assert drawn == {*config.kind.figures, *config.kind.tables, "fidelity_grid", "fidelity_table_grid", "optima_table_grid"}
     about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
-    assert about["function"] == "hvae_core.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
+    assert about["function"] == "hvae_core.analysis.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
     table = pd.read_csv(output / "figures/own/fidelity_table_grid.csv")
     assert len(table) == 4 and table["percent"].notna().all()
 
@@ -565,41 +574,41 @@ def test_a_run_has_one_row_a_point(output):
     config = tiny(blocks=9)
     assert config.blocks == 2, "a network is trained in one block"
     assert [Config.make({**config.dump(), "block": b}).block_members() for b in (0, 1)] == [range(9), range(9, 18)]
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
     table = stages.train_members(config, data)
     assert len(table) == 18 and (table["status"] == "ok").all()
-    network = store.load_network("tiny", seed=1)
+    network = load_network("tiny", seed=1)
     for i, member in enumerate(config.members()):
-        model = store.load_model("tiny", i)
+        model = load_model("tiny", i)
         assert type(model).__name__ == "GHVAE"
         assert average_terms(model, data.x_test, member.seed)["rate_2"] == pytest.approx(table["rate_2"][i], rel=1e-5)
         if member.seed == 1:
             assert_same(model.state_dict(), network.at(member.betas).state_dict())
     assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 9], "a network a seed"
     with pytest.raises(InputError, match="no trained model 18"):
-        store.load_model("tiny", 18)
+        load_model("tiny", 18)
     # What is kept in memory is not what a reader may change, and is read again when the file is another.
     network.model.px_conv3.bias.data += 1
-    weights = store.block_folder(config, 1) / "weights.safetensors"
-    assert_same(store.load_model("tiny", 17).state_dict(), model.state_dict())
+    weights = block_folder(config, 1) / "weights.safetensors"
+    assert_same(load_model("tiny", 17).state_dict(), model.state_dict())
     with safetensors.safe_open(weights, "pt") as file:
         tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    store.save_weights(weights, {name: torch.zeros_like(value) for name, value in tensors.items()}, about)
-    assert all((value == 0).all() for value in store.load_model("tiny", 17).parameters())
-    store.save_weights(weights, {name: value[..., :2] if name.endswith("modulation.values") else value for name, value in tensors.items()}, about)
+    save_tensors(weights, {name: torch.zeros_like(value) for name, value in tensors.items()}, about)
+    assert all((value == 0).all() for value in load_model("tiny", 17).parameters())
+    save_tensors(weights, {name: value[..., :2] if name.endswith("modulation.values") else value for name, value in tensors.items()}, about)
     with pytest.raises(InputError, match="made by an earlier version"):
-        store.load_model("tiny", 17)
+        load_model("tiny", 17)
 
 
 def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
-    monkeypatch.setattr("hvae_core.stages.few", lambda betas: {min(betas), max(betas)})
+    monkeypatch.setattr("hvae_core.pipeline.measuring.few", lambda betas: {min(betas), max(betas)})
     results = finished(tiny(seeds=1, epochs=1))
     scored = results["beta_2"].isin([0.1, 100]) & results["beta_1"].isin([0.1, 100])
     for column in ("inception_score", "mi_z2", "train_distortion", "train_rate_1"):
         assert (results[column].notna() == scored).all()
     for stage in ("reconstruction", "generation"):
-        assert (store.load_images("tiny", stage)["images"].any((1, 2, 3, 4)) == scored).all(), "the others keep no images"
+        assert (load_images("tiny", stage)["images"].any((1, 2, 3, 4)) == scored).all(), "the others keep no images"
     assert results[["psnr", "distortion", "rate_1"]].notna().all(axis=None)
 
 
@@ -630,6 +639,6 @@ def test_mistakes_are_named(output):
     with pytest.raises(InputError, match="betas: 0"):
         tiny(betas=[0, 1])
     config = tiny(model="ghvae")
-    store.open_run(config)
+    open_run(config)
     with pytest.raises(InputError, match="no trained model"):
-        store.load_network("tiny")
+        load_network("tiny")

@@ -5,9 +5,16 @@ import math
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hvae_core.config import BetaRange, Config, load_profile, profiles
 from hvae_core.errors import InputError
+from hvae_core.files import ROOT
+from hvae_core.runs import keys
+from hvae_core.runs.config import BetaRange, Config
+from hvae_core.runs.profiles import load_profile, profiles
+from hvae_core.runs.rules import RULES
+from hvae_core.training.plan import Plan
 
 PAPER = ["mnist-ghvae", "svhn-ghvae", "svhn-lvae", "cifar10-ghvae"]
 
@@ -133,14 +140,33 @@ def test_steps_of_the_betas_are_equal_in_the_logarithm():
     assert steps == pytest.approx([0.5] * 6), "with 1 among the points nothing is replaced"
 
 
-# --- runs of several models ---------------------------------------------------------------------------------------
+@given(low=st.floats(1e-3, 1e2), ratio=st.floats(1.01, 1e5), points=st.integers(2, 60))
+def test_a_range_rises_in_equal_steps_but_for_a_1_in_place_of_the_nearest(low, ratio, points):
+    values = BetaRange(low=low, high=low * ratio, points=points).values()
+    steps = [low * ratio ** (k / (points - 1)) for k in range(points)]
+    assert len(values) == points
+    assert all(a < b for a, b in itertools.pairwise(values))
+    if low <= 1 <= low * ratio:
+        place = values.index(1.0)
+        distances = [abs(math.log(step)) for step in steps]
+        assert distances[place] == pytest.approx(min(distances))
+        steps[place] = 1.0
+    assert values == pytest.approx(steps)
+
+
+# --- runs of several models ---------------------------------------------------------------------------------
 
 
 def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
     config = load_profile("rd-quick", ["seeds=2"])
     assert len(config.members()) == 12 * 2 * 3
     assert [m.model for m in config.members()][::6] == config.models
-    assert [(m.seed, m.betas) for m in config.members()][:4] == [(0, (0.1,)), (0, (0.5,)), (0, (1.5,)), (1, (0.1,))]
+    assert [(m.seed, m.betas) for m in config.members()][:4] == [
+        (0, (0.1,)),
+        (0, (0.5,)),
+        (0, (1.5,)),
+        (1, (0.1,)),
+    ]
     assert config.layers == 1
     assert config.options == {"width": config.width, "pseudo_inputs": config.pseudo_inputs}
 
@@ -177,3 +203,137 @@ def test_one_model_in_a_list_is_that_model():
 def test_what_the_toy_run_would_not_heed_is_refused(change):
     with pytest.raises(InputError, match=r"toy|thirty"):
         load_profile("rd-toy", [change])
+
+
+# --- keys left open -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "resolved"),
+    [
+        ({}, {"warm_up": 0.0, "blocks": 1}),
+        ({"model": ["lvae"]}, {"model": "lvae", "warm_up": 0.2}),
+        ({"model": "lvae", "warm_up": 0}, {"warm_up": 0.0}),
+        ({"model": "lvae", "target_rates": [[5], [20]], "betas": [[1], [1]]}, {"warm_up": 0.0}),
+        ({"betas": [1, 2], "seeds": 2, "blocks": 99}, {"blocks": 8}),
+        ({"model": "ghvae-conditioned", "seeds": 2, "blocks": 99}, {"blocks": 2}),
+        ({"model": ["---", "--v"], "betas": [[1, 2]], "blocks": 99}, {"model": ["---", "--v"], "blocks": 4}),
+    ],
+)
+def test_keys_left_open_are_resolved_once(values, resolved):
+    config = Config.make(values)
+    assert {key: getattr(config, key) for key in resolved} == resolved
+    assert Config(**values) == config == Config.make(config.dump())
+    assert config.plan.warm_up == config.warm_up
+
+
+def test_the_plan_is_that_of_the_configuration():
+    config = load_profile("rd-quick", ["learning_rate=0.01", "warm_up=0.5"])
+    assert config.plan == Plan(
+        epochs=6,
+        batch_size=25,
+        learning_rate=0.01,
+        schedule="two-phase",
+        warm_up=0.5,
+        normalise_gradients=False,
+        precision="float32",
+    )
+
+
+# --- rules --------------------------------------------------------------------------------------------------
+
+START = {"betas": [[0.1], [0.1]]}
+TOY = {"model": "toy", "dataset": "toy", "betas": [[1.0]]}
+CONDITIONED = {"model": "ghvae-conditioned"}
+BROKEN = [  # each rule in its order: a configuration that breaks it, and what is said
+    (
+        {"model": "vqvae"},
+        "model: no model is called 'vqvae'; there are ghvae, lvae, ghvae-conditioned, lvae-"
+        "conditioned, ---, --+, --v, -+-, -++, -+v, +--, +-+, +-v, ++-, +++, ++v, toy",
+    ),
+    ({"model": ["---", "---"]}, "model: a model stands there twice; use seeds for several of a kind"),
+    ({"model": ["ghvae", "lvae"]}, "model: ghvae, lvae make no run together; only families of Paper B do"),
+    (
+        {"model": "lvae", "latent_sizes": [20, 256]},
+        "latent_sizes: only ghvae is made of any number of layers",
+    ),
+    (
+        {"latent_sizes": [8, 250]},
+        "latent_sizes: [8, 250]; at least two layers, the last a number of 4x4 maps, so a multiple of 16",
+    ),
+    ({"bins": [1, 2]}, "bins: [1, 2] hold 3 layers, ghvae has 2"),
+    ({"betas": [[1], [2], [3]]}, "betas: 3 lists for the 2 layers of ghvae"),
+    (
+        {"model": "--v", "target_rates": [[5]], "betas": [[0.1]]},
+        "target_rates: for the hierarchical models, ghvae and lvae, not --v",
+    ),
+    (
+        {"target_rates": {"total": [10], "shares": [[0.5, 0.6]]}, **START},
+        "target_rates: shares [0.5, 0.6] are not 2 numbers that add up to 1",
+    ),
+    (
+        {"target_rates": [[1]], **START},
+        "target_rates: 1 entries for the 2 layers of ghvae; null for a layer without",
+    ),
+    ({"target_rates": [None, None], **START}, "target_rates: no layer has one; leave the key out"),
+    (
+        {"target_rates": [[1], [2]], "bins": [2], "betas": [[0.1]]},
+        "bins: with target rates every layer has a multiplier of its own",
+    ),
+    (
+        {"target_rates": [None, [2]], "betas": [[1, 2], [0]]},
+        "betas: z_1 has a target rate, so it takes one beta, above 0, to start from; such as "
+        "betas: [[0.1], [0.1]]",
+    ),
+    (
+        {"target_rates": [[1, 1], [2]], **START},
+        "target_rates: a setting stands there twice; use seeds for several models at one point",
+    ),
+    (
+        {"target_rates": [[1], [2]], "warm_up": 0.5, **START},
+        "warm_up: with target rates the multipliers follow the rates; set it to 0",
+    ),
+    ({**TOY, "dataset": "digits"}, "model toy: it has a data set of its own, toy, and betas [[1.0]]"),
+    ({**TOY, "batch_size": 10}, "batch_size = 10: the toy model's thirty states are one batch"),
+    (
+        {"betas": [0, 1]},
+        "betas: 0 is for families of Paper B; the hierarchical models are drawn over log beta",
+    ),
+    ({**CONDITIONED, "normalise_gradients": True}, "normalise_gradients: not for conditioned models"),
+    ({**CONDITIONED, "bins": [2]}, "bins: a conditioned network has a beta for every layer"),
+    (
+        {**CONDITIONED, "sigma_x": 0.3},
+        "sigma_x = 0.3: at least 0.4 for conditioned models, which take the logarithm of L; "
+        "below, D may be negative",
+    ),
+    ({"betas": [1, 2], "blocks": 9, "block": 4}, "block: 4 of 4 blocks; they are counted from 0"),
+    (
+        {**TOY, "precision": "bfloat16"},
+        "precision = bfloat16: for the hierarchical models, ghvae and lvae, not toy",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), BROKEN)
+def test_each_rule_says_what_is_wrong(values, said):
+    with pytest.raises(InputError) as caught:
+        Config.make(values)
+    assert str(caught.value) == f"configuration: {said}"
+
+
+def test_no_rule_is_left_untried():
+    assert len({said for _, said in BROKEN}) == len(RULES)
+
+
+# --- the page -----------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_keys_is_up_to_date():
+    said = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert said == keys.page(), f"renew it: {keys.COMMAND}"
+
+
+def test_the_page_of_keys_explains_each():
+    assert all(field.description for field in Config.model_fields.values())
+    assert set(keys.STARTS) <= set(Config.model_fields)
+    assert len(keys.page().split()) <= 800

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call, vmap
 
-from hvae_core.config import Config
-from hvae_core.data import load
+from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.models import build
-from hvae_core.models.convolutions import (
+from hvae_core.runs.config import Config
+from hvae_core.training.convolutions import (
     FEW,
     _Double,
     _Halve,
@@ -23,7 +23,8 @@ from hvae_core.models.convolutions import (
     layout,
     transposed,
 )
-from hvae_core.population import train
+from hvae_core.training.plan import Plan
+from hvae_core.training.population import train
 
 few = st.integers(1, 5)
 
@@ -152,7 +153,7 @@ def test_training_in_bfloat16_ends_where_float32_does():
     x = load("digits").x_train[:500]
     ends = {}
     for precision in ("float32", "bfloat16"):
-        population = train(lambda: build("ghvae", (1, 28, 28)), grid(0.3), x, epochs=8, batch_size=50, learning_rate=2e-3, precision=precision)
+        population = train(lambda: build("ghvae", (1, 28, 28)), grid(0.3), x, Plan(epochs=8, batch_size=50, learning_rate=2e-3, precision=precision))
         assert {value.dtype for value in population.parameters.values()} == {torch.float32}
         ends[precision] = population.history[:, -1].sum(1)
     torch.testing.assert_close(ends["bfloat16"], ends["float32"], rtol=0.03, atol=0)
@@ -166,4 +167,4 @@ def test_precision_is_for_the_hierarchical_models():
     with pytest.raises(InputError, match="precision"):
         Config.make({"precision": "half"})
     with pytest.raises(InputError, match="precision = half: allowed are"):
-        train(lambda: build("ghvae", (1, 28, 28)), grid(1.0), load("digits").x_train[:8], epochs=1, precision="half")
+        train(lambda: build("ghvae", (1, 28, 28)), grid(1.0), load("digits").x_train[:8], Plan(epochs=1, precision="half"))

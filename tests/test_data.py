@@ -25,7 +25,8 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from hvae_core import data
-from hvae_core.data import Dataset, load, pixels
+from hvae_core.data.dataset import Dataset, pixels
+from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 
 RNG = np.random.RandomState(1)

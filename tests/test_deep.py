@@ -13,12 +13,16 @@ from test_models import COLOUR, GREY, check_hierarchy
 from test_population import assert_same, weights
 
 from hvae_core import figures
-from hvae_core.config import Config, Member, load_profile
+from hvae_core.analysis.points import bins, split_betas, split_rates
 from hvae_core.errors import InputError
-from hvae_core.figures.points import bins, split_betas, split_rates
-from hvae_core.models import architecture_table, build, kl
-from hvae_core.population import train
-from hvae_core.store import columns
+from hvae_core.models import build
+from hvae_core.models.distributions import kl
+from hvae_core.models.table import architecture_table
+from hvae_core.runs.config import Config
+from hvae_core.runs.profiles import load_profile
+from hvae_core.runs.results import columns
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 PAPER = {GREY: (20, 256), COLOUR: (32, 512)}
 DEEP = [(GREY, (8, 20, 256)), (GREY, (3, 5, 7, 64)), (COLOUR, (8, 32, 512)), (COLOUR, (4, 8, 16, 128))]
@@ -158,16 +162,16 @@ def test_the_ladder_has_two_layers():
 
 def test_a_population_of_deep_models_trains_as_each_alone(images):
     members = [Member(betas, 0) for betas in ((0.1, 1.0, 1.0), (1.0, 0.1, 1.0), (1.0, 1.0, 10.0))]
-    how = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3}
+    how = Plan(epochs=2, batch_size=8, learning_rate=1e-3)
 
     def deep():
         return build("ghvae", GREY, latent_sizes=(3, 5, 64))
 
-    together = train(deep, members, images, **how, chunk=1)
-    stacked = train(deep, members, images, **how, chunk=3)
+    together = train(deep, members, images, how, chunk=1)
+    stacked = train(deep, members, images, how, chunk=3)
     assert together.history.shape == (3, 2, 4)
     for i, member in enumerate(members):
-        alone = train(deep, [member], images, **how)
+        alone = train(deep, [member], images, how)
         assert_same(weights(together, i), weights(alone, 0))
         assert_same(weights(stacked, i), weights(alone, 0), rtol=1e-4, atol=1e-5)
 

@@ -12,8 +12,9 @@ from scipy.stats import norm
 
 from hvae_core import data as D
 from hvae_core.evaluation import bounds, classifier, generation, rates, reconstruction, representation
-from hvae_core.models import Gaussian, build
-from hvae_core.population import Purpose, generator
+from hvae_core.models import build
+from hvae_core.models.distributions import Gaussian
+from hvae_core.randomness import Purpose, generator
 
 probabilities = st.lists(st.floats(0.05, 1), min_size=2, max_size=12).map(lambda p: np.array(p) / sum(p))
 

@@ -16,12 +16,13 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from hvae_core import figures
+from hvae_core.analysis.frontier import upper_hull
+from hvae_core.analysis.points import PSNR, best, chosen, grid_means, triangles
 from hvae_core.errors import InputError
 from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code, round_levels
-from hvae_core.figures.points import PSNR, best, chosen, grid_means, triangles
-from hvae_core.frontier import upper_hull
-from hvae_core.store import PROBES, columns
+from hvae_core.names import PROBES
+from hvae_core.runs.results import columns
 from hvae_core.terms import layer_numbers
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvae_core import comparison, findings
-from hvae_core.config import Config
-from hvae_core.findings import AGREES, DIFFERS, PARTLY, UNTESTED
-from hvae_core.store import PROBES, columns
-from hvae_core.surface import lagrangian
+from hvae_core.analysis.surface import lagrangian
+from hvae_core.claims import comparison, findings
+from hvae_core.claims.findings import AGREES, DIFFERS, PARTLY, UNTESTED
+from hvae_core.names import PROBES
+from hvae_core.runs.config import Config
+from hvae_core.runs.results import columns
 
 BETAS = [0.1, 10**-0.5, 1.0, 10**0.5, 10.0]
 
@@ -24,9 +25,20 @@ def grid(**formulas):
         rate_2, rate_1 = 25 - 20 * np.log10(beta_2), 40 - 20 * np.log10(beta_1)
         row = {"dataset": "digits", "model": "ghvae", "seed": 0, "beta_2": beta_2, "beta_1": beta_1, "epochs": 1, "status": "ok",
                "rate_2": rate_2, "rate_1": rate_1, "rate": rate_2 + rate_1, "psnr": rate_1 - 0.5 * (beta_2 == 0.1), "mi_z2": rate_2 / 20, "sharpness": rate_1 / 18, "diversity": 2 - 0.1 * (beta_2 < 10), "accuracy_bound_rate": 0.9}  # fmt: skip
-        row |= {f"acc_{latent}_{probe}": 0.5 + (rate_2 if probe in ("rbf_svm", "knn") else rate_1) / 200 for latent in ("mu2", "mu1", "z2") for probe in PROBES}
-        row |= {"inception_score": row["sharpness"] * row["diversity"], "acc_mu2_rbf_svm": row["acc_mu2_rbf_svm"] + 0.02 * (beta_1 == 1)}
-        row |= {f"acc_mu1_{probe}": row[f"acc_mu2_{probe}"] + (0.2 if probe in ("logistic", "linear_svm") else -0.2) for probe in PROBES}
+        row |= {
+            f"acc_{latent}_{probe}": 0.5 + (rate_2 if probe in ("rbf_svm", "knn") else rate_1) / 200
+            for latent in ("mu2", "mu1", "z2")
+            for probe in PROBES
+        }
+        row |= {
+            "inception_score": row["sharpness"] * row["diversity"],
+            "acc_mu2_rbf_svm": row["acc_mu2_rbf_svm"] + 0.02 * (beta_1 == 1),
+        }
+        row |= {
+            f"acc_mu1_{probe}": row[f"acc_mu2_{probe}"]
+            + (0.2 if probe in ("logistic", "linear_svm") else -0.2)
+            for probe in PROBES
+        }
         rows.append({**row, **{name: formula(row) for name, formula in formulas.items()}})
     return pd.DataFrame(rows).reindex(columns=columns(2))
 
@@ -39,18 +51,53 @@ def verdict(results, words):
 def test_where_every_statement_holds_every_verdict_agrees():
     """Save some: of simple and of complex data, of SVHN and of MNIST, the paper says opposite things."""
     found = findings.paper_a(grid(), scored=10_000)
-    opposite = [finding for finding in found if "complex data" in finding.source or finding.statement.startswith(("sharpness depends", "the Inception Score is high"))]
+    opposite = [
+        finding
+        for finding in found
+        if "complex data" in finding.source
+        or finding.statement.startswith(("sharpness depends", "the Inception Score is high"))
+    ]
     assert [finding.verdict for finding in opposite] == [DIFFERS, DIFFERS, PARTLY, PARTLY]
     assert [finding.verdict for finding in found if finding not in opposite] == [AGREES] * 12
 
 
 def test_numbers_stand_beside_the_verdicts():
-    ours = " ".join(finding.ours for finding in findings.paper_a(grid(), scored=10_000))
-    assert "of 4 beta-VAEs above 1 nat that have another model, of unequal betas, within 10 % of their total rate, 4 lie below the hull of all models, by 0.50 to 20.00 dB; in 4 of these" in ours
-    assert "0 have beta_2 < beta_1, as 10 of all 25 have; 2 have beta_2 < 1" in ours
-    assert "RBF SVM 74.50 and 54.50" in ours and "so in 4, the other way in 0" in ours and "so in 2, the other way in 2" in ours
-    assert "0 of 3 optima lie on the line of equal betas; PSNR 60 dB, on the line at most 59.5 dB" in ours
-    assert "Settings as good as the best, but for two standard errors: PSNR 4; Inception Score 1; RBF SVM on mu_2 1; all three 0" in ours
+    ours = [finding.ours for finding in findings.paper_a(grid(), scored=10_000)]
+    assert ours[0] == "40 of 40 steps"
+    assert ours[1].endswith("As good: 4, 1, 1; in all three 0")
+    assert ours[2].startswith("0 of 3. Equal betas reach PSNR 59.5 dB, Inception Score ")
+    assert (
+        ours[3]
+        == "1 of 5 on the hull. Of 4 compared 4 below it, by 0.50 to 20.00 dB, 4 with more in z_1 beside"
+    )
+    assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2"
+    assert ours[12].startswith("so in 4, the other way in 0: ") and "RBF SVM 74.50 and 54.50" in ours[12]
+    assert ours[13] == "so in 2, the other way in 2"
+    assert ours[14] == "0 of 100"
+
+
+def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
+    results = grid(psnr=lambda row: -row["beta_1"] - row["beta_2"], inception_score_std=lambda row: 10.0)
+    ours = findings.paper_a(results, scored=10_000)[2].ours
+    assert ours.startswith("1 of 3: PSNR; 1 at the lowest betas. Equal betas reach Inception Score ")
+    assert "(as good)" in ours.partition("Inception Score")[2].partition(",")[0]
+    assert "(as good)" not in ours.partition("RBF SVM")[2]
+
+
+def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
+    results = grid(psnr=lambda row: row["rate"] ** 0.5 + 9 * (row["beta_2"] == row["beta_1"]))
+    assert findings.paper_a(results, scored=10_000)[3].ours == "5 of 5 on the hull. Of 4 compared 0 below it"
+
+
+def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
+    empty = grid().assign(
+        **dict.fromkeys(("psnr", "inception_score", "sharpness", "mi_z2", "acc_mu1_knn"), np.nan)
+    )
+    found = findings.paper_a(empty, scored=10_000)
+    assert {one.verdict for one in found if one.ours == "not computed"} == {UNTESTED}
+    assert sum(one.ours == "not computed" for one in found) == 8
+    diverged = findings.paper_a(grid().assign(status="diverged"), scored=10_000)
+    assert {one.verdict for one in diverged} == {UNTESTED}
 
 
 @pytest.mark.parametrize(("words", "formulas", "expected"), [
@@ -106,10 +153,15 @@ def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
 @pytest.mark.parametrize(("spread", "told"), [(0.3, True), (0.4, False)])
 def test_means_over_seeds_are_told_apart_by_two_standard_errors_of_their_difference(spread, told):
     """1 dB: of means over two seeds, spread on both sides, that is 2.83 times the distance to the mean."""
-    seeds = [grid(psnr=lambda row, sign=sign: 60 - (row["beta_1"] == row["beta_2"]) + sign * spread).assign(seed=seed) for seed, sign in enumerate((-1, 1))]
-    (found,) = (finding for finding in findings.paper_a(pd.concat(seeds, ignore_index=True), 100) if "equal betas" in finding.statement)
-    assert ("PSNR" not in found.ours.partition("not told apart there")[2]) is told
-    assert "not told apart there: PSNR" not in findings.paper_a(seeds[0], 100)[2].ours
+    seeds = [
+        grid(psnr=lambda row, sign=sign: 60 - (row["beta_1"] == row["beta_2"]) + sign * spread).assign(
+            seed=seed
+        )
+        for seed, sign in enumerate((-1, 1))
+    ]
+    both = findings.paper_a(pd.concat(seeds, ignore_index=True), 100)[2]
+    assert ("PSNR 59 dB (as good)" not in both.ours) is told and "PSNR 59 dB" in both.ours
+    assert "dB (as good)" not in findings.paper_a(seeds[0], 100)[2].ours
 
 
 @settings(max_examples=20, deadline=None)
@@ -122,7 +174,9 @@ def test_the_order_of_the_models_does_not_matter(order):
 def test_models_that_are_missing_or_diverged_do_not_count():
     results = grid()
     more = results.assign(seed=1, psnr=np.nan, rate=np.nan, rate_2=np.nan, rate_1=np.nan, status="diverged")
-    assert findings.paper_a(pd.concat([results, more], ignore_index=True), 100) == findings.paper_a(results, 100)
+    assert findings.paper_a(pd.concat([results, more], ignore_index=True), 100) == findings.paper_a(
+        results, 100
+    )
 
 
 def families(rate_strong, total=lambda family: 100.0):
@@ -156,7 +210,9 @@ def test_who_holds_the_frontier():
 
     # Weak decoders have 15 nats: strong ones on both sides of them, or nowhere.
     assert held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-")) == AGREES
-    assert held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 + 50 * (family[1] == "-")) == UNTESTED, "two points are no frontier with a middle"
+    assert (
+        held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 + 50 * (family[1] == "-")) == UNTESTED
+    ), "two points are no frontier with a middle"
     assert held(lambda beta: 20.0, lambda family: 100.0) != AGREES
 
 
@@ -166,91 +222,158 @@ def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
 
     few = families(lambda beta: 1.0 if beta > 1 else 60.0)
     assert verdicts(few) == [UNTESTED, AGREES], "two betas do not show where weak decoders do well"
-    assert verdicts(few.assign(rate=few["rate"] / 1000))[1] == UNTESTED, "models without rate have nothing to tell"
-    more = [few.assign(beta_1=beta, rate=rate, elbo=-100 - worse) for beta, rate, worse in ((0.2, 100, 5), (0.3, 50, 5), (0.5, 20, 0), (0.8, 15, 0.5), (1.1, 5, 5))]
+    assert verdicts(few.assign(rate=few["rate"] / 1000))[1] == UNTESTED, (
+        "models without rate have nothing to tell"
+    )
+    more = [
+        few.assign(beta_1=beta, rate=rate, elbo=-100 - worse)
+        for beta, rate, worse in ((0.2, 100, 5), (0.3, 50, 5), (0.5, 20, 0), (0.8, 15, 0.5), (1.1, 5, 5))
+    ]
     assert verdicts(pd.concat(more, ignore_index=True))[0] == AGREES
-    assert verdicts(pd.concat([*more[:-1], more[-1].assign(elbo=-101)], ignore_index=True))[0] == PARTLY, "as good at a low rate"
-    assert verdicts(pd.concat(more, ignore_index=True).assign(rate=lambda table: 5 * table["rate"])) == [DIFFERS, AGREES]
+    assert verdicts(pd.concat([*more[:-1], more[-1].assign(elbo=-101)], ignore_index=True))[0] == PARTLY, (
+        "as good at a low rate"
+    )
+    assert verdicts(pd.concat(more, ignore_index=True).assign(rate=lambda table: 5 * table["rate"])) == [
+        DIFFERS,
+        AGREES,
+    ]
     assert verdicts(families(lambda beta: 15.0))[1] == DIFFERS
 
 
 def test_the_toy_run():
-    results = pd.DataFrame({"objective": ["elbo", "elbo", "target_rate", "target_rate"], "rate": [0.001, 0.2, 0.5, 0.505]})
+    results = pd.DataFrame(
+        {"objective": ["elbo", "elbo", "target_rate", "target_rate"], "rate": [0.001, 0.2, 0.5, 0.505]}
+    )
     assert [finding.verdict for finding in findings.toy(results)] == [PARTLY, AGREES]
 
 
 def test_the_projection_is_steps_by_speed():
-    table = comparison.untested().set_index("command")["projected training on 2 CPU cores"]
+    table = comparison.untested().set_index("command")
     steps = 441 * 200 * 287  # 73,257 images in batches of 256
-    assert table["`./run_all.sh svhn-ghvae`"].startswith(f"{steps / 14.9 / 86400:.0f} days")
+    row = table.loc["`./run_all.sh svhn-ghvae`"]
+    assert row["2 CPU cores"] == f"{steps / 14.9 / 86400:.0f} days" == "20 days"
+    assert row["one H200"] == f"{steps / 5420 / 3600:.1f} hours"
+    assert table.loc["`./run_all.sh mnist-ghvae`", "one H200"] == f"{441 * 200 * 235 / 5150 / 3600:.1f} hours"
+    assert table.loc["`./run_all.sh rd-mnist`", ["2 CPU cores", "one H200"]].tolist() == ["", ""]
 
 
-def test_verdicts_side_by_side():
-    tables = {"a": comparison.findings_table(findings.paper_a(grid(), 100)), "b": comparison.findings_table(findings.paper_a(grid(psnr=lambda row: -row["rate_1"]), 100))}
-    both = comparison.verdicts(tables, {"a": "cifar10-jpeg", "b": "mnist"})
-    assert [verdict.strip("()") for verdict in both["a"]] == tables["a"]["verdict"].tolist()
+def test_verdicts_and_numbers_side_by_side():
+    found = {
+        "a": findings.paper_a(grid(), 100),
+        "b": findings.paper_a(grid(psnr=lambda row: -row["rate_1"]), 100),
+    }
+    both = comparison.verdicts(found, {"a": "cifar10-jpeg", "b": "mnist"})
     bare = both[["a", "b"]].map(lambda verdict: verdict.strip("()"))
+    assert bare["a"].tolist() == [one.verdict for one in found["a"]]
     assert bare.loc[bare["a"] != bare["b"], "b"].tolist() == [DIFFERS]
+    assert comparison.numbers(found)["b"].tolist() == [one.ours for one in found["b"]]
+
+
+def test_statements_are_numbered_and_a_run_without_one_has_an_empty_cell():
+    plain = families(lambda beta: 1.0 if beta > 1 else 60.0)
+    found = {"a": findings.paper_b(plain), "b": findings.paper_b(plain.assign(dataset="omniglot"))}
+    table = comparison.numbers(found)
+    assert table["no."].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert [table.index[table[run] == ""].tolist() for run in "ab"] == [[6], [1]]
+    rules = comparison.rules_table({"a": findings.paper_a(grid(), 100)})
+    assert rules.loc[rules["rule"] == "the same", "no."].tolist() == [12, 14, 16]
+    assert rules["where"].tolist()[:2] == ["Section 3.2", "Section 5.2 and Fig. 1, of SVHN"]
+    assert comparison.listed(found["a"]).splitlines()[2].startswith("3. ")
 
 
 def test_verdicts_on_other_data_stand_in_brackets():
-    table = comparison.findings_table(findings.paper_a(grid(), 100))
-    cells = comparison.verdicts(dict.fromkeys(("svhn", "mnist", "cifar10-jpeg", "digits"), table), {name: name for name in ("svhn", "mnist", "cifar10-jpeg", "digits")}).set_index("where")
-    bare = {where: {name for name in cells.columns[1:] if not cells.loc[where, name].startswith("(")} for where in cells.index[~cells.index.duplicated(keep=False)]}
-    assert bare["A, Section 5.4 and Fig. 3, of SVHN and CIFAR-10"] == {"svhn", "cifar10-jpeg"}
-    assert bare["A, Appendix A.2.1 and Fig. 8, of MNIST"] == {"mnist"}
-    assert bare["A, Section 3.2"] == {"svhn", "mnist", "cifar10-jpeg", "digits"}
-    assert bare["A, Table 1, of complex data (CIFAR-10)"] == {"cifar10-jpeg"}
+    runs = ("svhn", "mnist", "cifar10-jpeg", "digits")
+    found = dict.fromkeys(runs, findings.paper_a(grid(), 100))
+    table = comparison.verdicts(found, {name: name for name in runs})
+    where = comparison.statements(found)["where"]
+
+    def bare(place):
+        (row,) = table.index[where == place]
+        return {name for name in runs if not table.loc[row, name].startswith("(")}
+
+    assert bare("A, Section 5.4 and Fig. 3, of SVHN and CIFAR-10") == {"svhn", "cifar10-jpeg"}
+    assert bare("A, Appendix A.2.1 and Fig. 8, of MNIST") == {"mnist"}
+    assert bare("A, Section 3.2") == set(runs)
+    assert bare("A, Table 1, of complex data (CIFAR-10)") == {"cifar10-jpeg"}
 
 
 def published(model, results, fingerprint="f"):
-    config = Config.make({"name": "a", "dataset": "digits", "model": model, "betas": BETAS, "epochs": 1, "batch_size": 50})
+    config = Config.make(
+        {"name": "a", "dataset": "digits", "model": model, "betas": BETAS, "epochs": 1, "batch_size": 50}
+    )
     return comparison.Published(config, results, {"fingerprint": fingerprint}, {})
 
 
 def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data():
-    models = pd.concat([grid().assign(seed=seed, distortion=100.0 + seed) for seed in range(3)], ignore_index=True)
-    network = grid().assign(distortion=models["distortion"].mean() + 0.1 * lagrangian(models.query("seed == 1"), 2))
+    models = pd.concat(
+        [grid().assign(seed=seed, distortion=100.0 + seed) for seed in range(3)], ignore_index=True
+    )
+    network = grid().assign(
+        distortion=models["distortion"].mean() + 0.1 * lagrangian(models.query("seed == 1"), 2)
+    )
     runs = {
         "network": published("ghvae-conditioned", network), "models": published("ghvae", models), "lvae": published("lvae", models),
         "other data": published("ghvae", models, "g"), "other betas": published("ghvae", models.assign(beta_2=lambda table: 2 * table["beta_2"])),
     }  # fmt: skip
     (found,) = comparison.deviations(runs)
-    assert (found.run, found.grid) == ("network", "models")
+    assert (found.run, found.grid, found.settings) == ("network", "models", 25)
     (ladder,) = comparison.architectures(runs)
-    assert (ladder.run, ladder.grid, ladder.terms.set_index("of").loc["L, %", "mean difference"]) == ("lvae", "models", 0)
+    assert (ladder.run, ladder.grid) == ("lvae", "models")
+    assert ladder.terms.set_index("of").loc["L", "mean"] == 0
     longer = runs["models"]._replace(config=runs["models"].config.model_copy(update={"epochs": 2}))
     assert not comparison.architectures({"lvae": runs["lvae"], "models": longer}), "of as many epochs only"
     terms = found.terms.set_index("of")
-    assert terms.loc["L, %", ["mean difference", "lowest", "highest"]].tolist() == pytest.approx([10] * 3)
-    assert terms.loc["psnr", "mean |difference|"] == 0
-    assert (found.optima["steps apart"] == 0).all()
-    assert comparison.about(runs["network"]) == "one ghvae-conditioned on digits, looked at in 25 points, 1 epochs"
+    higher = 0.1 * lagrangian(models.query("seed == 1"), 2)  # nats
+    assert terms.loc["L", "mean"] == pytest.approx(higher.mean(), abs=1e-3)
+    assert terms.loc["L", ["lowest", "highest"]].tolist() == pytest.approx(
+        [higher.min(), higher.max()], abs=1e-3
+    )
+    assert terms.loc["L", "spread over seeds"] == pytest.approx(1, abs=1e-3), "of 100, 101 and 102 nats"
+    assert terms.loc["psnr", "mean of absolute values"] == 0
+    assert comparison.about(runs["network"]) == "one ghvae-conditioned on digits, at 25 settings, 1 epochs"
+    assert comparison.about(runs["models"]) == "ghvae on digits, 75 models, 1 epochs"
+    lost = runs["models"]._replace(results=models.assign(status=["missing"] + ["ok"] * 74))
+    assert comparison.about(lost) == "ghvae on digits, 74 of 75 models, 1 epochs"
 
 
 def test_what_the_name_of_a_data_set_does_not_say_is_said():
     jpeg = published("ghvae", grid())._replace(data={"name": "cifar10-jpeg"})
-    assert comparison.data_notes({"a": jpeg, "b": jpeg, "c": published("ghvae", grid())}).startswith("`cifar10-jpeg`: all 60,000 images")
-    assert comparison.page(["a", comparison.data_notes({}), pd.DataFrame({"b": [1]})]) == "a\n\n| b |\n| --- |\n| 1 |\n"
+    notes = comparison.data_notes({"a": jpeg, "b": jpeg, "c": published("ghvae", grid())})
+    assert notes.startswith("`cifar10-jpeg`: CIFAR-10 as JPEG files") and "\n" not in notes
+    assert (
+        comparison.page(["a", comparison.data_notes({}), pd.DataFrame({"b": [1]})])
+        == "a\n\n| b |\n| --- |\n| 1 |\n"
+    )
+    assert comparison.folded("t", "a", "b") == "<details>\n<summary>t</summary>\n\na\n\nb\n\n</details>"
 
 
 def test_scores_of_unlike_classifiers_are_not_compared():
     def run(model, *rights):
-        return published(model, grid().assign(distortion=100.0))._replace(parts={f"part {n}": {"classifier": {"test_accuracy": right}} for n, right in enumerate(rights)})
+        parts = {f"part {n}": {"classifier": {"test_accuracy": right}} for n, right in enumerate(rights)}
+        return published(model, grid().assign(distortion=100.0))._replace(parts=parts)
 
     near, far, without = run("ghvae", 0.75, 0.755), run("ghvae", 0.5), run("ghvae")
-    assert comparison.classifiers({"grid": near, "other": without}) == "Inception Scores are by classifiers of each run's own (right on test images: grid 75.00, 75.50 %)."
-    assert comparison.classifiers({"other": without}) == ""
     network = run("ghvae-conditioned", 0.752)
-    assert comparison.classifiers({"network": network, "grid": far}).endswith("(right on test images: network 75.20 %; grid 50.00 %), too unlike for the scores to be compared.")
-    compared = {beside.grid: set(beside.terms["of"]) for beside in comparison.deviations({"network": network, "near": near, "far": far, "without": without})}
-    assert compared["near"] - compared["far"] == {"inception_score"} and compared["near"] == compared["without"]
+    runs = {"network": network, "near": near, "far": far, "without": without}
+    assert comparison.runs_table(runs)["classifier, %"].tolist() == ["75.20", "75.00, 75.50", "50.00", ""]
+    found = comparison.deviations(runs)
+    compared = {beside.grid: set(beside.terms["of"]) for beside in found}
+    assert (
+        compared["near"] - compared["far"] == {"inception_score"} and compared["near"] == compared["without"]
+    )
+    table = comparison.differences(found).set_index("of")
+    assert list(table) == [f"network beside {name}, 25 settings" for name in ("near", "far", "without")]
+    assert table.loc["inception_score"].tolist() == ["0 (0 to 0)", "not compared", "0 (0 to 0)"]
 
 
 def test_omniglot_has_a_frontier_of_its_own():
-    found = findings.paper_b(families(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-")).assign(dataset="omniglot"))[1]
+    found = findings.paper_b(
+        families(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-")).assign(
+            dataset="omniglot"
+        )
+    )[1]
     assert (found.source, found.verdict) == ("B, Section 4 and Fig. 3, of Omniglot", PARTLY)
-    assert found.ours == "2 of the 3 models on the frontier have one"
+    assert found.ours == "2 of 3"
 
 
 def test_too_few_models_of_paper_b_give_no_verdict():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvae_core.frontier import lower_hull, pareto_frontier, upper_hull
+from hvae_core.analysis.frontier import lower_hull, pareto_frontier, upper_hull
 
 NAN = float("nan")
 

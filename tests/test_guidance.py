@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from test_figures import drawn, synthetic, words
 
-from hvae_core import figures, store
-from hvae_core.config import ROOT, Config, load_profile
+from hvae_core import figures
+from hvae_core.analysis.frontier import upper_hull
+from hvae_core.analysis.guidance import recommend
 from hvae_core.errors import InputError
-from hvae_core.frontier import upper_hull
-from hvae_core.guidance import recommend
+from hvae_core.files import ROOT, write_table
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import open_run
+from hvae_core.runs.profiles import load_profile
 from hvae_core.terms import layer_numbers
 
 BETAS = (0.1, 1.0, 10.0)
@@ -51,7 +54,13 @@ def runs(draw):
     rates = draw(st.lists(st.lists(finite, min_size=L, max_size=L), min_size=count, max_size=count))
     values = draw(st.lists(finite, min_size=count * seeds, max_size=count * seeds))
     results = made(np.reshape(values, (count, seeds)) if seeds > 1 else values, L, betas, rates, seeds)
-    lost = draw(st.lists(st.sampled_from(["ok", "ok", "ok", "diverged", "missing", "NaN"]), min_size=len(results), max_size=len(results)))
+    lost = draw(
+        st.lists(
+            st.sampled_from(["ok", "ok", "ok", "diverged", "missing", "NaN"]),
+            min_size=len(results),
+            max_size=len(results),
+        )
+    )
     results["status"] = [status if status != "NaN" else "ok" for status in lost]
     results.loc[[status != "ok" for status in lost], "psnr"] = NAN
     return results
@@ -123,7 +132,9 @@ def test_targets_are_rates_on_training_images():
     advice = recommend(results.assign(train_rate_1=0.9 * results["rate_1"]), "reconstruction", 165)
     assert advice.rates == (30.0,) and advice.targets == (27.0,)
     assert advice.interpolated.rates == (165.0,) and advice.interpolated.targets == pytest.approx((148.5,))
-    assert "target rates (27) nats on training images" in str(advice) and "R = 30, (30) nats on test images" in str(advice)
+    assert "target rates (27) nats on training images" in str(
+        advice
+    ) and "R = 30, (30) nats on test images" in str(advice)
 
 
 def test_of_equal_models_the_one_of_less_rate():
@@ -133,11 +144,19 @@ def test_of_equal_models_the_one_of_less_rate():
 @pytest.mark.parametrize("L", [1, 2, 3, 4])
 def test_tasks_of_any_number_of_layers(L):
     results = synthetic(3, L=L)
-    for task, column in {"reconstruction": "psnr", "representation": f"acc_z{L}_rbf_svm", "generation": "inception_score"}.items():
+    for task, column in {
+        "reconstruction": "psnr",
+        "representation": f"acc_z{L}_rbf_svm",
+        "generation": "inception_score",
+    }.items():
         advice = recommend(results, task, 60)
         assert advice.metric == column and advice.task == task
         assert advice.value == results.loc[results["rate"] <= 60, column].max()
-        row = results[np.all([results[f"beta_{n}"] == b for n, b in zip(layer_numbers(L), advice.betas, strict=True)], 0)]
+        row = results[
+            np.all(
+                [results[f"beta_{n}"] == b for n, b in zip(layer_numbers(L), advice.betas, strict=True)], 0
+            )
+        ]
         assert_allclose(advice.rates, row[[f"rate_{n}" for n in layer_numbers(L)]].to_numpy()[0])
     assert recommend(results, f"acc_mu{L}_rbf_svm").value == results[f"acc_mu{L}_rbf_svm"].max()
 
@@ -183,12 +202,18 @@ def test_models_of_target_rates_are_told_apart_by_these(seeds):
     results = held(seeds)
     advice = recommend(results, "reconstruction", 41)
     assert advice.model == "target_2 = 20, target_1 = 20" and advice.rates == pytest.approx((20.1, 20.1))
-    assert advice.betas == pytest.approx(tuple(results.loc[results["target_2"] == 20, ["beta_2", "beta_1"]].mean()))
+    assert advice.betas == pytest.approx(
+        tuple(results.loc[results["target_2"] == 20, ["beta_2", "beta_1"]].mean())
+    )
     assert advice.evidence["target_2"].tolist() == [20, 30, 10] and advice.evidence["seeds"].eq(seeds).all()
     assert not any("edge" in sentence for sentence in advice.warnings)
     top = recommend(results.assign(psnr=results["target_2"]), "reconstruction")
-    assert any("at target_2 = 40 (the highest); a better" in sentence for sentence in top.warnings), "no rate is below 0"
-    assert "target_2=20, target_1=20" in figures.recommendation(results, 41).axes[0].get_title().replace("\n", " ")
+    assert any("at target_2 = 40 (the highest); a better" in sentence for sentence in top.warnings), (
+        "no rate is below 0"
+    )
+    assert "target_2=20, target_1=20" in figures.recommendation(results, 41).axes[0].get_title().replace(
+        "\n", " "
+    )
 
 
 def test_the_spread_is_over_seeds_where_there_are_several():
@@ -245,7 +270,9 @@ def test_a_metric_that_was_not_computed_next_to_it_is_said():
 def test_interpolation_between_models_far_apart_is_said():
     results = made([0, 9, 1, 8], betas=(1.0, 10.0), rates=[[10, 90], [1, 9], [40, 10], [1, 1]])
     advice = recommend(results.assign(psnr=[9, 3, 1, 2]), "reconstruction", 60)
-    assert not any("interpolated" in sentence for sentence in advice.warnings), "(1, 1) and (1, 10) are neighbours"
+    assert not any("interpolated" in sentence for sentence in advice.warnings), (
+        "(1, 1) and (1, 10) are neighbours"
+    )
     advice = recommend(results.assign(psnr=[9, 1, 1, 3]), "reconstruction", 60)
     assert advice.interpolated.between == ("beta_2 = 10, beta_1 = 10", "beta_2 = 1, beta_1 = 1")
     assert any("not neighbours" in sentence for sentence in advice.warnings)
@@ -282,9 +309,11 @@ def test_bad_input_is_one_plain_line(arguments, named):
 
 def keep(results, output, name="made"):
     """A finished run of these results."""
-    config = Config.make({**load_profile("quick", ["betas={low: 0.1, high: 100, points: 3}"]).dump(), "name": name})
-    folder = store.open_run(config)
-    store.write_table(folder / "results.parquet", results)
+    config = Config.make(
+        {**load_profile("quick", ["betas={low: 0.1, high: 100, points: 3}"]).dump(), "name": name}
+    )
+    folder = open_run(config)
+    write_table(folder / "results.parquet", results)
     return config
 
 
@@ -313,7 +342,9 @@ def test_it_shows_itself_in_plain_lines():
     advice = recommend(synthetic(5), "representation", 20)
     lines = str(advice).splitlines()
     assert lines[0] == "representation (acc_z2_rbf_svm), total rate at most 20 nats per image"
-    assert lines[1].startswith(f"use: {advice.model}; or target rates (") and lines[2].startswith("gives: R = ")
+    assert lines[1].startswith(f"use: {advice.model}; or target rates (") and lines[2].startswith(
+        "gives: R = "
+    )
     assert lines[3].startswith("expect: ") and " %;" in lines[3]
     assert lines[4].startswith("interpolated, not trained: ") and advice.interpolated.between[1] in lines[4]
     assert repr(advice) == str(advice)
@@ -333,13 +364,23 @@ def test_the_figure_marks_what_is_recommended(budget):
         advice = recommend(results, task, budget)
         factor = 100 if task == "representation" else 1
         assert len(drawn(ax, "models")) == 25
-        assert_allclose(drawn(ax, "best"), [[advice.total_rate, factor * advice.value]] if advice.betas else np.empty((0, 2)))
-        assert_allclose(drawn(ax, "interpolated"), [[budget, factor * advice.interpolated.value]] if advice.interpolated else np.empty((0, 2)))
+        assert_allclose(
+            drawn(ax, "best"),
+            [[advice.total_rate, factor * advice.value]] if advice.betas else np.empty((0, 2)),
+        )
+        assert_allclose(
+            drawn(ax, "interpolated"),
+            [[budget, factor * advice.interpolated.value]] if advice.interpolated else np.empty((0, 2)),
+        )
         lines = {line.get_gid(): line.get_xdata() for line in ax.lines}
         assert ("budget" in lines) == (budget is not None)
         assert budget is None or ax.get_xlim()[1] >= budget
         shown = ", ".join(f"{float(f'{b:.2g}'):g}" for b in advice.betas)
-        assert f"({shown})" in ax.get_title().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ") if advice.betas else "no model within" in ax.get_title()
+        assert (
+            f"({shown})" in ax.get_title().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
+            if advice.betas
+            else "no model within" in ax.get_title()
+        )
     assert fig.caption.endswith(".") and "3 not drawn" in fig.caption
 
 
@@ -347,15 +388,23 @@ def test_the_figure_of_any_run():
     for L in (1, 3, 4):
         figures.recommendation(synthetic(3, L=L), 40).draw_without_rendering()
     assert words(figures.recommendation(synthetic(3, labels=False), 40)).count("not computed") == 2
-    assert words(figures.recommendation(synthetic(3).assign(status="diverged"), 40)).count("not computed") == 3
+    assert (
+        words(figures.recommendation(synthetic(3).assign(status="diverged"), 40)).count("not computed") == 3
+    )
     with pytest.raises(InputError, match="total_rate"):
         figures.recommendation(synthetic(3), -1)
 
 
-@pytest.mark.parametrize("results", [synthetic(5, seeds=2, diverged=3), synthetic(3, L=4), synthetic(21)], ids=["seeds", "L4", "many"])
+@pytest.mark.parametrize(
+    "results",
+    [synthetic(5, seeds=2, diverged=3), synthetic(3, L=4), synthetic(21)],
+    ids=["seeds", "L4", "many"],
+)
 @pytest.mark.parametrize("budget", [None, 54.9, 1e-9])
 def test_its_text_is_legible(results, budget, monkeypatch):
-    monkeypatch.setitem(test_figures.FIGURES, "advice", lambda results: figures.recommendation(results, budget))
+    monkeypatch.setitem(
+        test_figures.FIGURES, "advice", lambda results: figures.recommendation(results, budget)
+    )
     test_figures.test_text_is_legible("advice", results)
 
 
@@ -365,7 +414,15 @@ def test_the_notebook(labels, output):
     target = output / "85.ipynb"
     papermill.execute_notebook(ROOT / "notebooks/85_recommend.ipynb", target, config.dump(), kernel_name="python3",
                                progress_bar=False, cwd=str(ROOT))  # fmt: skip
-    outputs = [out.get("data", {}) for cell in nbformat.read(target, as_version=4).cells for out in cell.get("outputs", [])]
+    outputs = [
+        out.get("data", {})
+        for cell in nbformat.read(target, as_version=4).cells
+        for out in cell.get("outputs", [])
+    ]
     assert sum("<table" in out.get("text/html", "") for out in outputs) == (4 if labels else 2)
     assert sum("was not computed" in out.get("text/plain", "") for out in outputs) == (0 if labels else 2)
-    assert {path.suffix for path in (output / "figures/made").glob("recommendation.*")} == {".pdf", ".png", ".json"}
+    assert {path.suffix for path in (output / "figures/made").glob("recommendation.*")} == {
+        ".pdf",
+        ".png",
+        ".json",
+    }

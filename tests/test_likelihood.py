@@ -10,8 +10,10 @@ from torch.distributions import MultivariateNormal
 from hvae_core import data as D
 from hvae_core.evaluation import likelihood, rates
 from hvae_core.evaluation.likelihood import importance_bound, log_weights
-from hvae_core.models import Gaussian, HierarchicalVAE, build, kl
-from hvae_core.population import Purpose, generator
+from hvae_core.models import build
+from hvae_core.models.distributions import Gaussian, kl
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.randomness import Purpose, generator
 from hvae_core.terms import elbo
 
 

@@ -5,9 +5,9 @@ import json
 import torch
 
 from hvae_core import progress
-from hvae_core.config import Member
 from hvae_core.models import build
-from hvae_core.population import train
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 
 def test_a_line_says_what_how_far_and_how_long():
@@ -35,7 +35,7 @@ def test_a_log_gets_few_lines_and_a_short_task_none(capsys, monkeypatch):
 def test_in_a_batch_training_writes_members_epochs_and_terms_to_its_file(tmp_path, monkeypatch):
     monkeypatch.setenv(progress.STATUS_FILE, str(tmp_path / "status.json"))
     x = torch.randint(0, 2, (8, 1, 28, 28), dtype=torch.uint8) * 255
-    train(lambda: build("ghvae", (1, 28, 28)), [Member((1.0, 1.0), 0), Member((2.0, 1.0), 0)], x, epochs=2)
+    train(lambda: build("ghvae", (1, 28, 28)), [Member((1.0, 1.0), 0), Member((2.0, 1.0), 0)], x, Plan(epochs=2))
     status = json.loads((tmp_path / "status.json").read_text())
     line = progress.describe(status)
     assert line.startswith("training: 2/2 epochs of 2 models, mean loss ")

@@ -10,8 +10,8 @@ from PIL import Image
 from test_figures import drawn, labels_of, words
 
 from hvae_core import figures
+from hvae_core.analysis.frontier import lower_hull, pareto_frontier
 from hvae_core.figures import rate_distortion as rd
-from hvae_core.frontier import lower_hull, pareto_frontier
 
 FAMILIES = ["".join(signs) for signs in itertools.product("-+", "-+", "-+v")]
 FIGURE_COLUMNS = ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"]

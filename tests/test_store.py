@@ -10,10 +10,18 @@ import pandas as pd
 import pytest
 import torch
 
-from hvae_core import stages, store
-from hvae_core.config import Config, load_profile
 from hvae_core.errors import InputError
+from hvae_core.files import locked, save_tensors, whole_file, write_table, write_text
 from hvae_core.objective import lagrangian
+from hvae_core.pipeline import measuring, stages, training
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import figure_folder, keep_data, load_config, open_run, run_folder
+from hvae_core.runs.code import _code
+from hvae_core.runs.identity import described_function, keep_objective
+from hvae_core.runs.profiles import load_profile
+from hvae_core.runs.provenance import provenance
+from hvae_core.runs.results import collect, columns, comparable_runs, join, load_results, training_table
+from hvae_core.runs.weights import block_folder, load_model
 
 TINY = ["betas=[1, 10]", "epochs=2", "train_images=40", "test_images=30", "batch_size=20", "blocks=1"]
 
@@ -26,26 +34,26 @@ CONTRACT = ["dataset", "model", "seed", "beta_2", "beta_1", "epochs", "status", 
 
 
 def test_columns_of_the_contract():
-    assert store.columns(2) == CONTRACT
-    assert {"rate_3", "beta_3", "train_rate_3", "mi_z3", "acc_mu3_knn", "acc_z3_knn"} <= set(store.columns(3))
-    assert not [c for c in store.columns(1) if "2" in c]
+    assert columns(2) == CONTRACT
+    assert {"rate_3", "beta_3", "train_rate_3", "mi_z3", "acc_mu3_knn", "acc_z3_knn"} <= set(columns(3))
+    assert not [c for c in columns(1) if "2" in c]
 
 
 def test_one_name_has_one_configuration(output):
-    folder = store.open_run(tiny())
+    folder = open_run(tiny())
     before = (folder / "config.yaml").read_text()
-    store.open_run(tiny())
+    open_run(tiny())
     with pytest.raises(InputError, match="epochs is 2 there and 3 here"):
-        store.open_run(tiny("tiny", "epochs=3"))
+        open_run(tiny("tiny", "epochs=3"))
     assert (folder / "config.yaml").read_text() == before
-    assert store.load_config("tiny") == tiny()
-    assert store.load_config(folder) == tiny()
+    assert load_config("tiny") == tiny()
+    assert load_config(folder) == tiny()
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file"
-    store.write_text(path, "whole")
-    with pytest.raises(ZeroDivisionError), store.whole_file(path) as part:
+    write_text(path, "whole")
+    with pytest.raises(ZeroDivisionError), whole_file(path) as part:
         part.write_text(f"ha{1 // 0}")
     assert path.read_text() == "whole"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -54,46 +62,46 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file where a folder should be")
     with pytest.raises(InputError, match=r"cannot write .*runs"):
-        store.write_text(tmp_path / "runs" / "quick" / "config.yaml", "")
+        write_text(tmp_path / "runs" / "quick" / "config.yaml", "")
 
 
 def test_missing_runs_and_results_are_named(output):
     with pytest.raises(InputError, match="no run 'nothing'; there is none yet"):
-        store.load_results("nothing")
-    store.open_run(tiny())
+        load_results("nothing")
+    open_run(tiny())
     with pytest.raises(InputError, match="no run 'nothing'; there are tiny"):
-        store.load_results("nothing")
+        load_results("nothing")
     with pytest.raises(InputError, match="no results yet"):
-        store.load_results("tiny")
+        load_results("tiny")
     with pytest.raises(InputError, match="no trained model"):
-        store.collect("tiny")
+        collect("tiny")
 
 
 @pytest.fixture
 def trained(output):
     config = tiny()
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
     table = stages.train_members(config, data)
-    store.collect(config.name)
+    collect(config.name)
     return config, data, table
 
 
 def test_weights_come_back_with_their_terms(trained):
     config, data, table = trained
-    model = store.load_model(config.name, 3)
+    model = load_model(config.name, 3)
     from hvae_core.evaluation.rates import average_terms
 
     terms = average_terms(model, data.x_test, 0)
     assert terms["distortion"] == pytest.approx(table["distortion"][3], rel=1e-6)
     assert not any(p.requires_grad for p in model.parameters())
     with pytest.raises(InputError, match="no trained model 9"):
-        store.load_model(config.name, 9)
+        load_model(config.name, 9)
 
 
 def test_a_finished_block_is_trained_anew_only_for_a_reason(trained, capsys, monkeypatch):
     config, data, table = trained
-    monkeypatch.setattr(stages, "train", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained"))
     pd.testing.assert_frame_equal(stages.train_members(config, data), table)
     assert "trained already" in capsys.readouterr().out
 
@@ -110,18 +118,18 @@ def test_code_fingerprint_is_of_what_code_does():
     import ast
 
     same = ast.parse("def f(x):\n    '''Doc.'''\n    return x + 1  # why\n")
-    assert store._code(same) == store._code(ast.parse("def f(x):\n\n    return (x + 1)\n"))
-    assert store._code(same) != store._code(ast.parse("def f(x):\n    return x + 2\n"))
+    assert _code(same) == _code(ast.parse("def f(x):\n\n    return (x + 1)\n"))
+    assert _code(same) != _code(ast.parse("def f(x):\n    return x + 2\n"))
 
 
 def test_training_table_and_history(trained):
     config, _, _ = trained
-    table = pd.read_parquet(store.run_folder("tiny") / "tables" / "training.parquet")
+    table = pd.read_parquet(run_folder("tiny") / "tables" / "training.parquet")
     assert (table["status"] == "ok").all()
     assert table[["seed", "beta_2", "beta_1"]].to_numpy().tolist() == [[m.seed, *m.betas] for m in config.members()]
     np.testing.assert_allclose(table["rate"], table["rate_2"] + table["rate_1"])
     np.testing.assert_allclose(table["elbo"], -(table["distortion"] + table["rate"]))
-    history = pd.read_parquet(store.run_folder("tiny") / "history.parquet")
+    history = pd.read_parquet(run_folder("tiny") / "history.parquet")
     assert list(history.groupby(["beta_2", "beta_1"])["epoch"].apply(list)) == [[1, 2]] * 4
     for member in range(4):
         per_epoch = history[history["member"] == member]["train_distortion"]
@@ -151,61 +159,61 @@ def test_results_are_a_join_with_nulls_for_what_was_not_computed(trained):
     stages.evaluate(config, "reconstruction", lambda model, seed: {"psnr": 1.0, "psnr_pooled": 2.0})
     stages.evaluate(config, "generation", lambda model, seed: {})
     stages.evaluate(config, "representation", lambda model, seed: {})
-    results = store.join(config.name)
+    results = join(config.name)
     assert list(results.columns) == CONTRACT
     assert len(results) == 4
     assert results["psnr"].tolist() == [1.0] * 4
     assert results["inception_score"].isna().all()
-    pd.testing.assert_frame_equal(store.load_results("tiny"), results)
-    by_hand = pd.read_csv(store.run_folder("tiny") / "results.csv")
+    pd.testing.assert_frame_equal(load_results("tiny"), results)
+    by_hand = pd.read_csv(run_folder("tiny") / "results.csv")
     np.testing.assert_allclose(by_hand["distortion"], results["distortion"])
 
 
 def test_a_diverged_model_keeps_its_row_and_is_not_evaluated(output):
     config = tiny("ill")
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
 
     def poison(terms, betas):
         return lagrangian(terms, betas) * torch.where(betas[0] == 10, torch.nan, 1.0)
 
     stages.train_members(config, data, poison)
-    store.collect("ill")
+    collect("ill")
     seeds = []
     for stage in config.kind.stages:
         stages.evaluate(config, stage, lambda model, seed: seeds.append(seed) or {})
-    results = store.join("ill")
+    results = join("ill")
     assert results["status"].tolist() == ["ok", "ok", "diverged", "diverged"]
     assert seeds == [0, 0] * 3, "only the two that are well are evaluated"
     assert results["distortion"].isna().tolist() == [False, False, True, True]
-    table = pd.read_parquet(store.run_folder("ill") / "tables" / "training.parquet")
+    table = pd.read_parquet(run_folder("ill") / "tables" / "training.parquet")
     assert table["diverged_epoch"].tolist()[2:] == [1, 1]
-    images = stages._images(config, "ill", lambda model, seed: {"shown": np.ones((2, 28, 28), np.uint8)}, {"shown": (2, 28, 28)})["shown"]
+    images = measuring.drawn_images(config, "ill", lambda model, seed: {"shown": np.ones((2, 28, 28), np.uint8)}, {"shown": (2, 28, 28)})["shown"]
     assert images[:2].all()
     assert not images[2:].any()
 
 
 def test_a_block_that_was_not_trained_is_missing(output):
     config = tiny("half", "blocks=2")
-    store.open_run(config)
+    open_run(config)
     first = Config.make({**config.dump(), "block": 0})
     assert first.block_members() == range(2)
     stages.train_members(first, stages.load_data(first))
-    store.collect("half")
-    table = pd.read_parquet(store.run_folder("half") / "tables" / "training.parquet")
+    collect("half")
+    table = pd.read_parquet(run_folder("half") / "tables" / "training.parquet")
     assert table["status"].tolist() == ["ok", "ok", "missing", "missing"]
 
 
 def test_only_one_process_has_a_lock(tmp_path):
-    with store.locked(tmp_path / "lock") as first, store.locked(tmp_path / "lock", wait=False) as second:
+    with locked(tmp_path / "lock") as first, locked(tmp_path / "lock", wait=False) as second:
         assert first is not None
         assert second is None
-    with store.locked(tmp_path / "lock", wait=False) as third:
+    with locked(tmp_path / "lock", wait=False) as third:
         assert third
 
 
 def test_provenance_is_json_and_names_commit_and_versions():
-    made = json.loads(json.dumps(store.provenance()))
+    made = json.loads(json.dumps(provenance()))
     assert set(made) >= {"commit", "dirty", "versions", "device", "python"}
     assert made["versions"]["torch"] == torch.__version__.split("+")[0]
 
@@ -214,9 +222,9 @@ def test_the_text_of_code_is_the_same_whatever_python_reads_it():
     """Python 3.12 has a list of type parameters, mostly empty, and 3.13 does not write empty lists down."""
     tree = ast.parse("def f(x, y=None):\n    return g('a=[], b', [], x)\n")
     (function,) = tree.body
-    text = store._code(tree)
+    text = _code(tree)
     function.type_params = []
-    assert store._code(tree) == text
+    assert _code(tree) == text
     assert "value='a=[], b'" in text and "Constant(value=None)" in text and "type_params" not in text
 
 
@@ -231,14 +239,14 @@ def test_an_objective_of_an_earlier_version_is_known_again(output):
         return terms.distortion.mean() if values else None
 
     config = Config.make({"name": "run"})
-    store.open_run(config)
-    store.keep_objective(config, objective)
-    store.keep_objective(config, objective)
+    open_run(config)
+    keep_objective(config, objective)
+    keep_objective(config, objective)
     path = output / "runs/run/objective.txt"
     path.write_text(path.read_text().replace("arguments(", "arguments(posonlyargs=[], ").replace(
         ")])]) values", ")], decorator_list=[], type_params=[])], type_ignores=[]) values"))  # fmt: skip
     assert "type_params=[]" in path.read_text()
-    store.keep_objective(config, objective)
+    keep_objective(config, objective)
 
 
 def test_an_objective_is_known_by_its_code_and_what_it_refers_to():
@@ -246,10 +254,10 @@ def test_an_objective_is_known_by_its_code_and_what_it_refers_to():
         scope = {"target": target}
         return eval(text, scope)
 
-    same = store.described_function(make(5))
-    assert same == store.described_function(make(5))
-    assert same != store.described_function(make(50))
-    assert same != store.described_function(make(5, "lambda t, b: (t + target).mean()"))
+    same = described_function(make(5))
+    assert same == described_function(make(5))
+    assert same != described_function(make(50))
+    assert same != described_function(make(5, "lambda t, b: (t + target).mean()"))
 
 
 WEIGHTS = [1.0, 2.0]
@@ -264,11 +272,11 @@ def test_an_objective_is_known_by_what_its_parts_refer_to(monkeypatch):
         partial(lambda weights, terms, betas: weights, torch.arange(5000)),
         partial(lambda terms, betas, *, scale: scale, scale=1.0),
     ]
-    before = [store.described_function(function) for function in functions]
-    assert before == [store.described_function(function) for function in functions]
+    before = [described_function(function) for function in functions]
+    assert before == [described_function(function) for function in functions]
     monkeypatch.setattr("tests.test_store.WEIGHTS" if __name__.startswith("tests.") else f"{__name__}.WEIGHTS", [3.0, 2.0])
     functions[3:] = [partial(functions[3].func, torch.arange(5000).index_fill(0, torch.tensor(2500), 0)), partial(functions[4].func, scale=2.0)]
-    assert not set(before) & {store.described_function(function) for function in functions}
+    assert not set(before) & {described_function(function) for function in functions}
 
 
 def test_what_is_no_function_is_no_objective():
@@ -277,76 +285,76 @@ def test_what_is_no_function_is_no_objective():
             return terms.distortion
 
     with pytest.raises(InputError, match=r"is no function; give one, or a functools.partial of one"):
-        store.described_function(Objective())
+        described_function(Objective())
     held, mean = Objective(), partial(torch.mean, dim=0)  # what it refers to may be anything
 
     def objective(terms, betas):
         return mean(held(terms, betas))
 
-    assert "Objective object>" in store.described_function(objective)
-    assert " at 0x" not in store.described_function(objective), "an address is another one in every process"
+    assert "Objective object>" in described_function(objective)
+    assert " at 0x" not in described_function(objective), "an address is another one in every process"
 
 
 def test_damaged_weights_are_not_used(trained):
     config, _, _ = trained
-    path = store.block_folder(config, 0) / "weights.safetensors"
+    path = block_folder(config, 0) / "weights.safetensors"
     raw = bytearray(path.read_bytes())
     for wrong in (raw[:-1] + bytes([raw[-1] ^ 1]), raw[: len(raw) // 2]):
         path.write_bytes(wrong)
         with pytest.raises(InputError, match=r"weights.safetensors is damaged; remove .*block-000 and train"):
-            store.load_model(config.name, 0)
+            load_model(config.name, 0)
     path.write_bytes(raw)
-    store.load_model(config.name, 0)
+    load_model(config.name, 0)
 
 
 def test_measurements_of_other_weights_are_not_joined_with_new_ones(trained):
     config, data, _ = trained
     for stage in config.kind.stages:
         stages.evaluate(config, stage, lambda model, seed: {})
-    results = store.load_results(config.name)
-    store.block_folder(config, 0).joinpath("weights.safetensors").unlink()
+    results = load_results(config.name)
+    block_folder(config, 0).joinpath("weights.safetensors").unlink()
     stages.train_members(config, data.first(39))
     with pytest.raises(InputError, match=r"run 'tiny' was trained anew after its reconstruction was measured; ./run_all.sh or 20_reconstruction"):
-        store.load_results(config.name)
+        load_results(config.name)
     for stage in config.kind.stages:
         stages.evaluate(config, stage, lambda model, seed: {})
-    assert (store.load_results(config.name)["distortion"] != results["distortion"]).all()
+    assert (load_results(config.name)["distortion"] != results["distortion"]).all()
 
 
 def test_a_word_is_a_name_wherever_the_reader_is(output, monkeypatch):
-    store.open_run(tiny())
+    open_run(tiny())
     monkeypatch.chdir(output / "runs")
-    assert store.run_folder("tiny") == output / "runs/tiny"
-    assert store.figure_folder("tiny") == store.figure_folder("./tiny") == output / "figures/tiny"
+    assert run_folder("tiny") == output / "runs/tiny"
+    assert figure_folder("tiny") == figure_folder("./tiny") == output / "figures/tiny"
     (output / "elsewhere").mkdir()
     (output / "runs/tiny").rename(output / "elsewhere/tiny")
     monkeypatch.chdir(output / "elsewhere")
-    assert store.run_folder("tiny") == output / "runs/tiny", "not what happens to lie here"
+    assert run_folder("tiny") == output / "runs/tiny", "not what happens to lie here"
 
 
 @pytest.mark.usefixtures("trained")
 def test_runs_whose_data_are_not_known_are_not_compared():
     for name, text in (("empty", ""), ("list", "[]"), ("without", "{}")):
-        folder = store.open_run(tiny(name))
+        folder = open_run(tiny(name))
         (folder / "data.json").write_text(text)
         (folder / "results.parquet").touch()
-        assert store.comparable_runs(name) == []
-    (store.run_folder("tiny") / "results.parquet").touch()
-    assert store.comparable_runs("tiny") == ["tiny"], "trained in a notebook, it knows its data too"
-    store.open_run(tiny("unknown"))
-    assert store.comparable_runs("unknown") == []
+        assert comparable_runs(name) == []
+    (run_folder("tiny") / "results.parquet").touch()
+    assert comparable_runs("tiny") == ["tiny"], "trained in a notebook, it knows its data too"
+    open_run(tiny("unknown"))
+    assert comparable_runs("unknown") == []
 
 
 def test_a_model_of_colour_images_comes_back_with_its_sigma(output, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "colour.npz", **{f"x_{split}": rng.integers(0, 256, (20, 3, 32, 32), np.uint8) for split in ("train", "test")})
     config = load_profile("quick", ["betas=[1]", "epochs=1", "batch_size=20", "blocks=1", "sigma_x=0.3", f"dataset={tmp_path / 'colour.npz'}"], "colour")
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
     table = stages.train_members(config, data)
     from hvae_core.evaluation.rates import average_terms
 
-    model = store.load_model("colour", 0)
+    model = load_model("colour", 0)
     assert model.sigma_x.item() == pytest.approx(0.3)
     assert average_terms(model, data.x_test, 0)["distortion"] == pytest.approx(table["distortion"][0], rel=1e-5)
 
@@ -354,17 +362,17 @@ def test_a_model_of_colour_images_comes_back_with_its_sigma(output, tmp_path):
 def test_read_in_order_without_the_batch(output):
     """10, 20, 30, 40 as a reader executes them: each finds what it needs, or says what is missing."""
     config = tiny("by-hand", "betas=[1, 3, 10]", "blocks=2")
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
     with pytest.raises(InputError, match="no trained models yet"):
         stages.reconstruct(config, data)
     stages.train_members(config, data)
     with pytest.raises(InputError, match=r"missing: reconstruction, generation, representation"):
-        store.load_results("by-hand")
+        load_results("by-hand")
     stages.reconstruct(config, data)
     stages.generate(Config.make({**config.dump(), "generated_samples": 50, "classifier_epochs": 1}), data)
     stages.represent(config, data)
-    results = store.load_results("by-hand")
+    results = load_results("by-hand")
     assert len(results) == 9
     assert not results.isna().any().any()
     assert stages.figure_inputs(config, data)[0].samples.shape[0] == 9
@@ -382,14 +390,14 @@ def test_blocks_may_cut_through_the_models_of_a_run(output):
     """Two runs of three families, in one block and in four: the same rows and the same weights."""
     whole, cut = families("whole", "blocks=1"), families("cut", "blocks=4")
     for config in (whole, cut):
-        store.open_run(config)
+        open_run(config)
         stages.train_members(config, stages.load_data(config))
-    a, b = (store.training_table(name) for name in ("whole", "cut"))
+    a, b = (training_table(name) for name in ("whole", "cut"))
     pd.testing.assert_frame_equal(a, b)
     assert a["model"].tolist() == ["---", "---", "--v", "--v", "+--", "+--"]
     assert a["beta_1"].tolist() == [0.1, 1.0] * 3
     for i in range(6):
-        models = [store.load_model(name, i) for name in ("whole", "cut")]
+        models = [load_model(name, i) for name in ("whole", "cut")]
         assert {model.family for model in models} == {a["model"][i]}
         first, second = (model.state_dict() for model in models)
         assert all(torch.equal(first[name], second[name]) for name in first)
@@ -397,7 +405,7 @@ def test_blocks_may_cut_through_the_models_of_a_run(output):
 
 def test_evaluation_in_processes_is_as_without(output):
     config = families("processes")
-    store.open_run(config)
+    open_run(config)
     data = stages.load_data(config)
     stages.train_members(config, data)
 
@@ -412,9 +420,9 @@ def test_evaluation_in_processes_is_as_without(output):
 def test_hierarchical_runs_on_the_same_data_are_comparable(output):
     table = pd.DataFrame({"dataset": ["whatever it was called"], "rate": [1.0]})
     for config in (families("plane"), tiny("same"), tiny("other", "test_images=29"), families("no-grid")):
-        store.open_run(config)
-        store.keep_data(config, stages.load_data(config))
-        store.write_table(store.run_folder(config.name) / "results.parquet", table.assign(dataset="digits" if config.name == "plane" else "copy"))
+        open_run(config)
+        keep_data(config, stages.load_data(config))
+        write_table(run_folder(config.name) / "results.parquet", table.assign(dataset="digits" if config.name == "plane" else "copy"))
     found = stages.comparable(families("plane"))
     assert list(found) == ["same"]
     assert found["same"]["dataset"].tolist() == ["digits"]
@@ -431,7 +439,7 @@ def test_what_a_kind_of_run_does_not_have_is_said(output):
 
 def test_weights_of_an_earlier_version_are_named(output):
     config = tiny()
-    store.open_run(config)
-    store.save_weights(store.block_folder(config, 0) / "weights.safetensors", {"w": torch.zeros(4)}, {"members": "[0, 4]"})
+    open_run(config)
+    save_tensors(block_folder(config, 0) / "weights.safetensors", {"w": torch.zeros(4)}, {"members": "[0, 4]"})
     with pytest.raises(InputError, match="made by an earlier version"):
-        store.load_model("tiny", 0)
+        load_model("tiny", 0)

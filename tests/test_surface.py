@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvae_core.analysis.surface import Surface, compare, lagrangian, slopes, summary
 from hvae_core.errors import InputError
-from hvae_core.surface import Surface, compare, lagrangian, slopes, summary
 
 A, S = np.array([200.0, 120.0]), np.array([8.0, 15.0])  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
 

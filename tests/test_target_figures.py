@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from hvae_core import figures
+from hvae_core.analysis.points import grid_means, settings
 from hvae_core.errors import InputError
-from hvae_core.figures.points import grid_means, settings
 from hvae_core.figures.targets import deviations, fixed_totals, optimum, share_metrics
 
 

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_batch import run_all
 
-from hvae_core.config import ROOT, Config, Member
-from hvae_core.data import load
+from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
+from hvae_core.files import ROOT
 from hvae_core.models import build
-from hvae_core.population import train
-from hvae_core.store import Checkpoints
-from hvae_core.target_rates import GECO, HIGHEST, LOWEST, PI, TRAVEL, start, tolerance, verdict
+from hvae_core.runs.config import Config
+from hvae_core.training.checkpoints import Checkpoints
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
+from hvae_core.training.target_rates import GECO, HIGHEST, LOWEST, PI, TRAVEL, start, tolerance, verdict
 
 RULES = [PI(), GECO(rate=0.005)]
 
@@ -29,7 +31,7 @@ def MAKE():
     return build("ghvae", (1, 28, 28))
 
 
-SETTINGS = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3}
+SETTINGS = Plan(epochs=3, batch_size=8, learning_rate=1e-3)
 TARGETED = Member((0.1, 0.5), seed=1, targets=(2.0, None))
 MEMBERS = [Member((1.0, 1.0), seed=1), TARGETED, Member((0.1, 0.1), seed=1, targets=(2.0, 6.0)), Member((1, 10), seed=0)]
 
@@ -116,9 +118,9 @@ def same(a, i, b, j):
 
 
 def test_every_member_has_targets_and_multipliers_of_its_own(images):
-    together = train(MAKE, MEMBERS, images, **SETTINGS)
+    together = train(MAKE, MEMBERS, images, SETTINGS)
     for i, member in enumerate(MEMBERS):
-        same(together, i, train(MAKE, [member], images, **SETTINGS), 0)
+        same(together, i, train(MAKE, [member], images, SETTINGS), 0)
     assert together.betas[0].tolist() == [1.0, 1.0]
     assert together.betas[1, 1] == 0.5, "a layer without a target keeps its beta"
     assert together.betas[1, 0] != 0.1
@@ -126,8 +128,8 @@ def test_every_member_has_targets_and_multipliers_of_its_own(images):
 
 
 def test_members_without_targets_are_what_they_are_in_an_ordinary_population(images):
-    mixed = train(MAKE, MEMBERS, images, **SETTINGS)
-    plain = train(MAKE, [MEMBERS[0], MEMBERS[3]], images, **SETTINGS)
+    mixed = train(MAKE, MEMBERS, images, SETTINGS)
+    plain = train(MAKE, [MEMBERS[0], MEMBERS[3]], images, SETTINGS)
     same(mixed, 0, plain, 0)
     same(mixed, 3, plain, 1)
 
@@ -135,15 +137,15 @@ def test_members_without_targets_are_what_they_are_in_an_ordinary_population(ima
 def test_stacked_and_one_at_a_time_agree(images):
     """Multipliers follow rates, so a difference of the arithmetic feeds back: 1e-4 relative after 12 steps."""
     members = [Member((0.1, 0.1), 0, targets=(r2, 5.0)) for r2 in (1.0, 3.0, 9.0)]
-    loop, stacked = (train(MAKE, members, images, **SETTINGS, chunk=size) for size in (1, 3))
+    loop, stacked = (train(MAKE, members, images, SETTINGS, chunk=size) for size in (1, 3))
     torch.testing.assert_close(loop.betas, stacked.betas, rtol=1e-4, atol=0)
     for name, value in loop.parameters.items():
         assert (value - stacked.parameters[name]).norm() < 1e-4 * value.norm(), name
 
 
 def test_resumed_in_the_middle_multipliers_go_on(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("hvae_core.population.CHECKPOINT_EVERY_S", 0.0)
-    whole = train(MAKE, MEMBERS, images, **SETTINGS)
+    monkeypatch.setattr("hvae_core.training.trainer.CHECKPOINT_EVERY_S", 0.0)
+    whole = train(MAKE, MEMBERS, images, SETTINGS)
     checkpoints = Checkpoints(tmp_path, "this")
     save = checkpoints.save
 
@@ -154,21 +156,21 @@ def test_resumed_in_the_middle_multipliers_go_on(images, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "save", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
-        train(MAKE, MEMBERS, images, **SETTINGS, checkpoints=checkpoints)
-    resumed = train(MAKE, MEMBERS, images, **SETTINGS, checkpoints=Checkpoints(tmp_path, "this"))
+        train(MAKE, MEMBERS, images, SETTINGS, checkpoints=checkpoints)
+    resumed = train(MAKE, MEMBERS, images, SETTINGS, checkpoints=Checkpoints(tmp_path, "this"))
     for i in range(len(MEMBERS)):
         same(whole, i, resumed, i)
 
 
 def test_a_member_that_diverges_takes_no_multiplier_with_it(images):
     broken = Member((0.1, 0.1), seed=1, targets=(math.nan, 1e30))
-    healthy = train(MAKE, [TARGETED], images, **SETTINGS)
+    healthy = train(MAKE, [TARGETED], images, SETTINGS)
 
     def objective(terms, betas):
         poison = torch.where(betas[1] != 0.5, torch.inf, 0.0)
         return (terms.distortion + terms.rates @ betas).mean() + poison
 
-    both = train(MAKE, [TARGETED, broken], images, **SETTINGS, objective=objective, chunk=2)
+    both = train(MAKE, [TARGETED, broken], images, SETTINGS, objective=objective, chunk=2)
     assert both.diverged_epoch == [None, 1]
     torch.testing.assert_close(both.betas[0], healthy.betas[0], rtol=1e-4, atol=0)
 
@@ -179,7 +181,7 @@ def test_any_number_of_layers_holds_its_rates(layers):
     x = (torch.rand(256, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
     targets = tuple(0.5 + 0.25 * i for i in range(layers))
     member = Member((0.1,) * layers, seed=0, targets=targets)
-    population = train(lambda: Chain(layers), [member], x, epochs=150, batch_size=64, learning_rate=5e-3, schedule="two-phase")
+    population = train(lambda: Chain(layers), [member], x, Plan(epochs=150, batch_size=64, learning_rate=5e-3, schedule="two-phase"))
     rates = average_terms(population.member(0), x, 0)
     for n, target in zip(range(layers, 0, -1), targets, strict=True):
         assert abs(rates[f"rate_{n}"] - target) <= tolerance(target), n
@@ -189,11 +191,11 @@ def test_any_number_of_layers_holds_its_rates(layers):
 def test_a_digits_model_holds_both_rates_and_its_betas_give_them_again():
     """Trained with the betas that were found, fixed, a model has nearly the rates that were asked for."""
     x = load("digits").x_train
-    how = {"epochs": 40, "batch_size": 50, "learning_rate": 2e-3, "schedule": "two-phase"}
-    asked = train(MAKE, [Member((0.1, 0.1), 0, targets=(10.0, 16.0))], x, **how)
+    how = Plan(epochs=40, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+    asked = train(MAKE, [Member((0.1, 0.1), 0, targets=(10.0, 16.0))], x, how)
     held = average_terms(asked.member(0), x, 0)
     assert verdict((10.0, 16.0), [held["rate_2"], held["rate_1"]], asked.multipliers[0])["target_status"] == "reached"
-    again = average_terms(train(MAKE, [Member(tuple(asked.betas[0].tolist()), 0)], x, **how).member(0), x, 0)
+    again = average_terms(train(MAKE, [Member(tuple(asked.betas[0].tolist()), 0)], x, how).member(0), x, 0)
     assert again["rate_2"] == pytest.approx(10, rel=0.25)
     assert again["rate_1"] == pytest.approx(16, rel=0.25)
 

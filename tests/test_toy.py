@@ -10,13 +10,23 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch.func import functional_call, stack_module_state, vmap
 
-from hvae_core.config import Member
 from hvae_core.figures.toy import b_fig2
-from hvae_core.models import toy
-from hvae_core.models.toy import STATES, Tables, Toy, data, entropy, hand_made, mutual_information, p_x, truth
+from hvae_core.models.paper_b import toy
+from hvae_core.models.paper_b.toy import (
+    STATES,
+    Tables,
+    Toy,
+    data,
+    entropy,
+    hand_made,
+    mutual_information,
+    p_x,
+    truth,
+)
 from hvae_core.objective import lagrangian, target_rate
-from hvae_core.population import train
 from hvae_core.terms import Terms
+from hvae_core.training.plan import Member, Plan
+from hvae_core.training.population import train
 
 seeds = st.integers(0, 2**31)
 spreads = st.sampled_from([0.01, 0.1, 1.0, 3.0])
@@ -164,8 +174,7 @@ def test_the_hand_made_optimum():
 
 
 def trained(objective, value: float, starts=range(3), epochs: int = 1500):
-    return train(Toy, [Member((value,), seed) for seed in starts], data(), objective=objective, epochs=epochs, batch_size=STATES,
-                 learning_rate=0.015, schedule="two-phase")  # fmt: skip
+    return train(Toy, [Member((value,), seed) for seed in starts], data(), Plan(epochs=epochs, batch_size=STATES, learning_rate=0.015, schedule="two-phase"), objective=objective)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""The paper's measurements, one module an application. Each turns a trained model into columns of the results."""
+"""The papers' measurements, one module each: a trained model and images in, columns of the results out."""

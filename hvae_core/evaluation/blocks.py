@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from hvae_core.config import Member
-from hvae_core.models import HierarchicalVAE
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.training.plan import Member
 
 LARGEST = 64  # models in a block on a GPU; their tensors wait in the computer's memory until they are scored
 

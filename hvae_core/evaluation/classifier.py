@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hvae_core.config import KINDS
-from hvae_core.data import Dataset, pixels
-from hvae_core.population import Purpose, autocast, generator
+from hvae_core.data.dataset import Dataset, pixels
+from hvae_core.files import locked, save_tensors
 from hvae_core.progress import track
-from hvae_core.store import code_fingerprint, locked, output_root, save_weights
+from hvae_core.randomness import Purpose, generator
+from hvae_core.training.precision import autocast
 
 BATCH = 128
 
@@ -86,20 +87,24 @@ class Classifier:
         return torch.cat([self.model(part).softmax(1) for part in x.split(500)])
 
 
-def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0, precision: str = "float32") -> Classifier:
-    """The classifier for a data set that lies on a device: read from ``runs/.classifiers``, or trained and kept there.
+def classifier_for(
+    data: Dataset, keep: Path, epochs: int | None = None, seed: int = 0, precision: str = "float32", code: str = ""
+) -> Classifier:
+    """The classifier for a data set that lies on a device: read from the folder ``keep``, or trained and kept there.
 
     Arguments:
         data: with labels.
+        keep: where trained classifiers are kept.
         epochs: of training; None: `default_epochs`.
         precision: of the layers in training, float32 or bfloat16, which takes half as long where the processor has it. It scores in float32.
+        code: a fingerprint of the code that trains it; one that other code has trained is not used.
     """
     architecture = architecture_for(data)
     epochs = epochs or default_epochs(architecture, len(data.x_train))
     device = data.x_train.device
-    described = [data.fingerprint, epochs, seed, precision, code_fingerprint(KINDS["hierarchical"].code["generation"])]
+    described = [data.fingerprint, epochs, seed, precision, code]
     key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
-    path = output_root() / "runs" / ".classifiers" / f"{data.name}-{architecture}-{key}.safetensors"
+    path = keep / f"{data.name}-{architecture}-{key}.safetensors"
     with torch.random.fork_rng(), locked(path.with_suffix(".lock")):
         torch.manual_seed(generator(seed, Purpose.WEIGHTS).initial_seed())  # of all devices: dropout draws on its own
         model = ARCHITECTURES[architecture](data.image_shape, data.num_classes).to(device)
@@ -112,7 +117,7 @@ def classifier_for(data: Dataset, epochs: int | None = None, seed: int = 0, prec
         except (OSError, SafetensorError):
             _train(model, data, epochs, seed, architecture, precision)
             accuracy = _accuracy(model, data)
-            save_weights(path, model.state_dict(), {"test_accuracy": repr(accuracy), "architecture": architecture})
+            save_tensors(path, model.state_dict(), {"test_accuracy": repr(accuracy), "architecture": architecture})
     model.to(device).requires_grad_(False).eval()
     return Classifier(model, architecture, epochs, accuracy, device)
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from hvae_core.evaluation.rates import BATCH
-from hvae_core.models import HierarchicalVAE
-from hvae_core.population import Purpose, generator
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.randomness import Purpose, generator
 
 SPLITS = 5
 

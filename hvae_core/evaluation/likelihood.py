@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvae_core.data import pixels
-from hvae_core.evaluation.reconstruction import to_uint8
-from hvae_core.models import HierarchicalVAE
-from hvae_core.models.distributions import log_ratio
-from hvae_core.population import Purpose, generator
+from hvae_core.data.dataset import pixels, to_uint8
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.randomness import Purpose, generator
 
 BATCH = 100  # an autoregressive decoder has large activations
 FEW, MANY = 5, 500  # samples of the two importance-weighted bounds
@@ -34,7 +32,8 @@ def log_weights(model: HierarchicalVAE, x: Tensor, noise: list[Tensor]) -> Tenso
     z: list[Tensor] = []
     rate = x.new_zeros(len(x))
     for epsilon in noise:
-        sample, ratio = log_ratio(model.posterior(x, z, features), model.prior(z), epsilon)
+        q, p = model.conditionals(x, z, features)
+        sample, ratio = q.log_ratio(p, epsilon)
         rate = rate + ratio
         z.append(sample)
     return model.likelihood(z).log_prob(x) - rate

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from hvae_core.data import pixels
-from hvae_core.models import HierarchicalVAE
-from hvae_core.population import Purpose, generator
+from hvae_core.data.dataset import pixels
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.randomness import Purpose, generator
 from hvae_core.terms import layer_numbers
 
 BATCH = 1000

@@ -4,14 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvae_core.data import pixels
+from hvae_core.data.dataset import pixels, to_uint8
 from hvae_core.evaluation.rates import BATCH
-from hvae_core.models import HierarchicalVAE
-
-
-def to_uint8(x: Tensor) -> np.ndarray:
-    """Images in [0, 1] (what lies outside is clipped) as uint8 arrays."""
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+from hvae_core.models.hierarchy import HierarchicalVAE
 
 
 @torch.no_grad()

@@ -9,12 +9,13 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from hvae_core.data import pixels
+from hvae_core.data.dataset import pixels
 from hvae_core.evaluation.bounds import accuracy_bound, label_probabilities
 from hvae_core.evaluation.rates import BATCH
-from hvae_core.models import Gaussian, HierarchicalVAE, Product, kl
-from hvae_core.population import Purpose, generator
-from hvae_core.store import PROBES
+from hvae_core.models.distributions import Gaussian, Product, kl
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.names import PROBES
+from hvae_core.randomness import Purpose, generator
 from hvae_core.terms import layer_numbers
 
 if TYPE_CHECKING:  # imported where it is used: it takes seconds, which every stage would pay

@@ -13,12 +13,13 @@
     targets.py          rates asked for and held, and shares of a fixed total
     files.py            figures and tables -> files, with their provenance
 
-Every function takes ``results``, one row a model, as `hvae_core.store.load_results` returns it. With several seeds a
+Every function takes ``results``, one row a model, as `hvae_core.load_results` returns it. With several seeds a
 grid point, the mean over seeds is drawn (in Paper B's plane every model is a point). What was not computed is said to
 be so; it is never drawn as 0 or filled in.
 """
 
-from hvae_core.figures.conditioned import Slides, fidelity, sliding, surface
+from hvae_core.analysis.points import grid_means
+from hvae_core.figures.conditioned import fidelity, sliding, surface
 from hvae_core.figures.deep import layers
 from hvae_core.figures.files import save_figure, save_table
 from hvae_core.figures.grids import image_rows
@@ -38,13 +39,13 @@ from hvae_core.figures.paper import (
     paper_a,
     table1,
 )
-from hvae_core.figures.points import grid_means
-from hvae_core.figures.rate_distortion import Decodings, b_fig3, b_fig4, b_table1
-from hvae_core.figures.targets import shares, shares_table, targets, targets_table
+from hvae_core.figures.rate_distortion import Decodings, b_bounds, b_fig3, b_fig4, b_table1
+from hvae_core.figures.targets import shares, shares_table, targets, targets_table, two_rules
 from hvae_core.figures.toy import b_fig2
 
 __all__ = [
-    "Decodings", "Images", "PaperFigure", "Slides", "all_metrics", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fidelity", "fig1",
+    "Decodings", "Images", "PaperFigure", "all_metrics", "b_bounds", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fidelity", "fig1",
     "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "layers", "paper_a", "recommendation",
     "save_figure", "save_table", "shares", "shares_table", "sliding", "surface", "table1", "targets", "targets_table",
+    "two_rules",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """A conditioned network: its surface over the betas, beside that of models trained one by one, and images along the betas."""
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -9,29 +9,13 @@ from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from hvae_core.analysis.dial import Slides
+from hvae_core.analysis.points import described, grid_means, layers, rate_name
+from hvae_core.analysis.surface import lagrangian
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
 from hvae_core.figures.paper import caption, styled
-from hvae_core.figures.points import described, grid_means, layers, rate_name
-from hvae_core.surface import lagrangian
 from hvae_core.terms import layer_numbers
-
-
-class Slides(NamedTuple):
-    """What a conditioned network makes of the same images and the same noise at several betas.
-
-    Attributes:
-        layer: the number of the layer whose beta moves.
-        betas: ``(steps, L)``, top layer first.
-        originals: ``(images, C, H, W)`` uint8.
-        reconstructions, samples: ``(steps, images, C, H, W)`` uint8.
-    """
-
-    layer: int
-    betas: np.ndarray
-    originals: np.ndarray
-    reconstructions: np.ndarray
-    samples: np.ndarray
 
 
 @styled
@@ -79,7 +63,7 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     """How far L of a conditioned network is from that of models trained one by one, point by point, beside the spread over seeds.
 
     Arguments:
-        table: what `hvae_core.fidelity.fidelity` returns.
+        table: what `hvae_core.analysis.fidelity.fidelity` returns.
     """
     fig = draw.new_figure(2.6, title or f"{len(table)} settings of the betas")
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))

@@ -8,10 +8,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullLocator
 
+from hvae_core.analysis.points import betas, bins, described, grid_means, is_beta_vae, is_vae, rate_name
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure
 from hvae_core.figures.paper import caption, styled
-from hvae_core.figures.points import betas, bins, described, grid_means, is_beta_vae, is_vae, rate_name
 from hvae_core.terms import layer_numbers
 
 SMALLEST_RATE = 0.1  # nats per image; of less than that a share says nothing
@@ -25,7 +25,7 @@ def layers(results: pd.DataFrame) -> PaperFigure:
     where all are equal; a bar a model.
 
     Arguments:
-        results: one row a model, as `hvae_core.store.load_results` returns.
+        results: one row a model, as `hvae_core.load_results` returns.
 
     Source: after Paper A, Section 3.2 (bins of layers); the paper has no such figure.
     """

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from hvae_core.figures.panels import DPI, STYLE
-from hvae_core.store import whole_file, write_text
+from hvae_core.files import whole_file, write_text
 
 
 def save_figure(fig: Figure, folder: str | Path, name: str, *, provenance: dict[str, Any]) -> list[Path]:

@@ -1,7 +1,6 @@
-"""What `hvae_core.guidance` recommends, among all models of a run."""
+"""What `hvae_core.analysis.guidance` recommends, among all models of a run."""
 
 from textwrap import fill
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,10 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from hvae_core.figures import panels as draw
-from hvae_core.figures.panels import APPLICATIONS, PaperFigure, RateScale
-from hvae_core.figures.paper import caption, styled
-from hvae_core.figures.points import (
+from hvae_core.analysis.guidance import Recommendation, recommend
+from hvae_core.analysis.points import (
     INCEPTION,
     PSNR,
     Metric,
@@ -23,20 +20,22 @@ from hvae_core.figures.points import (
     optimal,
     values,
 )
-
-if TYPE_CHECKING:
-    from hvae_core.guidance import Recommendation
+from hvae_core.figures import panels as draw
+from hvae_core.figures.panels import APPLICATIONS, PaperFigure, RateScale
+from hvae_core.figures.paper import caption, styled
 
 TITLE_LETTERS = 28  # above a panel: an axis label and ticks stand beside each
 BUDGET = "#004488"  # dark blue: told from purple and grey in grey print too, by its dots
 
 
 @styled
-def recommendation(results: pd.DataFrame, total_rate: float | None = None, rate_scale: RateScale = "sqrt") -> PaperFigure:
+def recommendation(
+    results: pd.DataFrame, total_rate: float | None = None, rate_scale: RateScale = "sqrt"
+) -> PaperFigure:
     """The metric of each task against the total rate, with the model that is best within the budget.
 
     Arguments:
-        results: one row a model, as `hvae_core.store.load_results` returns.
+        results: one row a model, as `hvae_core.load_results` returns.
         total_rate: the budget, nats per image; None: any.
         rate_scale: "sqrt" shows models near zero rate.
 
@@ -45,8 +44,6 @@ def recommendation(results: pd.DataFrame, total_rate: float | None = None, rate_
 
     Source: Paper A, Section 5.3 and Fig. 6.
     """
-    from hvae_core.guidance import recommend  # which itself needs the points of this package
-
     points = grid_means(results)
     top = layers(points)
     metrics = dict(zip(APPLICATIONS, (PSNR, accuracy(f"z{top}", "rbf_svm"), INCEPTION), strict=True))
@@ -62,19 +59,23 @@ def recommendation(results: pd.DataFrame, total_rate: float | None = None, rate_
             draw.not_computed(ax, task)
             ax.set(xticks=[], yticks=[])
     _legend(fig, total_rate is not None, interpolated)
-    limit = "any rate" if total_rate is None else f"a total rate of at most {total_rate:.4g} nats per image (dotted line)"
+    limit = "any rate"
+    if total_rate is not None:
+        limit = f"a total rate of at most {total_rate:.4g} nats per image (dotted line)"
     fig.caption = caption(
         results,
-        f"The best model for each task at {limit}: a star, its betas below the panel's name, top layer first. "
-        "Grey dots: all models; bars: standard deviation over seeds, where there are several; purple line: the upper convex hull. "
-        f"Cross: target rates interpolated on the hull at the budget, not trained. Accuracies are on samples of z_{top}, which "
-        "Eq. 11 bounds.",
+        f"The best model for each task at {limit}: a star, its betas below the panel's name, "
+        "top layer first. Grey dots: all models; bars: standard deviation over seeds, "
+        "where there are several; purple line: the upper convex hull. "
+        "Cross: target rates interpolated on the hull at the budget, not trained. "
+        f"Accuracies are on samples of z_{top}, which Eq. 11 bounds.",
         rate_scale,
     )
     return fig
 
 
-def _panel(ax: Axes, points: pd.DataFrame, metric: Metric, advice: "Recommendation", scale: RateScale) -> None:
+def _panel(ax: Axes, points: pd.DataFrame, metric: Metric, advice: Recommendation, scale: RateScale) -> None:
+    """All models, their hull, the budget, and what is recommended."""
     rate, value = points["rate"].to_numpy(float), values(points, metric)
     known, hull = np.isfinite(value), optimal(points, metric)
     draw.set_rate_scale(ax, "x", max(np.nanmax(rate), advice.budget or 0), scale, floor=0.03)
@@ -92,13 +93,20 @@ def _panel(ax: Axes, points: pd.DataFrame, metric: Metric, advice: "Recommendati
         ax.scatter(*place, marker="x", s=16, c=draw.BLACK, lw=0.9, zorder=5, gid="interpolated")
     if advice.betas:
         draw.star(ax, (advice.total_rate, metric.factor * advice.value))
-        unit = f" {metric.unit}" if metric.unit else ""
-        betas = ", ".join(f"{float(f'{beta:.2g}'):g}" for beta in advice.betas)
-        where = advice.model.replace(" = ", "=") if "target" in advice.model else f"β = ({betas})".replace(" ", draw.NO_BREAK)
-        best = f"{draw.shown(metric.factor * advice.value)}{unit} at {where}"
+    ax.set_title(f"{advice.task}\n{fill(_best(metric, advice), TITLE_LETTERS)}")
+
+
+def _best(metric: Metric, advice: Recommendation) -> str:
+    """The recommended model in words: its value, and its betas or target rates."""
+    if not advice.betas:
+        return "no model within the budget"
+    unit = f" {metric.unit}" if metric.unit else ""
+    if "target" in advice.model:
+        where = advice.model.replace(" = ", "=")
     else:
-        best = "no model within the budget"
-    ax.set_title(f"{advice.task}\n{fill(best, TITLE_LETTERS)}")
+        betas = ", ".join(f"{float(f'{beta:.2g}'):g}" for beta in advice.betas)
+        where = f"β = ({betas})".replace(" ", draw.NO_BREAK)
+    return f"{draw.shown(metric.factor * advice.value)}{unit} at {where}"
 
 
 def _legend(fig: PaperFigure, budget: bool, interpolated: bool) -> None:
@@ -109,5 +117,16 @@ def _legend(fig: PaperFigure, budget: bool, interpolated: bool) -> None:
     if budget:
         entries.append(Line2D([], [], ls=":", lw=1, color=BUDGET, label="budget"))
     if interpolated:
-        entries.append(Line2D([], [], ls="", marker="x", ms=4, color=draw.BLACK, mew=0.9, label="interpolated, not trained"))
-    fig.legend(handles=entries, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.5, borderaxespad=0.2)
+        entries.append(
+            Line2D(
+                [], [], ls="", marker="x", ms=4, color=draw.BLACK, mew=0.9, label="interpolated, not trained"
+            )
+        )
+    fig.legend(
+        handles=entries,
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        handletextpad=0.5,
+        borderaxespad=0.2,
+    )

@@ -26,7 +26,7 @@ from matplotlib.ticker import (
 from matplotlib.tri import Triangulation
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from hvae_core.figures.points import (
+from hvae_core.analysis.points import (
     Metric,
     best,
     betas,

@@ -12,10 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from hvae_core.evaluation.bounds import accuracy_bound
-from hvae_core.figures import panels as draw
-from hvae_core.figures.panels import APPLICATIONS, PaperFigure, Plane, RateScale
-from hvae_core.figures.points import (
+from hvae_core.analysis.points import (
     CLASSIFIERS,
     DIVERSITY,
     ELBO,
@@ -41,6 +38,9 @@ from hvae_core.figures.points import (
     triangles,
     values,
 )
+from hvae_core.evaluation.bounds import accuracy_bound
+from hvae_core.figures import panels as draw
+from hvae_core.figures.panels import APPLICATIONS, PaperFigure, Plane, RateScale
 from hvae_core.terms import layer_numbers
 
 P = ParamSpec("P")
@@ -94,7 +94,7 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """The trade-off between the three applications, the colour code, and three performance landscapes.
 
     Arguments:
-        results: one row a model, as `hvae_core.store.load_results` returns.
+        results: one row a model, as `hvae_core.load_results` returns.
         rate_scale: "sqrt" shows models near zero rate; "linear" is the paper's.
 
     Source: Paper A, Fig. 1.

@@ -1,6 +1,6 @@
 """The figures and the table of Paper B: the rate-distortion plane and what its models decode."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
+from hvae_core.analysis.frontier import lower_hull, pareto_frontier
+from hvae_core.analysis.plane import AS_GOOD
+from hvae_core.analysis.points import drawable, status
 from hvae_core.evaluation.bounds import distortion_bound, entropy_bound
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, RateScale
 from hvae_core.figures.paper import montage, styled
-from hvae_core.figures.points import drawable, status
-from hvae_core.frontier import lower_hull, pareto_frontier
 
 ENCODERS = {"-": ("o", "Gaussian"), "+": ("^", "with flow")}
 DECODERS = {"-": (False, "deconvolutional"), "+": (True, "autoregressive")}
@@ -247,8 +249,8 @@ def _ordered(models: pd.DataFrame) -> list[str]:
     return _others(models) + sorted(set(models["name"]) - set(_others(models)), key=_order)
 
 
-def _legend(fig: PaperFigure, models: pd.DataFrame) -> None:
-    """A column each for encoders, decoders, marginals, lines and, if there are, other models."""
+def _legend(fig: PaperFigure, models: pd.DataFrame, lines: Sequence[Line2D | Patch] = ()) -> None:
+    """A column each for encoders, decoders, marginals, lines (those of Fig. 3, if none are given) and other models."""
 
     def mark(label: str, marker: str, colour: str, filled: bool = True, size: float = 4.5) -> Line2D:
         return Line2D([], [], ls="", marker=marker, color=colour, ms=size, mew=0.8, label=label,
@@ -261,12 +263,12 @@ def _legend(fig: PaperFigure, models: pd.DataFrame) -> None:
     families = [name for name in _ordered(models) if name not in others]
     signs = [sorted({name[i] for name in families}, key="-+v".index) for i in range(3)]
     black = draw.BLACK
-    columns = [
+    columns: list[list[Any]] = [
         [words("encoder"), *(mark(f"{_sign(s)}  {ENCODERS[s][1]}", ENCODERS[s][0], black) for s in signs[0])],
         [words("decoder"), *(mark(f"{_sign(s)}  {DECODERS[s][1]}", "o", black, DECODERS[s][0]) for s in signs[1])],
         [words("marginal"), *(mark(f"{_sign(s)}  {MARGINALS[s][1]}", "o", MARGINALS[s][0]) for s in signs[2])],
     ] if families else []  # fmt: skip
-    columns.append([
+    columns.append(list(lines) or [
         Line2D([], [], ls="--", color=black, lw=0.8, label="best R + D"),
         Line2D([], [], color=black, lw=0.6, label="Pareto frontier"),
         Line2D([], [], color=HULL_COLOUR, lw=1.2, label="its convex hull"),
@@ -284,6 +286,79 @@ def _legend(fig: PaperFigure, models: pd.DataFrame) -> None:
 
 def _sign(sign: str) -> str:
     return sign.replace("-", "−")
+
+
+# --- bounds on the likelihood ------------------------------------------------------------------------------
+
+
+@styled
+def b_bounds(results: pd.DataFrame, images: int | None = None) -> PaperFigure:
+    """The ELBO and the 5-sample bound against the rate, and beside them the 500-sample bound: every model a point.
+
+    Arguments:
+        results: one row a model; the column ``model`` names its family.
+        images: how many test images the 500-sample bound is over; None: all.
+
+    Source: after Paper B, Section 4, which gives 5-sample bounds in its text; the paper has no such figure.
+    """
+    models = _bounded(results)
+    said = _described(results, {})
+    fig = draw.new_figure(3.35, said)
+    left, right = fig.subplots(1, 2)
+    on = "all test images" if images is None else f"the first {images} test images"
+    panels = ((left, "iwae_5", "(a) 5 samples, all test images"), (right, "iwae_500", f"(b) 500 samples, {on}"))
+    for ax, column, title in panels:
+        ax.set(title=title, xlabel="rate R (nats per image)", ylabel="bound on log p(x) (nats per image)")
+        known = models[models[column].notna()]
+        if known.empty:
+            draw.not_computed(ax, title)
+            continue
+        _bounds(ax, known, column)
+    if len(models):
+        _legend(fig, models, [
+            Line2D([], [], color=draw.GREY, lw=0.8, label="from the ELBO up"),
+            Patch(color="0.88", label="within 2 nats of the best"),
+        ])  # fmt: skip
+    fig.caption = (
+        "(a) The bound on log p(x) with 5 samples, of every model, against its rate R; a line leads there from the ELBO, the "
+        f"bound with one sample. (b) The bound with 500 samples, over {on}: compare it between models, not with (a). "
+        "Grey: within 2 nats of the best, what Paper B calls as good. Both vertical axes are square roots of the distance from "
+        f"the best bound, the rate axes of the rate. Drawn: {said}."
+    )
+    return fig
+
+
+def _bounded(results: pd.DataFrame) -> pd.DataFrame:
+    """Every model that can be drawn: ``name``, ``rate`` and its three bounds, null where not computed."""
+    columns = ["rate", "elbo", "iwae_5", "iwae_500"]
+    models = results.loc[drawable(results)].reindex(columns=["model", *columns]).rename(columns={"model": "name"})
+    models = models.astype(dict.fromkeys(columns, float)).replace([np.inf, -np.inf], np.nan)
+    return models.dropna(subset=["rate", "elbo"]).reset_index(drop=True)
+
+
+def _bounds(ax: Axes, models: pd.DataFrame, column: str) -> None:
+    """One bound of every model as a mark; of the 5-sample bound with what it gains on the ELBO."""
+    rate, bound = models["rate"].to_numpy(), models[column].to_numpy()
+    lowest = min(bound.min(), models["elbo"].min()) if column == "iwae_5" else bound.min()
+    best, fall = bound.max(), np.sqrt(max(bound.max() - lowest, 1e-3))
+    draw.set_rate_scale(ax, "x", rate.max(), "sqrt", floor=0.03)
+    ax.set_yscale(
+        "function", functions=(lambda y: draw.signed_sqrt(y - best), lambda s: best + draw.signed_square(s))
+    )
+    ax.set_ylim(best - (1.05 * fall) ** 2, best + (0.08 * fall) ** 2)
+    ax.yaxis.set_major_locator(FixedLocator((-excess_levels(-best, -lowest)).tolist()))
+    ax.yaxis.set_major_formatter(lambda nats, _: _sign(f"{nats:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.axhspan(best - AS_GOOD, best, color="0.88", lw=0, zorder=0, gid="as good")
+    ax.text(0.98, 0.985, _sign(f"best {best:.1f}"), transform=ax.transAxes, ha="right", va="top", path_effects=draw.HALO, gid="best")
+    others, area = _others(models), float(np.clip(1800 / len(models), 6, 20))
+    for name in _ordered(models):
+        rows = np.flatnonzero(models["name"] == name)
+        look = look_of(name, others)
+        if column == "iwae_5":
+            ax.vlines(rate[rows], models["elbo"].to_numpy()[rows], bound[rows], color=look.colour, lw=0.8, zorder=3, gid=f"gain {name}")
+        ax.scatter(rate[rows], bound[rows], s=area, marker=look.marker, linewidths=0.8, zorder=5, gid=f"family {name}",
+                   facecolors=look.colour if look.filled else "white", edgecolors=look.colour)  # fmt: skip
 
 
 # --- Fig. 4 -------------------------------------------------------------------------------------------------

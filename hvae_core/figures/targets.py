@@ -7,13 +7,9 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from hvae_core.errors import InputError
-from hvae_core.figures import panels as draw
-from hvae_core.figures.panels import PaperFigure
-from hvae_core.figures.paper import caption, styled
-from hvae_core.figures.points import (
+from hvae_core.analysis.points import (
     INCEPTION,
     PSNR,
     Metric,
@@ -27,8 +23,12 @@ from hvae_core.figures.points import (
     settings,
     values,
 )
-from hvae_core.target_rates import tolerance
+from hvae_core.errors import InputError
+from hvae_core.figures import panels as draw
+from hvae_core.figures.panels import PaperFigure
+from hvae_core.figures.paper import caption, styled
 from hvae_core.terms import layer_numbers
+from hvae_core.training.target_rates import FILLING, OFFSET, tolerance
 
 LAYERS = (("#0077bb", "o"), ("#ee7733", "s"), ("#009988", "^"), ("#cc3311", "v"))  # by colour and by marker, from the top
 DISTORTION = Metric("distortion", "distortion D", "nats per image")
@@ -261,3 +261,67 @@ def shares_table(results: pd.DataFrame) -> pd.DataFrame:
         f"deviations of both, added in squares). Test images. {described(results)}."
     )
     return frame
+
+
+@styled
+def two_rules(held: pd.DataFrame, history: pd.DataFrame, title: str = "") -> PaperFigure:
+    """How two rules lead rates to their targets, by epoch, and how far off all rules end.
+
+    Arguments:
+        held, history: as `hvae_core.evaluation.controllers.drive` returns them; the first two rules are drawn by epoch.
+        title: what was trained, such as the data set.
+    """
+    rules = list(dict.fromkeys(held.index))
+    numbers = sorted(history["layer"].unique(), reverse=True)
+    fig = draw.new_figure(2.75, title or f"{len(held) // len(rules)} models a rule")
+    panels = fig.subplots(1, 3, width_ratios=(1, 1, 1.1))
+    history = history.assign(ratio=(history["rate"] + OFFSET) / (history["target"] + OFFSET))
+    shown = history[history["rule"].isin(rules[:2])]
+    low, high = shown["ratio"].min(), shown["ratio"].max()
+    for ax, rule in zip(panels, rules[:2], strict=False):
+        _approach(ax, shown[shown["rule"] == rule], numbers)
+        ax.set(title=rule, ylim=(0.8 * min(low, 0.8), 1.25 * max(high, 1.25)))
+    for ax in panels[len(rules) : 2]:
+        ax.set_visible(False)
+    panels[0].set_ylabel("rate / target")
+    panels[1].tick_params(labelleft=False)
+    _misses(panels[2], held, rules)
+    handles = [Line2D([], [], color=c, label=rate_name(n, max(numbers))) for n, (c, _) in zip(numbers, LAYERS * len(numbers), strict=False)]
+    handles += [Line2D([], [], color="0.5", ls=":", label="betas begin to move")]
+    panels[0].legend(handles=handles, loc="upper right", frameon=False, handlelength=1.4)
+    fig.caption = (
+        f"Left and middle: the rate of each layer relative to its target, {OFFSET:g} nats added to both, by epoch of training, under two rules; a line a layer of a model. "
+        "Rates are means over the batches of an epoch. Right: the share of layers that end within so many tolerances of their targets (a tolerance is 2 % or 0.1 nats), on training images, under every "
+        "rule tried; grey: held."
+    )
+    return fig
+
+
+def _approach(ax: Axes, history: pd.DataFrame, numbers: list[int]) -> None:
+    """Rates relative to their targets by epoch, under one rule."""
+    for n, (colour, _) in zip(numbers, LAYERS * len(numbers), strict=False):
+        for _, line in history[history["layer"] == n].groupby("model"):
+            ax.plot(line["epoch"], line["ratio"], color=colour, lw=0.8, alpha=0.8, gid=f"layer {n}")
+    epochs = history["epoch"].max()
+    ax.axhline(1, color=draw.BLACK, lw=0.6, zorder=3)
+    ax.axvline(FILLING * epochs, color="0.5", ls=":", zorder=0)
+    ax.set_yscale("log")
+    ax.set(xlabel="epoch", xlim=(min(1, FILLING * epochs), max(epochs, 2)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _misses(ax: Axes, held: pd.DataFrame, rules: list[str]) -> None:
+    """The share of layers within so many tolerances, a stair a rule: the first two in full, the others thin and grey."""
+    off = held.filter(regex=r"^off_\d+$")
+    most = max(2.0, min(6.0, float(off.max().max()) * 1.05))
+    ax.axvspan(0, 1, color="0.92", lw=0, zorder=0)
+    styles = [("#aa3377", "-", 1.2), ("#228833", "--", 1.2)] + [("0.55", style, 0.7) for style in ("-", "--", "-.", ":")] * len(rules)
+    for rule, (colour, style, width) in zip(rules, styles, strict=False):
+        size = np.sort(off.loc[[rule]].to_numpy().ravel())
+        ax.step(np.r_[0, size, most], np.r_[np.arange(len(size) + 1), len(size)] / len(size), where="post", color=colour, ls=style, lw=width, label=rule)
+    ax.set(xlim=(0, most), ylim=(0, 1.03), title="how far off in the end", xlabel="|R - r| / tolerance", ylabel="share of layers")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(loc="lower right", frameon=False, handlelength=2, labelspacing=0.25)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hvae_core.figures.panels import BLACK, PaperFigure, new_figure
 from hvae_core.figures.paper import styled
-from hvae_core.models.toy import STATES, Tables, entropy, mutual_information, p_x, truth
+from hvae_core.models.paper_b.toy import STATES, Tables, entropy, mutual_information, p_x, truth
 
 # The paper's purple and yellow, one dark and one light: the colour-blind, and grey prints, tell them apart.
 CLASS_COLOURS = ("#6a3d9a", "#f2c32c")

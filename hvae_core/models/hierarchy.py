@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hvae_core.models.distributions import Distribution, Gaussian, Posterior, Product, kl, log_ratio
+from hvae_core.models.distributions import Distribution, Posterior, Prior
 from hvae_core.terms import Terms
 
 
@@ -47,13 +47,19 @@ class HierarchicalVAE(nn.Module):
         """q(z_l | z_{>l}, x) for the layer below ``z_above`` (top layer first; empty for z_L)."""
         raise NotImplementedError  # each architecture gives its own
 
-    def prior(self, z_above: Sequence[Tensor]) -> Distribution:
+    def prior(self, z_above: Sequence[Tensor]) -> Prior:
         """p(z_l | z_{>l}) for the layer below ``z_above``; for the empty sequence p(z_L), without a batch."""
         raise NotImplementedError  # each architecture gives its own
 
     def likelihood(self, z: Sequence[Tensor]) -> Distribution:
         """p(x | z), of all layers' latents, top layer first."""
         raise NotImplementedError  # each architecture gives its own
+
+    def conditionals(
+        self, x: Tensor, z_above: Sequence[Tensor], features: Any = None
+    ) -> tuple[Posterior, Prior]:
+        """q(z_l | z_{>l}, x) and p(z_l | z_{>l}) for the layer below ``z_above``."""
+        return self.posterior(x, z_above, features), self.prior(z_above)
 
     @property
     def layers(self) -> int:
@@ -74,12 +80,8 @@ class HierarchicalVAE(nn.Module):
         z: list[Tensor] = []
         rates = []
         for epsilon in noise:
-            q = self.posterior(x, z, features)
-            p = q.prior if isinstance(q, Product) else self.prior(z)
-            if isinstance(q, Gaussian | Product) and isinstance(p, Gaussian):
-                rate, sample = kl(q, p), q.sample(epsilon)
-            else:
-                sample, rate = log_ratio(q, p, epsilon)
+            q, p = self.conditionals(x, z, features)
+            sample, rate = q.rate(p, epsilon)
             z.append(sample)
             rates.append(rate)
         return Terms(-self.likelihood(z).log_prob(x), torch.stack(rates, 1))

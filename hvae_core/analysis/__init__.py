@@ -1,0 +1,11 @@
+"""From tables to answers: questions to finished runs. Nothing is trained here.
+
+::
+
+    points.py     one point a setting of the betas; the VAE, the beta-VAEs and the optima among them
+    frontier.py   the best model for a total rate: hulls and frontiers
+    surface.py    the rate/rate/distortion surface between the points of a grid
+    guidance.py   which betas for a task under a rate budget: `recommend`
+    dial.py       which betas of a conditioned network give the rates asked for: `dial`, `best`
+    fidelity.py   two runs beside each other at the same betas
+"""

@@ -1,0 +1,255 @@
+"""A finished run -> ``published/``: the small files of its results, which are committed.
+
+    .venv/bin/python -m hvae_core.claims.publish NAME [--redraw]
+
+Weights stay where they were trained. ``published/`` is laid out like any output folder, so that everything
+which reads a run reads a published one, given its path (``load_results("published/runs/quick")``) or with
+``HVAE_OUTPUT=published``. With ``--redraw`` the figures of the published run NAME are drawn anew from its
+stored results, as when the code that draws them has changed.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hvae_core.analysis.points import drawable, settings, split_rates
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT, write_text
+from hvae_core.pipeline.command import outputs
+from hvae_core.pipeline.job import environment
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import figure_folder, load_config, output_root, run_folder
+from hvae_core.runs.kinds import KINDS
+from hvae_core.runs.results import load_results
+
+PUBLISHED = ROOT / "published"
+LIMIT = 25_000_000  # bytes, all published files together
+COPIED = (
+    "config.yaml",
+    "*.json",
+    "objective.txt",
+    "results.*",
+    "history.parquet",
+    "tables/classifier.json",
+    "images/*.npz",
+)
+SHOWN = ("reconstruction", "generation")  # of these images Fig. 4 shows some
+MANY = 64  # settings: in Fig. 1 each has a colour of its own
+
+
+def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
+    """Put a finished run into ``root``; what is there is replaced when all of it is made.
+
+    Arguments:
+        redraw: leave the published run as it is, but draw its figures anew.
+
+    Returns:
+        Its run folder there.
+
+    Raises:
+        InputError: the run is not finished, or what is to be drawn anew is no published grid.
+    """
+    Config.make({"name": name})  # a name, no path
+    target, drawn = root / "runs" / name, root / "figures" / name
+    if redraw:
+        _redrawable(target)
+    else:
+        _finished(name)
+        if run_folder(name).resolve() == target.resolve():
+            raise InputError(f"run '{name}' is the published one; HVAE_OUTPUT must be where it was trained")
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=_made(root)) as folder:
+        new = Path(folder)
+        run, figures = new / "runs" / name, new / "figures" / name
+        if redraw:
+            shutil.copytree(target, run)
+            _draw(name, new)
+        else:
+            _copy_run(run_folder(name), run)
+            shutil.copytree(figure_folder(name), figures)
+            _pack(run, figures)
+        _reduce_colours(load_config(run), figures)
+        for old, fresh in ((target, run), (drawn, figures)):
+            if old.exists():
+                old.rename(_made(new / "replaced" / old.parent.name) / old.name)
+            if fresh.exists():
+                fresh.rename(_made(old.parent) / old.name)
+    return target
+
+
+def size(root: Path = PUBLISHED) -> int:
+    """Bytes of all published files."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def _finished(run: str) -> None:
+    lacking = [path for path in outputs(load_config(run)) if not path.exists()]
+    if lacking:
+        raise InputError(f"run '{run}' is not finished: {lacking[0].name} is missing; ./run_all.sh makes it")
+
+
+def _redrawable(target: Path) -> None:
+    if not (target.exists() and load_config(target).kind is KINDS["hierarchical"]):
+        raise InputError(
+            f"{target.name} is no published grid of ghvae or lvae: "
+            "the figures of others need more than is published"
+        )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _copy_run(source: Path, target: Path) -> None:
+    """A run folder without weights, and without the folders in which it was made."""
+    for pattern in COPIED:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, _made((target / path.relative_to(source)).parent) / path.name)
+    config, data = target / "config.yaml", _data_folder(source)
+    write_text(config, _without(config.read_text(), data))
+    for path in _notebooks(source):
+        copy = _made(target / "notebooks") / path.name
+        shutil.copyfile(path, copy)
+        _clean(copy, output_root().resolve(), data)
+
+
+def _notebooks(run: Path) -> list[Path]:
+    """The executed notebooks; of several blocks, whose notebooks are alike, that of the first."""
+    first: dict[str, Path] = {}
+    for path in sorted(run.glob("notebooks/*.ipynb")):
+        first.setdefault(re.sub(r"-\d+$", "", path.stem), path)
+    return list(first.values())
+
+
+def _data_folder(run: Path) -> Path:
+    """Where a run's own data set lies; of a named one the root of the repository."""
+    dataset = Path(load_config(run).dataset)
+    return dataset.parent if dataset.is_absolute() else ROOT
+
+
+def _without(text: str, *folders: Path) -> str:
+    for folder in sorted(folders, key=lambda folder: -len(str(folder))):  # one may lie in another
+        text = text.replace(f"{folder}/", "")
+    return text
+
+
+def _pack(run: Path, figures: Path) -> None:
+    """The images in less space, still for `numpy.load`; the figures' notes name the new files.
+
+    Only of models that Fig. 4 may show, which are of the first seed of a setting; other rows are black.
+    """
+    for path in (run / "images").glob("*.npz"):
+        old = path.read_bytes()
+        arrays = dict(np.load(io.BytesIO(old)))
+        if path.stem in SHOWN:
+            results = load_results(run)
+            known = drawable(results).to_numpy() & np.isfinite(split_rates(results)).all(0)
+            first = results[known].drop_duplicates(settings(results)).index
+            arrays["images"][~results.index.isin(first)] = 0
+        packed = _packed(arrays)
+        path.write_bytes(packed)
+        before, after = (hashlib.sha256(content).hexdigest() for content in (old, packed))
+        for note in figures.glob("*.json"):
+            write_text(note, note.read_text().replace(before, after))
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """An npz file without times: equal arrays, equal bytes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_LZMA) as file:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array)
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_LZMA)
+    return made.getvalue()
+
+
+def _draw(name: str, root: Path) -> None:
+    """Execute the notebook of the figures on a run in ``root``."""
+    notebook = load_config(root / "runs" / name).kind.notebook
+    command = [sys.executable, "-m", "hvae_core.pipeline.job", name, notebook]
+    done = subprocess.run(command, env={**environment(), "HVAE_OUTPUT": str(root.resolve())}, check=False)
+    if done.returncode:
+        raise InputError(f"{name}: its figures could not be drawn (above); nothing is published")
+    shutil.rmtree(root / "runs" / name / ".progress", ignore_errors=True)
+    _clean(root / "runs" / name / "notebooks" / f"{notebook}.ipynb", root.resolve())
+
+
+def _clean(notebook: Path, *folders: Path) -> None:
+    """Take out of a notebook the folders it was executed in, what is there twice, and most colours."""
+    text = notebook.read_text()
+    executed = json.loads(text)["metadata"].get("papermill", {})
+    # The checkout and the output folder may be those of another machine.
+    paths = [(Path(executed.get(key) or ""), depth) for key, depth in (("output_path", 3), ("input_path", 1))]
+    elsewhere = [
+        path.parents[depth] for path, depth in paths if path.is_absolute() and len(path.parents) > depth + 1
+    ]
+    content = json.loads(_without(text, *folders, *elsewhere, ROOT))
+    for cell in content["cells"]:
+        cell["metadata"].pop("execution", None)  # times that papermill has noted too
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/html" in data:
+                data.pop("text/plain", None)  # the same table again
+            if png := data.get("image/png"):
+                data["image/png"] = base64.b64encode(few_colours(base64.b64decode(png), 64)).decode()
+    write_text(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _reduce_colours(config: Config, figures: Path) -> None:
+    many = len(config.members()) > MANY * config.seeds
+    for image in figures.glob("*.png"):
+        if not (many and image.stem == "fig1"):
+            image.write_bytes(few_colours(image.read_bytes()))
+
+
+def few_colours(png: bytes, colours: int = 256) -> bytes:
+    """The image with so many colours at most; the PDF of a figure has all of them.
+
+    256 colours take a third of the space, 64 a quarter.
+    """
+    with Image.open(io.BytesIO(png)) as image:
+        few = image.convert("RGB").quantize(
+            colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+        )
+    made = io.BytesIO()
+    few.save(made, "PNG", optimize=True)
+    return made.getvalue()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publish what is named; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("name", help="of the run")
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw the figures of the published grid of that name anew"
+    )
+    args = parser.parse_args(argv)
+    try:
+        print(publish(args.name, redraw=args.redraw).relative_to(ROOT))
+        if size() > LIMIT:
+            raise InputError(
+                f"{PUBLISHED.name}: {size() / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; "
+                "take something out before it is committed"
+            )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

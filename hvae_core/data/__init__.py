@@ -1,0 +1,17 @@
+"""Named data sets and your own, as uint8 tensors.
+
+    data = load("mnist")                   # or another of `NAMES`, mine.npz, my_folder/
+    batch = pixels(data.x_train[:128])     # float32 within [0, 1], shape (128, 1, 28, 28)
+
+::
+
+    dataset.py    what the rest sees: `Dataset`, `pixels`, `to_uint8`
+    readers.py    `load`, and a reader for each format
+    download.py   where files lie, and how they are fetched and checked
+"""
+
+from hvae_core.data.dataset import Dataset, pixels, to_uint8
+from hvae_core.data.readers import load
+from hvae_core.names import DATASETS as NAMES
+
+__all__ = ["NAMES", "Dataset", "load", "pixels", "to_uint8"]

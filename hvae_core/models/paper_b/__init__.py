@@ -1,0 +1,1 @@
+"""The models of Paper B: the twelve families (Appendix F) and the toy model (Appendix E)."""

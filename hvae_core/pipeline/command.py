@@ -1,0 +1,297 @@
+"""The command behind ``./run_all.sh``: a profile in, a run folder and figures out.
+
+Snakemake (`Snakefile`) decides what is missing or out of date; papermill executes the notebooks; this module checks
+what was asked for, shows progress and says in one line what went wrong.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT, locked, timestamp, write_text
+from hvae_core.names import DATASETS
+from hvae_core.pipeline.job import GPUS, MENDABLE, environment, gpus, named_error
+from hvae_core.progress import EVERY_S, describe, duration
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data
+from hvae_core.runs.kinds import KINDS
+from hvae_core.runs.profiles import load_profile, profiles, read_yaml
+from hvae_core.runs.provenance import provenance
+from hvae_core.runs.results import load_results
+
+TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        description="Train the models of a profile, evaluate them and draw every figure and table.",
+        epilog="What is there already is not computed again. Environment: HVAE_DATA (where data sets are, default "
+        "data/), HVAE_OUTPUT (where runs/ and figures/ go, default here). Exit status: 0 when every output exists, "
+        "2 for a mistake in what was asked, 1 for any other failure.",
+    )
+    parser.add_argument("profile", nargs="?", default="quick", metavar="PROFILE", help="default: quick; see --list")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", dest="changes",
+                        help="change keys of the profile")  # fmt: skip
+    parser.add_argument("--name", help="name of the run; default: the profile's")
+    parser.add_argument("--list", action="store_true", help="list the profiles and stop")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a profile; returns the exit status."""
+    args = arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption like Ctrl-C
+    try:
+        if args.list:
+            list_profiles()
+            return 0
+        if args.cores < 1:
+            raise InputError(f"--cores {args.cores}: at least 1")
+        return run(load_profile(args.profile, args.changes, args.name), args.cores, args.dry_run)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # as in ./run_all.sh --list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        print(f"error: {named_error(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+
+
+def list_profiles() -> None:
+    """Print the profiles with the first line of each."""
+    for name in profiles():
+        config = Config.make({"name": name, **read_yaml(ROOT / "profiles" / f"{name}.yaml")}, source=f"profile {name}")
+        text = (ROOT / "profiles" / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
+        count = len(config.members())
+        print(f"{name:16} {count:4} models, {config.epochs:3} epochs of {config.dataset}, {_named(config)}. {text}")
+
+
+def _named(config: Config) -> str:
+    return config.models[0] if len(config.models) == 1 else f"{len(config.models)} families"
+
+
+def run(config: Config, cores: int, dry_run: bool = False) -> int:
+    """Make everything that a configuration asks for."""
+    from hvae_core.data.readers import load
+    from hvae_core.models import check_shape
+    from hvae_core.pipeline import stages
+    from hvae_core.training.conditioned import check_batch_size
+
+    if config.block is not None:
+        raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
+    folder = run_folder(config.name)
+    stages.device(config)
+    about = f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of "
+    data = None
+    if config.kind.stages:
+        try:
+            data = load(config.dataset, download=not dry_run)
+        except InputError as error:
+            if not dry_run or config.dataset not in DATASETS:
+                raise
+            print(f"  data: {error}")  # to be downloaded
+    if data:
+        data = data.first(config.train_images, config.test_images)
+        check_shape(config.models[0], data.image_shape)
+        if config.kind is KINDS["conditioned"]:
+            check_batch_size(config.batch_size, len(data.x_train))
+        if config.likelihood_images and config.likelihood_images > len(data.x_test):
+            raise InputError(f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images")
+        about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
+    else:
+        about += config.dataset
+    print(about, flush=True)
+    for note in data.notes if data else ():
+        print(f"  data: {note}", flush=True)
+    fresh, fewest = not (folder / "config.yaml").exists(), max(gpus(config), len(config.models) * config.seeds)
+    if fresh and gpus(config) and config.blocks > fewest and len(config.members()) < TOGETHER * config.blocks:
+        print(f"  {config.blocks} blocks: a GPU trains a block's models of one kind and seed at once, and is faster with more; see --set blocks={fewest}", flush=True)
+    if dry_run and fresh:
+        print(f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate them and draw all figures; nothing is there yet")
+        return 0
+    with locked(folder / ".lock", wait=False) as lock:
+        if lock is None:
+            raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
+        open_run(config)
+        if data and dry_run and not same_data(config, data):
+            print(f"{config.name}: the data have changed; all would be made anew")
+            return 0
+        if data and not dry_run:
+            keep_data(config, data)
+        del data
+        return _run(config, folder, cores, dry_run, lock)
+
+
+def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str]) -> int:
+    status = folder / ".progress"
+    start, log = time.time(), folder / "log.txt"
+    command = snakemake_command(config, cores) + (["--dry-run", "--quiet", "rules"] if dry_run else [])
+    if dry_run:
+        return subprocess.run(command, env=environment(), check=False).returncode
+    status.mkdir(exist_ok=True)
+    for old in status.glob("*.json"):
+        old.unlink()
+    with open(log, "a") as file:
+        file.write(f"\n=== {timestamp()} {shlex.join(sys.argv)}\n")
+        file.flush()
+        # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment() | {GPUS: str(gpus(config))}, start_new_session=True,
+                                   pass_fds=[lock.fileno()])  # fmt: skip
+        try:
+            show_progress(process, status)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+        finally:
+            known = {path: record for path in sorted(status.glob("*.job")) if (record := _record(path))}
+            jobs = {path.stem: job for path, job in known.items() if path.stat().st_mtime >= start}
+            if jobs or (known and not (folder / "provenance.json").exists()):
+                write_provenance(folder, {path.stem: job for path, job in known.items()}, start)
+    if process.returncode:
+        return report_failure(jobs, log)
+    missing = [path for path in outputs(config) if not path.exists()]
+    if missing:
+        print(f"error: {missing[0]} was not made; see {log}", file=sys.stderr)
+        return 1
+    if not jobs:
+        print(f"{config.name}: nothing to do, everything is there and up to date")
+    else:
+        print(f"{config.name}: done in {duration(time.time() - start)}")
+    summarise(config)
+    return 0
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """What a job says of itself; None if the file is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    return None
+
+
+def snakemake_command(config: Config, cores: int) -> list[str]:
+    """How Snakemake is called. Its own lock is left out: the run's lock, which dies with its process, does that."""
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+        "--directory", str(output_root().resolve()), "--config", f"run=runs/{config.name}",  # a name alone, such as 01, would be read as a number
+        "--cores", str(cores), "--resources", f"gpu={gpus(config) or cores}",
+        "--nolock", "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input",
+        "--max-checksum-file-size", "0",  # a notebook that was touched is executed again, changed or not
+        "--latency-wait", "2",
+    ]  # fmt: skip
+
+
+
+
+
+
+def outputs(config: Config) -> list[Path]:
+    """Every file that a finished run has (the contract of a run folder)."""
+    run, figures = run_folder(config.name), figure_folder(config.name)
+    made = config.kind
+    names = [f"{name}.{kind}" for name in made.figures for kind in ("pdf", "png", "json")]
+    names += [f"{name}.{kind}" for name in made.tables for kind in ("csv", "md", "json")]
+    files = [run / "config.yaml", run / "provenance.json", run / "results.parquet", run / "results.csv"]
+    if made.stages:
+        files += [run / "history.parquet", *(run / "tables" / f"{stage}.parquet" for stage in ("training", *made.stages))]
+    return [*files, *(figures / name for name in names)]
+
+
+def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:
+    """Show what the jobs say of themselves until the process ends: live in a terminal, as plain lines in a log."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    def lines() -> list[tuple[str, str]]:
+        found = []
+        for path in sorted(status.glob("*.json")):
+            with contextlib.suppress(OSError, json.JSONDecodeError):
+                found.append((path.stem, describe(json.loads(path.read_text()))))
+        return found
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            while process.poll() is None:
+                live.update(Group(*(Text(text) for _, text in lines())))
+                time.sleep(0.25)
+            live.update(Group(*(Text(text) for _, text in lines())))
+        return
+    said: dict[str, str] = {}
+    last = time.monotonic()
+    while True:
+        running = process.poll() is None
+        if time.monotonic() - last >= EVERY_S or not running:
+            last = time.monotonic()
+            for stem, text in lines():
+                if said.get(stem) != text:
+                    said[stem] = text
+                    print(text, file=sys.stderr, flush=True)
+        if not running:
+            return
+        time.sleep(0.25)
+
+
+def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
+    """Say in one line a job what failed; the status is 2 when all of it is the user's to mend."""
+    failed = {name: job for name, job in jobs.items() if job.get("error")}
+    for name, record in failed.items():
+        print(f"error: {name}: {record['error']}", file=sys.stderr)
+    if not failed:
+        if shutil.disk_usage(log.parent).free < 1_000_000:
+            print(f"error: {log.parent}: the disk is full; free some space and give the same command again", file=sys.stderr)
+            return 2
+        print(f"error: the batch stopped; its log is {log}", file=sys.stderr)
+        return 1
+    if all(job["mendable"] for job in failed.values()):
+        return 2
+    print(f"what is done stays; the same command goes on from here; log: {log}", file=sys.stderr)
+    return 1
+
+
+def write_provenance(folder: Path, jobs: dict[str, dict[str, Any]], start: float) -> None:
+    """Keep what made the results: of the last command, and of each stage as it was last executed."""
+    stages = {name: {key: job[key] for key in ("start", "wall_time_s", "commit", "device") if key in job}
+              for name, job in jobs.items() if not job["error"]}  # fmt: skip
+    content = {
+        **provenance(),
+        "command": shlex.join(["./run_all.sh", *sys.argv[1:]]),
+        "start": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start)),
+        "wall_time_s": round(time.time() - start, 1),
+        "stages": stages,
+    }
+    write_text(folder / "provenance.json", json.dumps(content, indent=2) + "\n")
+
+
+def summarise(config: Config) -> None:
+    """Where the results are, and how many models are well."""
+    results = load_results(config.name)
+    counts = ", ".join(f"{count} {status}" for status, count in results["status"].value_counts().items())
+    print(f"models: {counts}")
+    print(f"results: {run_folder(config.name) / 'results.csv'}")
+    print(f"figures: {figure_folder(config.name)}")

@@ -1,0 +1,156 @@
+"""One job of the batch, called by the Snakefile."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT, locked, timestamp, write_text
+from hvae_core.progress import STATUS_FILE
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_config, output_root, run_folder
+from hvae_core.runs.provenance import commit, device_name
+from hvae_core.runs.results import collect, join
+
+GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+def named_error(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"  # to write and to flush name no file
+
+
+def environment() -> dict[str, str]:
+    """What the processes of a batch see: this checkout, and its environment's programs first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # The jobs run in another folder: paths that the user gave are made absolute.
+    given = {name: str(Path(os.environ[name]).expanduser().resolve()) for name in ("HVAE_DATA", "HVAE_OUTPUT") if os.environ.get(name)}
+    return {**os.environ, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def gpus(config: Config) -> int:
+    """How many GPUs the run may use."""
+    if config.device == "cpu":
+        return 0
+    if counted := os.environ.get(GPUS):
+        return int(counted)
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def job(argv: Sequence[str]) -> int:
+    """``python -m hvae_core.pipeline.job RUN JOB [--block N] [--jobs N]``: one step, with its progress and its errors kept.
+
+    JOB is ``collect`` or ``join`` (see `hvae_core.runs`) or the name of a notebook, which papermill executes.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("job")
+    parser.add_argument("--block", type=int)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that the notebook may use")
+    args = parser.parse_args(argv)
+    folder = run_folder(args.run)
+    name = args.job if args.block is None else f"{args.job}-{args.block:03d}"
+    status = folder / ".progress"
+    status.mkdir(exist_ok=True)
+    started = time.time()
+    record: dict[str, Any] = {"start": timestamp(), "error": None, "mendable": False, **commit()}
+    try:
+        if args.job in ("collect", "join"):
+            {"collect": collect, "join": join}[args.job](args.run)
+        else:
+            record["device"] = execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
+    except InputError as error:
+        record |= {"error": str(error), "mendable": True}
+    except OSError as error:
+        record |= {"error": named_error(error), "mendable": error.errno in MENDABLE}
+    except Exception as error:  # whatever a notebook may raise: it is recorded here and named in the end
+        record |= {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    record["wall_time_s"] = round(time.time() - started, 1)
+    with contextlib.suppress(InputError):  # of a full disk the command speaks itself
+        write_text(status / f"{name}.job", json.dumps(record))
+    if record["error"]:
+        print(f"{name}: {record['error']}", file=sys.stderr)
+    return 1 if record["error"] else 0
+
+
+def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, status: Path) -> str:
+    """Execute a notebook on a run, which is its parameter; returns the device that it was given.
+
+    Kernels talk over sockets of their own in a temporary folder: over TCP parallel kernels race for ports and can
+    hang. The GPUs present are shared out by locks, one kernel each.
+
+    Raises:
+        InputError: what the notebook raised as such.
+        RuntimeError: for any other error in a cell, or a kernel that died.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config as Traits
+
+    config = load_config(run)
+    path = ROOT / "notebooks" / f"{notebook}.ipynb"
+    # The run is there already, with its configuration; a notebook that can begin one is told so by the empty profile.
+    known = set(papermill.inspect_notebook(path))
+    parameters = {key: value for key, value in {"profile": None, "name": run, "block": block}.items() if key in known}
+    if "name" not in known:
+        raise InputError(f"{path.name}: it has no cell with the tag parameters in which name stands; restore it")
+    target = run_folder(run) / "notebooks" / f"{name}.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp"))  # paths must be short
+        os.environ |= environment() | {
+            STATUS_FILE: str(status),
+            "OMP_NUM_THREADS": "1",  # the batch runs as many notebooks at once as there are cores
+            "HVAE_JOBS": str(jobs),
+        }
+        if count := gpus(config):
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[_claim_gpu(stack, output_root(), count)]
+        device = device_name(gpu=count > 0)
+        try:
+            papermill.execute_notebook(
+                path,
+                target,
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(ROOT),
+                config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+            )
+        except PapermillExecutionError as error:
+            full = any(os.strerror(number) in error.evalue for number in MENDABLE)
+            if error.ename == "InputError" or full:
+                raise InputError(error.evalue) from None
+            raise RuntimeError(f"{error.ename}: {error.evalue} (see {target})") from None
+        except DeadKernelError:
+            raise RuntimeError(f"the notebook's process died, perhaps out of memory (see {target})") from None
+        written = nbformat.read(target, as_version=4)
+        written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(written, target)
+    return device
+
+
+def _claim_gpu(stack: contextlib.ExitStack, root: Path, count: int) -> int:
+    while True:
+        for index in range(count):
+            if stack.enter_context(locked(root / "runs" / f".gpu-{index}.lock", wait=False)) is not None:
+                return index
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(job(sys.argv[1:]))

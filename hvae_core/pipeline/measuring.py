@@ -1,0 +1,150 @@
+"""Measure all models of a run, in processes, from where an earlier execution stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from hvae_core.data.dataset import to_uint8
+from hvae_core.errors import InputError
+from hvae_core.evaluation import blocks
+from hvae_core.evaluation.blocks import Measurement, Tensors
+from hvae_core.files import write_table
+from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.pipeline.place import device
+from hvae_core.progress import track
+from hvae_core.runs.code import code_fingerprint, code_of
+from hvae_core.runs.config import Config, few
+from hvae_core.runs.folder import (
+    run_folder,
+)
+from hvae_core.runs.kinds import KINDS
+from hvae_core.runs.results import stage_columns, training_table
+from hvae_core.runs.weights import identities, load_model
+from hvae_core.training.convolutions import for_cpu
+from hvae_core.training.plan import Member
+from hvae_core.training.precision import keep_memory
+
+
+def sparse(config: Config) -> Callable[[Member], bool]:
+    """Whose classifiers, terms on training images and images to look at are computed, which takes longest: of a conditioned network not every point's."""
+    if config.kind is not KINDS["conditioned"]:
+        return lambda member: True
+    kept = [few(axis) for axis in zip(*(member.betas for member in config.members()), strict=True)]
+    return lambda member: all(beta in axis for beta, axis in zip(member.betas, kept, strict=True))
+
+
+def nothing(model: HierarchicalVAE, seed: int) -> dict[str, float]:
+    return {}
+
+
+def to_look_at(tensors: Tensors) -> dict[str, np.ndarray]:
+    return {name: to_uint8(value) for name, value in tensors.items()}
+
+
+def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
+             key: str = "", processes: int = 1, wanted: Callable[[Member], bool] = lambda member: True) -> pd.DataFrame:  # fmt: skip
+    """The table of a stage: ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned.
+
+    Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
+    else they depend on; rows made under another key, by other code or with other weights are not used. With several
+    ``processes`` as many models are evaluated at once; on a GPU as many are scored, those of a `Measurement`, while it
+    computes the next.
+
+    Raises:
+        InputError: for a stage that runs of these models do not have.
+    """
+    if stage not in config.kind.stages:
+        raise InputError(f"run '{config.name}' is of {config.models[0]}, which has no stage {stage}; "
+                         f"it has {', '.join(config.kind.stages) or 'one notebook, ' + config.kind.notebook}")  # fmt: skip
+    folder = run_folder(config.name)
+    status = training_table(config.name)["status"]
+    weights = identities(config.name)
+    described = json.dumps([key, code_fingerprint(code_of(config, stage)), list(weights.values())])
+    full_key = hashlib.sha256(described.encode()).hexdigest()[:16]
+    log = folder / "tables" / f".{stage}.jsonl"
+    rows: dict[int, dict[str, Any]] = {}
+    if log.exists():
+        for line in log.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # the last line of a process that was killed
+                entry = json.loads(line)
+                if entry["key"] == full_key:
+                    rows[entry["member"]] = entry["row"]
+    members = config.members()
+    todo = [i for i, state in enumerate(status) if state == "ok" and wanted(members[i])]
+    with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
+        for index, row in _each(config, function, [i for i in todo if i not in rows], processes):
+            rows[index] = row
+            try:
+                with open(log, "a") as file:
+                    file.write(json.dumps({"key": full_key, "member": index, "row": row}) + "\n")
+            except OSError as error:
+                raise InputError(f"cannot write {log}: {error.strerror}") from error
+            progress.update(sum(i in rows for i in todo))
+    names = stage_columns(stage, config.layers)
+    table = pd.DataFrame([rows.get(i, {}) for i in range(len(status))], columns=names, dtype=float)
+    table.insert(0, "member", range(len(status)))
+    table.attrs["weights"] = weights
+    write_table(folder / "tables" / f"{stage}.parquet", table)
+    log.unlink(missing_ok=True)
+    return table
+
+
+def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int],
+          processes: int) -> Iterator[tuple[int, Any]]:  # fmt: skip
+    """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
+    place, folder = device(config), run_folder(config.name).resolve()
+    many = processes > 1 and len(indices) > 1  # a process starts in seconds: not for one model
+    every = config.members()
+    if isinstance(function, Measurement) and blocks.size(place) > 1:
+        computed = blocks.each(function.compute, {index: every[index] for index in indices},
+                               lambda index: load_model(folder, index, place), blocks.size(place))  # fmt: skip
+        if not many:
+            yield from ((index, function.score(tensors)) for index, tensors in computed)
+        else:
+            # While processes score, joblib draws the next models, and with them the next block, from ``computed``.
+            yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
+                delayed(_scored)(function.score, index, tensors) for index, tensors in computed
+            )
+    elif not many or place.type != "cpu":  # GPUs are shared out to notebooks, not to processes
+        yield from (_one(folder, place, function, index, every[index].seed) for index in indices)
+    else:
+        yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
+            delayed(_one)(folder, place, function, index, every[index].seed) for index in indices
+        )
+
+
+def _one(folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any], index: int, seed: int) -> tuple[int, Any]:
+    model = load_model(folder, index, place)
+    if place.type == "cpu":
+        keep_memory()
+        model = for_cpu(model)
+    return index, function(model, seed)
+
+
+def _scored(score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tuple[int, Any]:
+    return index, score(tensors)
+
+
+def drawn_images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
+            shapes: dict[str, tuple[int, ...]], processes: int = 1,
+            wanted: Callable[[Member], bool] = lambda member: True) -> dict[str, np.ndarray]:  # fmt: skip
+    """uint8 images of the models, ``(models, *shape)`` by name; black where one diverged or is not wanted."""
+    status = training_table(config.name)["status"]
+    todo = [i for i, member in enumerate(config.members()) if status[i] == "ok" and wanted(member)]
+    images = {name: np.zeros((len(status), *shape), np.uint8) for name, shape in shapes.items()}
+    with track(f"{stage}: images to look at", len(todo), "models") as progress:
+        for index, drawn in _each(config, draw, todo, processes):
+            for name, array in drawn.items():
+                images[name][index] = array
+            progress.update(progress.done + 1)
+    return images

@@ -1,0 +1,44 @@
+"""Where a run is computed: the device, and how many processes and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+from hvae_core.errors import InputError
+from hvae_core.runs.config import Config
+
+
+def device(config: Config) -> torch.device:
+    """The device of a run: the GPU if there is one and the configuration allows it.
+
+    Raises:
+        InputError: when ``device: cuda`` is asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = cuda: PyTorch finds no CUDA device here; use auto or cpu")
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def jobs() -> int:
+    """How many processes a stage may use: ``HVAE_JOBS``, or all cores."""
+    return int(os.environ.get("HVAE_JOBS") or os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def threads_of_an_operation(count: int) -> Iterator[None]:
+    """So many threads for each operation of PyTorch, while the block lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads() -> int:
+    """How many threads may compute at once: `jobs`, where an operation does not take all cores itself."""
+    return jobs() if torch.get_num_threads() == 1 else 1

@@ -1,0 +1,173 @@
+"""What code does, as text and as a hash: comments, docstrings and layout do not change it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT
+from hvae_core.models import module_of
+from hvae_core.runs.config import Config
+
+
+def _code(node: ast.AST) -> str:
+    """A syntax tree as text, without docstrings; the same in every version of Python, which differ in the empty lists that they name."""
+    for part in ast.walk(node):
+        body = getattr(part, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
+            body[0].value, ast.Constant
+        ):  # fmt: skip
+            body.pop(0)  # a docstring
+    return _spelled(node)
+
+
+def _spelled(node: Any) -> str:
+    if isinstance(node, list):
+        return f"[{', '.join(map(_spelled, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    there = [(name, value) for name, value in ast.iter_fields(node)
+             if value != [] and (value is not None or (isinstance(node, ast.Constant) and name == "value"))]  # fmt: skip
+    return f"{type(node).__name__}({', '.join(f'{name}={_spelled(value)}' for name, value in there)})"
+
+
+def code_of(config: Config, stage: str) -> list[str]:
+    """The modules and functions of `hvae_core` that compute a stage of a run: all that they import is among them.
+
+    Only `NEUTRAL` modules are left out. When what these do changes, the stage is out of date.
+
+    Example:
+        >>> "hvae_core.models.ghvae" in code_of(Config(model="ghvae"), "training")
+        True
+    """
+    starts, functions = MEASURES[stage]
+    if stage == "training":
+        deep = config.latent_sizes is not None
+        starts = (*starts, config.kind.trainer, *(module_of(name, deep) for name in config.models))
+    modules = set().union(*(_closure(start) for start in starts))
+    return [*sorted(modules), *functions]
+
+
+MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "training": (
+        ("hvae_core.evaluation.rates", "hvae_core.evaluation.blocks"),
+        ("hvae_core.pipeline.training:_train_block", "hvae_core.pipeline.training:_terms"),
+    ),
+    **{
+        stage: (("hvae_core.evaluation.blocks", *modules), (f"hvae_core.pipeline.stages:{function}",))
+        for stage, modules, function in (
+            ("reconstruction", ("hvae_core.evaluation.reconstruction",), "reconstruct"),
+            ("generation", ("hvae_core.evaluation.generation", "hvae_core.evaluation.classifier"), "generate"),
+            ("representation", ("hvae_core.evaluation.representation",), "represent"),
+            ("likelihood", ("hvae_core.evaluation.likelihood",), "bound_likelihood"),
+        )
+    },
+}
+"""Where the computation of each stage starts: modules, with all that they import, and functions alone."""
+NEUTRAL = {f"hvae_core.{name}" for name in ("errors", "files", "names", "progress")}
+"""They hold names, messages and files, and compute nothing."""
+
+
+@cache
+def _closure(module: str) -> frozenset[str]:
+    """A module, and all of this package that it imports, however far down; types alone do not count."""
+    found, waiting = set(), {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting |= _imports(name) - found - NEUTRAL
+    return frozenset(found)
+
+
+def _imports(module: str) -> set[str]:
+    """The modules of this package that a module imports, in functions too."""
+    tree, names = ast.parse(source(module)), set()
+    for node in _computing(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hvae_core"):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in inner if _file(name)}
+            names |= modules or {str(node.module)}
+            names |= {str(node.module)} if len(modules) < len(inner) else set()
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name.startswith("hvae_core.")}
+    return names
+
+
+def _computing(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _computing(node)
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of this package; None if there is none."""
+    path = ROOT / module.replace(".", "/")
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def source(module: str) -> str:
+    """The text of a module of this package, or of one of its functions, named ``module:function``."""
+    name, _, function = module.partition(":")
+    path = _file(name)
+    assert path is not None, f"there is no module {name}"
+    text = path.read_text(encoding="utf-8")
+    if not function:
+        return text
+    node = next(node for node in ast.parse(text).body if getattr(node, "name", "") == function)
+    return ast.get_source_segment(text, node) or ""
+
+
+def code_fingerprint(names: Iterable[str]) -> str:
+    """A hash of what these modules and functions do (see `source`): comments, docstrings and layout do not change it."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(_code(ast.parse(source(name))).encode())
+    return digest.hexdigest()[:16]
+
+
+def described_function(function: Callable[..., Any], depth: int = 3) -> str:
+    """What a function does, as text: its code without comments, and the values and functions that it refers to.
+
+    Raises:
+        InputError: when it is neither a function nor a `functools.partial` of one.
+    """
+    if isinstance(function, partial):
+        given = [*enumerate(function.args), *sorted(function.keywords.items())]
+        return f"{described_function(function.func, depth)} given {', '.join(f'{name} = {_described_value(value)}' for name, value in given)}"
+    if not inspect.isfunction(function):
+        raise InputError(f"{function!r} is no function; give one, or a functools.partial of one")
+    try:
+        text = _code(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    except (OSError, TypeError, SyntaxError):
+        code = function.__code__
+        text = f"{code.co_code.hex()} {code.co_consts} {code.co_names}"
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:  # comprehensions and inner functions have code of their own
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [part for part in code.co_consts if inspect.iscode(part)]
+    known = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, value in sorted({**known, **inspect.getclosurevars(function).nonlocals}.items()):
+        if inspect.isfunction(value) or (isinstance(value, partial) and inspect.isfunction(value.func)):
+            text += f" {name}: {described_function(value, depth - 1) if depth else getattr(value, '__qualname__', 'partial')}"
+        elif not inspect.ismodule(value) and not isinstance(value, type):
+            text += f" {name} = {_described_value(value)}"
+    return text
+
+
+def _described_value(value: Any) -> str:
+    """A value as text: of a large array, which shows but its ends, with a checksum, and of an object without its address."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return f"{text} {hashlib.sha256(repr(value.tolist()).encode()).hexdigest()[:16]}" if hasattr(value, "tolist") and "..." in text else text

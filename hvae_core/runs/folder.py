@@ -1,0 +1,200 @@
+"""Run folders: the only thing that passes between training, evaluation and figures.
+
+::
+
+    runs/<name>/config.yaml  provenance.json  results.parquet  results.csv  history.parquet
+                tables/      one Parquet table a stage, one row a model
+                images/      reconstructions and samples to look at
+                checkpoints/ weights as safetensors, and the state to resume training from
+                notebooks/   executed notebooks
+    figures/<name>/
+
+Every file is written whole or not at all: to a temporary name, then moved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT, whole_file, write_text
+from hvae_core.runs.config import Config
+from hvae_core.runs.profiles import read_yaml
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from hvae_core.data.dataset import Dataset
+
+
+
+def output_root() -> Path:
+    """Where ``runs/`` and ``figures/`` lie: ``HVAE_OUTPUT``, or the repository."""
+    return Path(os.environ.get("HVAE_OUTPUT") or ROOT).expanduser()
+
+
+def run_folder(run: str | Path) -> Path:
+    """The folder of a run, given its name or a path (a word without a slash is a name)."""
+    path = Path(run)
+    is_path = not (isinstance(run, str) and path.name == run) and (path / "config.yaml").exists()
+    return path.absolute() if is_path else output_root() / "runs" / path.name
+
+
+def figure_folder(run: str | Path) -> Path:
+    """The folder of a run's figures."""
+    return run_folder(run).parents[1] / "figures" / run_folder(run).name
+
+
+
+
+
+
+
+
+# --- configuration and provenance -------------------------------------------------------------------------------
+
+
+def open_run(config: Config) -> Path:
+    """The run's folder, made if need be, with the configuration in it.
+
+    Raises:
+        InputError: when the name belongs to a run with another configuration.
+    """
+    folder = run_folder(config.name)
+    path = folder / "config.yaml"
+    wanted = {key: value for key, value in config.dump().items() if key != "block"}
+    if path.exists():
+        there = {key: value for key, value in load_config(config.name).dump().items() if key != "block"}
+        differences = [f"{key} is {there[key]} there and {wanted[key]} here"
+                       for key in wanted if there[key] != wanted[key]]  # fmt: skip
+        if differences:
+            raise InputError(
+                f"run '{config.name}' exists with another configuration: {'; '.join(differences)}; "
+                f"choose another --name or remove {folder}"
+            )
+    else:
+        header = f"# Run {config.name}: the resolved configuration.\n"
+        write_text(path, header + yaml.safe_dump({**wanted, "block": None}, sort_keys=False))
+    return folder
+
+
+def keep_data(config: Config, data: Dataset) -> None:
+    """Keep with the run which data it is of; rewritten only when they change, and then all of the run is out of date."""
+    if not same_data(config, data):
+        write_text(run_folder(config.name) / "data.json", _described_data(data))
+
+
+def same_data(config: Config, data: Dataset) -> bool:
+    """Whether a run is of these data."""
+    path = run_folder(config.name) / "data.json"
+    return path.exists() and path.read_text() == _described_data(data)
+
+
+def _described_data(data: Dataset) -> str:
+    described = {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.x_train),
+                 "test_images": len(data.x_test), "notes": list(data.notes)}  # fmt: skip
+    return json.dumps(described, indent=2) + "\n"
+
+
+def load_config(run: str | Path) -> Config:
+    """The configuration of a run."""
+    path = run_folder(run) / "config.yaml"
+    if not path.exists():
+        there = sorted(p.parent.name for p in (output_root() / "runs").glob("*/config.yaml"))
+        raise InputError(f"no run '{run}'; there {'are ' + ', '.join(there) if there else 'is none yet'}")
+    return _config(path, path.read_bytes())
+
+
+@lru_cache(maxsize=32)
+def _config(path: Path, _content: bytes) -> Config:
+    return Config.make(read_yaml(path), source=str(path))
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+# --- checkpoints and weights ------------------------------------------------------------------------------------
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+def save_images(run: str | Path, stage: str, **arrays: Any) -> None:
+    """Images to look at, uint8, as ``images/<stage>.npz``."""
+    with whole_file(run_folder(run) / "images" / f"{stage}.npz") as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
+    """What `save_images` wrote."""
+    path = run_folder(run) / "images" / f"{stage}.npz"
+    if not path.exists():
+        raise InputError(f"run '{Path(run).name}' has no images of its {stage} yet; ./run_all.sh or the notebooks make them")
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+
+

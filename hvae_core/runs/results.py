@@ -1,0 +1,185 @@
+"""The tables of a run, and their join."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hvae_core.errors import InputError
+from hvae_core.files import whole_file, write_table
+from hvae_core.names import PROBES
+from hvae_core.runs.folder import load_config, output_root, run_folder
+from hvae_core.runs.kinds import KINDS, NOTEBOOKS
+from hvae_core.runs.weights import block_folder, identities
+from hvae_core.terms import layer_numbers
+
+
+def stage_columns(stage: str, layers: int) -> list[str]:
+    """The columns that a stage adds to ``results``, for a hierarchy of so many layers."""
+    numbers = layer_numbers(layers)
+    probed = [f"mu{number}" for number in numbers] + [f"z{layers}"]
+    return {
+        "training": [
+            "distortion", *(f"rate_{n}" for n in numbers), "rate", "elbo",
+            "train_distortion", *(f"train_rate_{n}" for n in numbers),
+        ],
+        "reconstruction": ["psnr", "psnr_pooled"],
+        "generation": ["inception_score", "inception_score_std", "diversity", "sharpness"],
+        "representation": [
+            f"mi_z{layers}", "accuracy_bound_mi", "accuracy_bound_rate",
+            *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
+        ],
+        "likelihood": ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"],
+    }[stage]  # fmt: skip
+
+
+def columns(layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages, targets: bool = False) -> list[str]:
+    """The columns of ``results``, for a hierarchy of so many layers, with or without target rates."""
+    about = ["dataset", "model", "seed", *(f"beta_{n}" for n in layer_numbers(layers)), "epochs", "status"]
+    if targets:
+        about += [*(f"target_{n}" for n in layer_numbers(layers)), "target_status", "target_reason"]
+    return about + [column for stage in ("training", *stages) for column in stage_columns(stage, layers)]
+
+
+def collect(run: str | Path) -> None:
+    """Join the blocks' training tables to ``tables/training.parquet`` and ``history.parquet``."""
+    config, folder = load_config(run), run_folder(run)
+    parts = {"training": [], "history": []}  # type: dict[str, list[pd.DataFrame]]
+    for block in range(config.blocks):
+        path = block_folder(config, block)
+        for kind, tables in parts.items():
+            if (path / f"{kind}.parquet").exists():
+                tables.append(pd.read_parquet(path / f"{kind}.parquet"))
+    if not parts["training"]:
+        raise InputError(f"run '{config.name}' has no trained model yet")
+    betas = [f"beta_{n}" for n in layer_numbers(config.layers)]
+    found = [] if config.target_rates is None else [*betas, "target_status", "target_reason"]  # the betas that training found
+    described = _members(config)
+    training = described.merge(pd.concat(parts["training"]), on="member", how="left", validate="one_to_one")
+    training = training.reindex(columns=[*described, *found, "status", "diverged_epoch", *stage_columns("training", config.layers)])
+    training["status"] = training["status"].fillna("missing")
+    write_table(folder / "tables" / "training.parquet", training)
+    write_table(folder / "history.parquet", described.merge(pd.concat(parts["history"]), on="member"))
+
+
+def _members(config: Config) -> pd.DataFrame:
+    """One row a member: its number, model, seed and what was chosen, betas or target rates."""
+    members = config.members()
+    described = pd.DataFrame([{"member": i, "model": m.model, "seed": m.seed} for i, m in enumerate(members)])
+    kind = "beta" if config.target_rates is None else "target"
+    given = [f"{kind}_{n}" for n in layer_numbers(config.layers)]
+    described[given] = np.array([m.targets or m.betas for m in members], float)
+    return described
+
+
+def training_history(config: Config) -> pd.DataFrame:
+    """One row a model and epoch: terms on the training images, averaged over the epoch, of the members of ``config.block``
+    (None: all).
+
+    Raises:
+        InputError: when nothing was trained yet.
+    """
+    blocks = range(config.blocks) if config.block is None else [config.block]
+    paths = [block_folder(config, block) / "history.parquet" for block in blocks]
+    parts = [pd.read_parquet(path) for path in paths if path.exists()]
+    if not parts:
+        raise InputError(f"run '{config.name}' has no trained model yet")
+    return _members(config).merge(pd.concat(parts), on="member").assign(dataset=_dataset(config))
+
+
+def join(run: str | Path) -> pd.DataFrame:
+    """Join the stages' tables to ``results.parquet`` and ``results.csv``: one row a model, nulls where not computed.
+
+    Raises:
+        InputError: when a stage has measured other weights than those that are there now.
+    """
+    config, folder = load_config(run), run_folder(run)
+    for stage in config.kind.stages:
+        if not _up_to_date(run, pd.read_parquet(folder / "tables" / f"{stage}.parquet")):
+            raise InputError(f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or {NOTEBOOKS[stage]} measures it again")
+    results = results_so_far(run)
+    write_table(folder / "results.parquet", results)
+    with whole_file(folder / "results.csv") as part:
+        results.to_csv(part, index=False)
+    return results
+
+
+def results_so_far(run: str | Path) -> pd.DataFrame:
+    """The results of a run that is trained, as far as it is measured; null where a stage is still to come.
+
+    A notebook of a stage draws this: in a batch the other stages may be at work.
+
+    Raises:
+        InputError: when nothing was trained yet.
+    """
+    config, results = load_config(run), training_table(run)
+    for stage in config.kind.stages:
+        path = run_folder(run) / "tables" / f"{stage}.parquet"
+        table = pd.read_parquet(path) if path.exists() else None
+        if table is not None and _up_to_date(run, table):
+            results = results.merge(table, on="member", how="left", validate="one_to_one")
+    results = results.assign(dataset=_dataset(config), epochs=config.epochs)
+    return results.reindex(columns=columns(config.layers, config.kind.stages, config.target_rates is not None))
+
+
+def _up_to_date(run: str | Path, table: pd.DataFrame) -> bool:
+    """Whether a stage's table is of the weights that are there now."""
+    now = identities(run)
+    return all(now.get(block, made) == made for block, made in table.attrs.get("weights", {}).items())
+
+
+def _dataset(config: Config) -> str:
+    return config.dataset if "/" not in config.dataset else Path(config.dataset).stem
+
+
+def load_results(run: str | Path) -> pd.DataFrame:
+    """The results of a run: one row a model, columns as in `columns`. Joined first if a stage is newer.
+
+    Raises:
+        InputError: when the run does not exist or was not evaluated yet.
+    """
+    config = load_config(run)
+    path = run_folder(run) / "results.parquet"
+    tables = [run_folder(run) / "tables" / f"{stage}.parquet" for stage in ("training", *config.kind.stages)]
+    if all(table.exists() for table in tables):
+        if not path.exists() or path.stat().st_mtime < max(table.stat().st_mtime for table in tables):
+            join(run)
+    elif not path.exists():
+        missing = ", ".join(table.stem for table in tables if not table.exists())
+        raise InputError(f"run '{run}' has no results yet (missing: {missing}); ./run_all.sh or the notebooks make them")
+    return pd.read_parquet(path)
+
+
+def comparable_runs(run: str | Path) -> list[str]:
+    """The names of all finished runs of Paper A's models on the same data as this run, of families of Paper B."""
+
+    def data(folder: Path) -> Any:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return json.loads((folder / "data.json").read_text())["fingerprint"]
+
+    found, own = [], data(run_folder(run))
+    for path in sorted((output_root() / "runs").glob("*/data.json")):
+        folder = path.parent
+        if own and (folder / "results.parquet").exists() and data(folder) == own:
+            with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
+                if load_config(folder.name).kind in (KINDS["hierarchical"], KINDS["deep"]):
+                    found.append(folder.name)
+    return found
+
+
+def training_table(run: str | Path) -> pd.DataFrame:
+    """One row a model: betas, seed, status and terms.
+
+    Raises:
+        InputError: when nothing was trained yet.
+    """
+    path = run_folder(run) / "tables" / "training.parquet"
+    if not path.exists():
+        raise InputError(f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them")
+    return pd.read_parquet(path)

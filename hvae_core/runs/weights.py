@@ -1,0 +1,139 @@
+"""The trained models of a run."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from safetensors import SafetensorError, safe_open
+
+from hvae_core.errors import InputError
+from hvae_core.files import digest
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_config, run_folder
+from hvae_core.runs.kinds import KINDS
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a batch read no weights
+    import torch
+
+    from hvae_core.models.conditioning import Conditioned
+    from hvae_core.models.hierarchy import HierarchicalVAE
+
+
+def block_folder(config: Config, block: int) -> Path:
+    """Where the weights and tables of a block lie."""
+    return run_folder(config.name) / "checkpoints" / f"block-{block:03d}"
+
+
+def identities(run: str | Path) -> dict[str, str | None]:
+    """The identities of the trainings that a run's weights are of, by block."""
+    return {path.parent.name: saved_identity(path) for path in sorted(run_folder(run).glob("checkpoints/block-*/weights.safetensors"))}
+
+
+def saved_identity(path: Path) -> str | None:
+    """The identity of the training whose weights these are; None without readable weights."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("identity")
+    except (OSError, SafetensorError):
+        return None
+
+
+def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") -> HierarchicalVAE:
+    """The trained model ``index`` (the row in ``results``) of a run; of a conditioned network, what it is at its betas.
+
+    Raises:
+        InputError: when it was not trained yet.
+    """
+    config = load_config(run)
+    members = config.members()
+    if config.kind is KINDS["conditioned"] and 0 <= index < len(members):
+        first = next(i for i, member in enumerate(members) if member.seed == members[index].seed)
+        weights = sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors"))
+        stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in weights)
+        model = _network(run_folder(run), first, stamps).at(members[index].betas)
+    else:
+        model = cast("HierarchicalVAE", _load(run, index))
+    return model.requires_grad_(False).eval().to(device)
+
+
+@lru_cache(maxsize=1)
+def _network(folder: Path, index: int, _stamps: tuple[tuple[Path, int, int], ...]) -> Conditioned:
+    """Kept while a run's points are looked at one after the other: to read it takes longer than to look."""
+    return cast("Conditioned", _load(folder, index))
+
+
+def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "cpu") -> Conditioned:
+    """The conditioned network of a run with this seed.
+
+    Raises:
+        InputError: when it was not trained yet, or the run is of other models.
+    """
+    from hvae_core.models.conditioning import Conditioned
+
+    members = load_config(run).members()
+    if seed not in {member.seed for member in members}:
+        raise InputError(f"run '{Path(run).name}' has no seed {seed}; it has {', '.join(map(str, sorted({member.seed for member in members})))}")
+    found = _load(run, next(i for i, member in enumerate(members) if member.seed == seed))
+    if not isinstance(found, Conditioned):
+        raise InputError(f"run '{Path(run).name}' is of {members[0].model}, whose betas are fixed; such as ghvae-conditioned has a network for all")
+    return found.requires_grad_(False).eval().to(device)
+
+
+@lru_cache(maxsize=1024)
+def _check(path: Path, _stamp: int) -> None:
+    """Compare weights with their checksum; once, for all models of a file.
+
+    Raises:
+        InputError: when they are damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            right = metadata.get("sha256") in (None, digest({name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
+    except (OSError, SafetensorError):
+        right = False
+    if not right:
+        raise InputError(f"{path} is damaged; remove {path.parent} and train its models again")
+
+
+def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
+    from hvae_core.models import build
+    from hvae_core.models.conditioning import Conditioned, covering
+
+    config, folder = load_config(run), run_folder(run)
+    members = config.members()
+    for path in sorted((folder / "checkpoints").glob("block-*/weights.safetensors")):
+        _check(path, path.stat().st_mtime_ns)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if "sets" not in metadata:
+                raise _outdated(folder)
+            for name, (indices, rows) in json.loads(metadata["sets"]).items():
+                if index not in indices:
+                    continue
+                row, prefix = rows[indices.index(index)], f"{name}/"
+                weights = {
+                    key.removeprefix(prefix): file.get_slice(key)[row]
+                    for key in file.keys()  # noqa: SIM118  # not a dict: it cannot be iterated itself
+                    if key.startswith(prefix)
+                }
+                model: Any = build(name, tuple(json.loads(metadata["image_shape"])), **config.options)
+                if config.kind is KINDS["conditioned"]:
+                    model = Conditioned(model, covering(member.betas for member in members))
+                try:
+                    unread = model.load_state_dict(weights, strict=False).unexpected_keys
+                except RuntimeError:  # other shapes
+                    raise _outdated(folder) from None
+                if unread:
+                    raise _outdated(folder)
+                return model
+    raise InputError(f"run '{folder.name}' has no trained model {index}")
+
+
+def _outdated(folder: Path) -> InputError:
+    return InputError(
+        f"run '{folder.name}' was made by an earlier version; remove {folder} and run it again"
+    )

@@ -1,0 +1,13 @@
+"""One trainer: members, a plan and images in; trained models out. It knows no run and no configuration.
+
+::
+
+    plan.py           what is to be trained, and how: `Member`, `Plan`
+    trainer.py        the loop over epochs and batches
+    population.py     many models at once: `train`
+    conditioned.py    one network for all betas: `train_conditioned`
+    target_rates.py   betas that follow a rate
+    checkpoints.py    states to resume from
+    convolutions.py   the same convolutions, computed faster
+    precision.py      in which precision and memory a device computes
+"""
