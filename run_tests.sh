@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Sets up the environment (once) and runs all tests, as many files at once as there are cores, up to four; arguments go to pytest instead.
+# Sets up the environment (once) and runs the tests: all of them, on as many cores as there are, up to four.
+#   ./run_tests.sh fast     those that take seconds, in about two minutes
+#   ./run_tests.sh ...      arguments go to pytest instead
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
+cores=$(getconf _NPROCESSORS_ONLN)
+spread=(-n "$((cores < 4 ? cores : 4))" --dist loadfile)
 if [ $# -eq 0 ]; then
-    cores=$(getconf _NPROCESSORS_ONLN)
-    set -- -n "$((cores < 4 ? cores : 4))" --dist loadfile
+    set -- "${spread[@]}"
+elif [ "$1" = fast ]; then
+    shift
+    set -- "${spread[@]}" -m "not slow" "$@"
 fi
 exec .venv/bin/python -m pytest "$@"

@@ -31,15 +31,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hvae_core.analysis.surface import lagrangian
+from hvae_core.analysis.surface import objective_values
 from hvae_core.data.dataset import Dataset
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.files import write_text
 from hvae_core.models import build
+from hvae_core.models.heads import SIZES, Sizes
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.models.layers import SIZES, Sizes
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.identity import code_fingerprint
@@ -161,7 +161,7 @@ def main() -> None:
     which = hashlib.sha256(repr([saved_identity(path) for path in weights]).encode()).hexdigest()[:16]
     models = pd.DataFrame(cached(cache / f"models-{which}.json", partial(models_of, grid, data))["rows"])
     models = models[models["half"] == (0 if args.choose else 1)]
-    models["L"] = lagrangian(models, 2)
+    models["L"] = objective_values(models, 2)
     by_betas = models.groupby(["beta_2", "beta_1"])["L"]
     mean, spread = by_betas.mean(), 100 * by_betas.std() / by_betas.mean()
     print(f"{len(models)} models of {grid.epochs} epochs; their standard deviation over seeds is {spread.mean():.1f} % of L "
@@ -174,7 +174,7 @@ def main() -> None:
         found = cached(file, partial(measure, grid, data, variant, seed))
         rows = pd.DataFrame(found["rows"])
         rows = rows[rows["half"] == (0 if args.choose else 1)].set_index(["beta_2", "beta_1"])
-        own = pd.Series(lagrangian(rows.reset_index(), 2), rows.index)
+        own = pd.Series(objective_values(rows.reset_index(), 2), rows.index)
         percent = (100 * (own / mean - 1)).dropna()
         worst = percent.idxmax()
         print(f"| {name} | {seed} | {found['seconds'] / found['one']:.2f} | {found['seconds']:.0f} | {found['parameters']:,} | {percent.abs().mean():.1f} | {percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "

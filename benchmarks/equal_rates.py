@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
-from hvae_core.analysis.surface import lagrangian
+from hvae_core.analysis.surface import objective_values
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.files import write_table
@@ -71,7 +71,7 @@ def from_grid(run: str, every: int, jobs: int, start: Sequence[float] | None) ->
     if config.seeds < 2 or config.warm_up:
         raise InputError(f"run '{run}': needs several seeds at a setting, and no warm-up")
     well = results[results["status"] == "ok"]
-    well = well.assign(fixed=lagrangian(well, config.layers, "train_"))
+    well = well.assign(fixed=objective_values(well, config.layers, "train_"))
     means = well.groupby(betas)[rates].mean()
     means = means[(means >= 0.5).all(axis=1)].iloc[::every]
     if means.empty:
@@ -123,8 +123,8 @@ def from_targets(run: str, seeds: int, every: int, jobs: int) -> pd.DataFrame:
     for (row, seed), terms in zip(todo, Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True):
         at = rows.loc[[row], names].reset_index(drop=True)
         ended = pd.concat([at, pd.DataFrame([terms])], axis=1)
-        driven = float(lagrangian(rows.loc[[row]], config.layers, "train_")[0])
-        new = at.assign(row=row, seed=seed, driven=driven, fixed=lagrangian(ended, config.layers),
+        driven = float(objective_values(rows.loc[[row]], config.layers, "train_")[0])
+        new = at.assign(row=row, seed=seed, driven=driven, fixed=objective_values(ended, config.layers),
                         driven_distortion=rows.loc[row, "train_distortion"], fixed_distortion=terms["distortion"])  # fmt: skip
         done = pd.concat([done, new], ignore_index=True) if len(done) else new
         write_table(path, done)

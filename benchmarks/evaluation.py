@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/evaluation.py --dataset digits --samples 1000
 
 Trains GHVAEs, then measures them as the stages of a run do (`hvae_core.pipeline.stages`): on the CPU one at a time, one thread; on
-a GPU, where there is one, in blocks (`hvae_core.evaluation.blocks`). Tensors are computed on the device; I_q(y; z_2) and
+a GPU, where there is one, in blocks (`hvae_core.evaluation.stacked`). Tensors are computed on the device; I_q(y; z_2) and
 the classifiers on the latents always on the CPU, one thread for one model, in as many processes as there are cores.
 """
 
@@ -24,7 +24,7 @@ import torch
 
 from hvae_core.data.dataset import Dataset
 from hvae_core.data.readers import load
-from hvae_core.evaluation import blocks, generation, rates, reconstruction, representation
+from hvae_core.evaluation import generation, rates, reconstruction, representation, stacked
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian
@@ -36,7 +36,7 @@ COMPUTED = ("rates, training images", "rates, test images", "PSNR", "samples and
 GRID = 441  # models of a full grid
 
 
-def parts(data: Dataset, classifier: Classifier, samples: int) -> dict[str, blocks.Compute]:
+def parts(data: Dataset, classifier: Classifier, samples: int) -> dict[str, stacked.Compute]:
     """What is computed on the device, by name; the samples once more without the classifier."""
     return {
         "rates, training images": lambda model, seed: {"terms": rates.mean_terms(model, data.x_train, seed)},
@@ -68,10 +68,10 @@ def measure(data: Dataset, device: str, count: int, epochs: int, samples: int) -
     trained(1)  # to warm up
     took, population = seconds(lambda: trained(epochs))
     result = {"an epoch of training": took / epochs / count}
-    every, size = dict(enumerate(members)), blocks.size(here.x_train.device)
+    every, size = dict(enumerate(members)), stacked.at_once(here.x_train.device)
     with torch.no_grad():
         for name, compute in parts(here, classifier, samples).items():
-            once = partial(blocks.each, compute, every, population.member, size)
+            once = partial(stacked.each, compute, every, population.member, size)
             list(once())
             took, tensors = seconds(lambda once=once: dict(once()))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             result[name] = took / count
@@ -98,7 +98,7 @@ def main() -> None:
     # One model of each betas on a CPU; as many as a block holds on a GPU.
     table = {"cpu": measure(data, "cpu", len(BETAS), args.epochs, args.samples)}
     if torch.cuda.is_available():
-        table["cuda"] = measure(data, "cuda", blocks.LARGEST, args.epochs, args.samples)
+        table["cuda"] = measure(data, "cuda", stacked.LARGEST, args.epochs, args.samples)
     scores = table["cpu"]["I_q(y; z_2)"] + table["cpu"]["classifiers on the latents"]
     whole = {}
     for device, row in table.items():

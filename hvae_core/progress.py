@@ -35,10 +35,11 @@ def duration(seconds: float) -> str:
 
 def describe(status: dict[str, Any]) -> str:
     """One line for a status: what, how far, what was said last, time left."""
-    line = f"{status['label']}: {int(status['done'])}/{status['total']} {status['unit']}"
+    of = "" if status["total"] is None else f"/{status['total']}"
+    line = f"{status['label']}: {int(status['done'])}{of} {status['unit']}"
     if status["note"]:
         line += f", {status['note']}"
-    if status["done"] >= status["total"]:
+    if status["total"] is not None and status["done"] >= status["total"]:
         return line + f", done in {duration(status['elapsed'])}"
     if status["left"] is not None:
         line += f", {duration(status['left'])} left"
@@ -48,7 +49,7 @@ def describe(status: dict[str, Any]) -> str:
 class Progress:
     """How far a computation is. Make one with `track`."""
 
-    def __init__(self, label: str, total: int, unit: str, done: float) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, done: float) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = self.first = done
         self.start = time.monotonic()
@@ -64,7 +65,7 @@ class Progress:
     def status(self) -> dict[str, Any]:
         elapsed = time.monotonic() - self.start
         ran = self.done - self.first
-        left = elapsed / ran * (self.total - self.done) if ran > 0 else None
+        left = elapsed / ran * (self.total - self.done) if ran > 0 and self.total is not None else None
         return {
             "label": self.label, "done": self.done, "total": self.total, "unit": self.unit,
             "note": self.note() if self.note else "",
@@ -115,8 +116,8 @@ class Progress:
 
 
 @contextmanager
-def track(label: str, total: int, unit: str, done: int = 0) -> Iterator[Progress]:
-    """Show how far a computation is while it runs.
+def track(label: str, total: int | None, unit: str, done: int = 0) -> Iterator[Progress]:
+    """Show how far a computation is while it runs; ``total`` is None where it is not known.
 
     Example:
         >>> with track("training", total=3, unit="epochs") as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -45,8 +44,3 @@ def layer_numbers(layers: int) -> range:
         ['rate_2', 'rate_1']
     """
     return range(layers, 0, -1)
-
-
-def to_bits_per_dim(nats: float, image_shape: tuple[int, ...]) -> float:
-    """Nats per image as bits per dimension of the image."""
-    return nats / (math.log(2) * math.prod(image_shape))

@@ -1,9 +1,16 @@
-"""Shared by all tests: double precision where truths are checked, a run folder of its own for each test."""
+"""Shared by all tests: double precision where truths are checked, places for results, and one small run of the batch."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 
+from hvae_core.files import ROOT, locked
 from hvae_core.models.distributions import Bernoulli, Gaussian
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.training.plan import Member
@@ -77,3 +84,60 @@ def grid(*betas, seeds=1):
     return [Member((b2, b1), seed) for seed in range(seeds) for b2 in betas for b1 in betas]
 
 
+TINY = ["--set", "betas=[0.1, 1, 10]", "epochs=2", "train_images=200", "test_images=150", "generated_samples=200",
+        "classifier_epochs=3", "--name", "tiny"]  # fmt: skip
+
+
+class Done(NamedTuple):
+    """A command that has ended: its status and what it printed."""
+
+    status: int
+    printed: str
+    errors: str
+
+
+class Batch(NamedTuple):
+    """A copy of the checkout, in which files may be touched, and a place for results."""
+
+    checkout: Path
+    output: Path
+
+    def run_all(self, *arguments: str, **env: str) -> Done:
+        """``./run_all.sh`` without its set-up, in a process of its own."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "hvae_core", *arguments], cwd=self.checkout, capture_output=True, text=True,
+            env=self.environment(**env), check=False,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        places = {"HVAE_OUTPUT": str(self.output), "PYTHONPATH": str(self.checkout)}
+        return {**os.environ, **places, **more}
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Batch, Done]:
+    """The run ``tiny``, made once for the whole suite, in all its processes; who changes it takes a copy of it (`own_run`)."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    batch = Batch(place / "checkout", place / "output")
+    said = [place / name for name in ("status", "printed", "errors")]
+    with locked(place / ".lock"):
+        if not said[0].exists():
+            for name in ("hvae_core", "notebooks", "profiles"):
+                shutil.copytree(ROOT / name, batch.checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy2(ROOT / "Snakefile", batch.checkout)
+            done = batch.run_all(*TINY, HVAE_PROGRESS="")
+            for path, value in zip(reversed(said), reversed(done), strict=True):
+                path.write_text(str(value))
+    done = Done(int(said[0].read_text()), said[1].read_text(), said[2].read_text())
+    assert done.status == 0, done.printed + done.errors
+    return batch, done
+
+
+@pytest.fixture
+def own_run(tiny_run: tuple[Batch, Done], tmp_path: Path) -> Batch:
+    """A copy of the run ``tiny``, to be changed."""
+    batch, _ = tiny_run
+    shutil.copytree(batch.output, tmp_path / "output", symlinks=True)
+    return batch._replace(output=tmp_path / "output")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from conftest import TINY, Batch
 
 from hvae_core.files import ROOT, locked
 from hvae_core.pipeline.command import main, snakemake_command
@@ -26,26 +27,11 @@ from hvae_core.runs.results import columns
 
 ROOT = Path(ROOT)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TINY = ["betas=[0.1, 1, 10]", "epochs=2", "train_images=200", "test_images=150", "generated_samples=200",
-        "classifier_epochs=3"]  # fmt: skip
 
 
 def run_all(*arguments, output, **env):
-    """The command, in a process of its own; returns (status, what it printed, what it printed to stderr)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hvae_core", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "HVAE_OUTPUT": str(output), **env},
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """One whole run, made once."""
-    output = tmp_path_factory.mktemp("output")
-    status, printed, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
-    assert status == 0, printed + errors
-    return output, printed, errors
+    """The command in this checkout; returns (status, what it printed, what it printed to stderr)."""
+    return Batch(ROOT, output).run_all(*arguments, **env)
 
 
 def times(output):
@@ -54,8 +40,8 @@ def times(output):
     return {path.name: path.stat().st_mtime for path in files if path.name != "log.txt"}
 
 
-def test_a_run_has_everything_that_the_contract_names(finished):
-    output, printed, errors = finished
+def test_a_run_has_everything_that_the_contract_names(tiny_run):
+    (_, output), (_, printed, errors) = tiny_run
     figures = {path.name for path in (output / "figures/tiny").iterdir()}
     assert figures == {f"fig{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 8, 9) for kind in ("pdf", "png", "json")} | {
         f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "json")
@@ -78,8 +64,8 @@ def test_a_run_has_everything_that_the_contract_names(finished):
     assert 0 < json.loads((output / "runs/tiny/tables/classifier.json").read_text())["test_accuracy"] < 1
 
 
-def test_figures_name_their_inputs(finished):
-    output, *_ = finished
+def test_figures_name_their_inputs(tiny_run):
+    output = tiny_run[0].output
     about = json.loads((output / "figures/tiny/fig3.json").read_text())
     import hashlib
 
@@ -89,13 +75,12 @@ def test_figures_name_their_inputs(finished):
     assert "commit" in about
 
 
-def test_the_second_time_there_is_nothing_to_do(finished):
-    output, *_ = finished
-    before = times(output)
-    status, printed, _ = run_all("--set", *TINY, "--name", "tiny", output=output)
-    assert status == 0
-    assert "nothing to do" in printed
-    assert times(output) == before
+def test_the_second_time_there_is_nothing_to_do(own_run):
+    before = times(own_run.output)
+    done = own_run.run_all(*TINY)
+    assert done.status == 0
+    assert "nothing to do" in done.printed
+    assert times(own_run.output) == before
 
 
 @contextlib.contextmanager
@@ -107,30 +92,28 @@ def dates_kept(*paths):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def test_touched_training_is_looked_at_and_not_done_again(finished):
+def test_touched_training_is_looked_at_and_not_done_again(own_run):
     """Weights are a function of data, configuration, objective and the meaning of the code: a new date is none of these."""
-    output, *_ = finished
-    weights = (output / "runs/tiny/checkpoints/block-001/weights.safetensors").read_bytes()
-    with dates_kept(ROOT / "hvae_core/terms.py"):
-        (ROOT / "hvae_core/terms.py").touch()
-        status, plan, _ = run_all("--set", *TINY, "--name", "tiny", "--dry-run", output=output)
-    assert status == 0
-    assert re.search(r"^train +2$", plan, re.M), "both blocks are out of date"
-    command = [sys.executable, "-m", "hvae_core.pipeline.job", "tiny", "10_train", "--block", "1"]
-    with dates_kept(*(output / "runs/tiny/checkpoints/block-001").glob("*.*")):
-        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "HVAE_OUTPUT": str(output)})
-    assert "trained already" in (output / "runs/tiny/notebooks/10_train-001.ipynb").read_text()
-    assert (output / "runs/tiny/checkpoints/block-001/weights.safetensors").read_bytes() == weights
+    block = own_run.output / "runs/tiny/checkpoints/block-001"
+    weights, module = (block / "weights.safetensors").read_bytes(), own_run.checkout / "hvae_core/terms.py"
+    with dates_kept(module):
+        module.touch()
+        done = own_run.run_all(*TINY, "--dry-run")
+    assert done.status == 0
+    assert re.search(r"^train +2$", done.printed, re.M), "both blocks are out of date"
+    command = [sys.executable, "-P", "-m", "hvae_core.pipeline.job", "tiny", "10_train", "--block", "1"]
+    subprocess.run(command, cwd=own_run.checkout, check=True, env=own_run.environment())
+    assert "trained already" in (own_run.output / "runs/tiny/notebooks/10_train-001.ipynb").read_text()
+    assert (block / "weights.safetensors").read_bytes() == weights
 
 
-def test_a_touched_notebook_is_executed_again_with_what_follows_and_not_the_training(finished):
-    output, *_ = finished
-    before = times(output)
-    with dates_kept(ROOT / "notebooks/30_generation.ipynb"):
-        (ROOT / "notebooks/30_generation.ipynb").touch()
-        status, printed, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
-    assert status == 0, printed + errors
-    after = times(output)
+def test_a_touched_notebook_is_executed_again_with_what_follows_and_not_the_training(own_run):
+    before, notebook = times(own_run.output), own_run.checkout / "notebooks/30_generation.ipynb"
+    with dates_kept(notebook):
+        notebook.touch()
+        done = own_run.run_all(*TINY)
+    assert done.status == 0, done.printed + done.errors
+    after = times(own_run.output)
     changed = {name for name in before if before[name] != after[name]}
     assert {"generation.parquet", "results.parquet", "results.csv", "50_figures.ipynb"} <= changed
     kept = {"training.parquet", "weights.safetensors", "10_train-000.ipynb", "history.parquet", "reconstruction.parquet",
@@ -138,28 +121,24 @@ def test_a_touched_notebook_is_executed_again_with_what_follows_and_not_the_trai
     assert not kept & changed
 
 
-def test_a_damaged_record_of_a_job_does_not_stop_a_batch(finished):
-    output, *_ = finished
-    record = output / "runs/tiny/.progress/40_representation.job"
-    before = record.read_text()
-    record.write_text("")
-    status, printed, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
-    record.write_text(before)
-    assert status == 0, errors
-    assert "nothing to do" in printed
+def test_a_damaged_record_of_a_job_does_not_stop_a_batch(own_run):
+    (own_run.output / "runs/tiny/.progress/40_representation.job").write_text("")
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert "nothing to do" in done.printed
 
 
-def test_a_failed_notebook_is_named_and_the_rest_is_kept(finished):
+def test_a_failed_notebook_is_named_and_the_rest_is_kept(own_run):
     """A generation that cannot be: its classifiers have no place."""
-    output, *_ = finished
-    (output / "runs/tiny/tables/generation.parquet").unlink()
-    shutil.rmtree(output / "runs/.classifiers")
-    (output / "runs/.classifiers").write_text("in the way")
-    kept = times(output)
-    status, _, errors = run_all("--set", *TINY, "--name", "tiny", output=output)
-    assert status == 1, "not the user's mistake"
-    assert re.search(r"^error: 30_generation: .*\.classifiers", errors, re.M)
-    after = times(output)
+    runs = own_run.output / "runs"
+    (runs / "tiny/tables/generation.parquet").unlink()
+    shutil.rmtree(runs / ".classifiers")
+    (runs / ".classifiers").write_text("in the way")
+    kept = times(own_run.output)
+    done = own_run.run_all(*TINY)
+    assert done.status == 1, "not the user's mistake"
+    assert re.search(r"^error: 30_generation: .*\.classifiers", done.errors, re.M)
+    after = times(own_run.output)
     assert all(after[name] == kept[name] for name in ("reconstruction.parquet", "weights.safetensors"))
 
 
@@ -185,7 +164,10 @@ def test_processes_that_train_nothing_do_without_pytorch():
     code = """
 import sys
 
+from hvae_core.files import timestamp
+from hvae_core.pipeline.job import environment
 from hvae_core.runs.profiles import load_profile
+
 config = load_profile("quick-conditioned", ["batch_size=100"], None)
 assert config.layers == 2 and config.members() and environment() and timestamp()
 assert "torch" not in sys.modules

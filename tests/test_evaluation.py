@@ -1,5 +1,6 @@
 """The measurements against truths that are known."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from hvae_core import data as D
 from hvae_core.evaluation import bounds, classifier, generation, rates, reconstruction, representation
@@ -17,6 +21,20 @@ from hvae_core.models.distributions import Gaussian
 from hvae_core.randomness import Purpose, generator
 
 probabilities = st.lists(st.floats(0.05, 1), min_size=2, max_size=12).map(lambda p: np.array(p) / sum(p))
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+def test_pixels_and_levels_are_inverse_to_each_other():
+    levels = torch.arange(256, dtype=torch.uint8)
+    x = D.pixels(levels)
+    assert x.dtype == torch.float32 and (x[0], x[-1]) == (0, 1)
+    assert D.to_uint8(x).tolist() == levels.tolist()
+    torch.testing.assert_close(D.pixels(torch.from_numpy(D.to_uint8(x))), x, rtol=0, atol=0)
+    assert D.pixels(x) is x, "what a model sees already"
+    between = torch.tensor([-3.0, 0.49 / 255, 0.51 / 255, 254.49 / 255, 254.51 / 255, 3.0])
+    assert D.to_uint8(between).tolist() == [0, 0, 1, 254, 255, 255]
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------
@@ -79,9 +97,13 @@ class Shifted(torch.nn.Module):
         return x + self.error * factor
 
 
+def psnr(model, x):
+    return reconstruction.scores(reconstruction.errors(model, x))
+
+
 def test_psnr_of_a_known_error():
     x = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
-    scores = reconstruction.evaluate(Shifted(0.1), x)
+    scores = psnr(Shifted(0.1), x)
     assert scores["psnr"] == pytest.approx((20 + (20 - 20 * math.log10(2))) / 2, abs=1e-4)
     assert scores["psnr_pooled"] == pytest.approx(-10 * math.log10((0.01 + 0.04) / 2), abs=1e-4)
 
@@ -89,8 +111,8 @@ def test_psnr_of_a_known_error():
 def test_psnr_does_not_depend_on_the_batches():
     model = build("ghvae", (1, 28, 28))
     x = (torch.rand(1003, 1, 28, 28) < 0.5).to(torch.uint8) * 255
-    whole = reconstruction.evaluate(model, x)["psnr"]
-    halves = [reconstruction.evaluate(model, part)["psnr"] * len(part) for part in x.split(500)]
+    whole = psnr(model, x)["psnr"]
+    halves = [psnr(model, part)["psnr"] * len(part) for part in x.split(500)]
     assert whole == pytest.approx(sum(halves) / len(x), abs=1e-4)
 
 
@@ -122,6 +144,14 @@ def test_score_is_diversity_times_sharpness_and_the_exponent_of_a_divergence(see
     assert five["inception_score"] == pytest.approx(five["diversity"] * five["sharpness"], rel=0.1)
 
 
+def test_the_deviation_of_the_score_is_over_the_splits_themselves():
+    """Perfect predictions of 1, ..., 5 classes, one number a split: scores 1, ..., 5, whose variance is 2."""
+    splits = [torch.eye(5)[:classes].repeat(60 // classes, 1) for classes in range(1, 6)]
+    scores = generation.inception_score(torch.cat(splits))
+    assert scores["inception_score"] == scores["diversity"] == pytest.approx(3)
+    assert scores["inception_score_std"] == pytest.approx(math.sqrt(2))
+
+
 def test_samples_are_a_function_of_the_seed():
     model = build("ghvae", (1, 28, 28))
     a, b, c = (generation.samples(model, 7, seed) for seed in (0, 0, 1))
@@ -130,19 +160,53 @@ def test_samples_are_a_function_of_the_seed():
     assert a.shape == (7, 1, 28, 28)
 
 
-def test_the_classifier_is_trained_once_and_kept(output, monkeypatch):
+def test_the_classifier_is_trained_once_and_kept(tmp_path, monkeypatch):
     data = D.load("digits").first(400, 200)
-    other = classifier.classifier_for(data, epochs=6, precision="bfloat16")
-    first = classifier.classifier_for(data, epochs=6)
+    other = classifier.classifier_for(data, tmp_path, epochs=6, precision="bfloat16")
+    first = classifier.classifier_for(data, tmp_path, epochs=6)
     assert other.test_accuracy == pytest.approx(first.test_accuracy, abs=0.1)
     assert not torch.equal(*(next(one.model.parameters()) for one in (first, other))), "each is kept by itself"
     monkeypatch.setattr(classifier, "_train", lambda *a: pytest.fail("trained again"))
-    second = classifier.classifier_for(data, epochs=6)
+    second = classifier.classifier_for(data, tmp_path, epochs=6)
     x = D.pixels(data.x_test[:5])
     torch.testing.assert_close(first.probabilities(x), second.probabilities(x))
     assert first.test_accuracy == second.test_accuracy > 0.5
     right = (first.probabilities(D.pixels(data.x_test)).argmax(1) == data.y_test).double().mean().item()
     assert right == pytest.approx(first.test_accuracy)
+
+
+class Watched(torch.nn.Module):
+    """Keeps the images that it is trained on, and says the same of each."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.logits, self.seen = torch.nn.Parameter(torch.zeros(classes)), []
+
+    def forward(self, x):
+        if self.training:
+            self.seen.append(x)
+        return self.logits.expand(len(x), -1)
+
+
+def test_the_classifier_sees_each_batch_shifted_by_up_to_two_pixels_with_its_labels(tmp_path, monkeypatch):
+    """Every image is a class of its own, so that its label tells what it was before the shift."""
+    x = torch.randint(1, 256, (50, 1, 6, 7), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    y, labels, cross_entropy = torch.arange(50), [], classifier.F.cross_entropy
+    data, model = D.Dataset("x", x, y, x, y, tuple(map(str, range(50))), ()), Watched(50)
+    monkeypatch.setattr(classifier, "BATCH", 2)
+    monkeypatch.setitem(classifier.ARCHITECTURES, "small-cnn", lambda shape, classes: model)
+    monkeypatch.setattr(classifier.F, "cross_entropy", lambda logits, y: labels.append(y) or cross_entropy(logits, y))
+    classifier.classifier_for(data, tmp_path, epochs=16)
+    assert [torch.cat(labels[i : i + 25]).sort()[0].tolist() for i in range(0, 400, 25)] == [y.tolist()] * 16
+    steps, shifts = range(-2, 3), []
+    for images, of in zip(model.seen, labels, strict=True):
+        framed = torch.nn.functional.pad(D.pixels(x[of]), (2, 2, 2, 2))  # black
+        shifts += [
+            (down, right) for down, right in itertools.product(steps, steps)
+            if torch.equal(images, framed[:, :, 2 - down : 8 - down, 2 - right : 9 - right])
+        ]  # fmt: skip
+    assert len(shifts) == 400, "one shift for both images of a batch"
+    assert set(shifts) == set(itertools.product(steps, steps))
 
 
 @pytest.mark.parametrize("name", ["resnet-18", "densenet-121"])
@@ -153,7 +217,9 @@ def test_the_papers_classifiers_take_small_images(name):
 
 def test_each_data_set_has_the_papers_classifier():
     x = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    chosen = {name: classifier.architecture_for(D.Dataset(name, x, None, x, None, (), ())) for name in ("svhn", "cifar10")}
+    chosen = {
+        name: classifier.architecture_for(D.Dataset(name, x, None, x, None, (), ())) for name in ("svhn", "cifar10")
+    }
     assert chosen == {"svhn": "resnet-18", "cifar10": "densenet-121"}
     assert classifier.architecture_for(D.load("digits")) == "small-cnn"
 
@@ -218,6 +284,42 @@ def test_representation_of_a_model():
     for probe in representation.PROBES:
         assert scores[f"acc_z2_{probe}"] < scores["accuracy_bound_mi"] + error
     assert scores["accuracy_bound_mi"] < scores["accuracy_bound_rate"] + error
+
+
+def test_the_probes_are_scikit_learns_with_two_kernels_a_looser_linear_one_and_more_iterations():
+    plain = {
+        "logistic": LogisticRegression(max_iter=1000),
+        "linear_svm": SVC(kernel="linear", C=1, tol=0.01),
+        "rbf_svm": SVC(kernel="rbf", C=1, gamma="scale", tol=0.001),
+        "knn": KNeighborsClassifier(n_neighbors=5),
+    }
+    probes = representation.probes()
+    assert list(probes) == list(representation.PROBES) == list(plain)
+    for name, probe in probes.items():
+        assert type(probe) is type(plain[name])
+        assert probe.get_params() == plain[name].get_params(), name
+
+
+class Kept:
+    """A classifier that keeps what it is given."""
+
+    def fit(self, features, y):
+        self.train = features, y
+        return self
+
+    def score(self, features, y):
+        self.test = features, y
+        return 0.25
+
+
+def test_a_probe_learns_from_a_fixed_four_fifths_of_the_features_as_they_are():
+    probe, source = Kept(), np.random.default_rng(1)
+    features, y = source.normal(size=(101, 3)) * [1e-3, 1, 1e3] + 7, np.arange(101) % 10
+    assert representation.score(probe, features, y) == 0.25
+    order = np.random.default_rng(0).permutation(101)
+    for (seen, labels), part in ((probe.train, order[:80]), (probe.test, order[80:])):
+        np.testing.assert_array_equal(seen, features[part])
+        np.testing.assert_array_equal(labels, y[part])
 
 
 def test_mu_1_is_taken_at_a_sample_of_z_2(images):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvae_core.analysis.surface import lagrangian
+from hvae_core.analysis.surface import objective_values
 from hvae_core.claims import comparison, findings
 from hvae_core.claims.findings import AGREES, DIFFERS, PARTLY, UNTESTED
 from hvae_core.names import PROBES
@@ -23,8 +23,23 @@ def grid(**formulas):
     rows = []
     for beta_2, beta_1 in itertools.product(BETAS, BETAS):
         rate_2, rate_1 = 25 - 20 * np.log10(beta_2), 40 - 20 * np.log10(beta_1)
-        row = {"dataset": "digits", "model": "ghvae", "seed": 0, "beta_2": beta_2, "beta_1": beta_1, "epochs": 1, "status": "ok",
-               "rate_2": rate_2, "rate_1": rate_1, "rate": rate_2 + rate_1, "psnr": rate_1 - 0.5 * (beta_2 == 0.1), "mi_z2": rate_2 / 20, "sharpness": rate_1 / 18, "diversity": 2 - 0.1 * (beta_2 < 10), "accuracy_bound_rate": 0.9}  # fmt: skip
+        row = {
+            "dataset": "digits",
+            "model": "ghvae",
+            "seed": 0,
+            "beta_2": beta_2,
+            "beta_1": beta_1,
+            "epochs": 1,
+            "status": "ok",
+            "rate_2": rate_2,
+            "rate_1": rate_1,
+            "rate": rate_2 + rate_1,
+            "psnr": rate_1 - 0.5 * (beta_2 == 0.1),
+            "mi_z2": rate_2 / 20,
+            "sharpness": rate_1 / 18,
+            "diversity": 2 - 0.1 * (beta_2 < 10),
+            "accuracy_bound_rate": 0.9,
+        }
         row |= {
             f"acc_{latent}_{probe}": 0.5 + (rate_2 if probe in ("rbf_svm", "knn") else rate_1) / 200
             for latent in ("mu2", "mu1", "z2")
@@ -180,8 +195,18 @@ def test_models_that_are_missing_or_diverged_do_not_count():
 
 
 def families(rate_strong, total=lambda family: 100.0):
-    rows = [{"dataset": "digits", "model": e + d + m, "beta_1": beta, "status": "ok", "rate": rate_strong(beta) if d == "+" else 15.0, "distortion": total(e + d + m), "iwae_5": -90.0}
-            for e, d, m, beta in itertools.product("-+", "-+", "-+v", (0.1, 1.5))]  # fmt: skip
+    rows = [
+        {
+            "dataset": "digits",
+            "model": e + d + m,
+            "beta_1": beta,
+            "status": "ok",
+            "rate": rate_strong(beta) if d == "+" else 15.0,
+            "distortion": total(e + d + m),
+            "iwae_5": -90.0,
+        }
+        for e, d, m, beta in itertools.product("-+", "-+", "-+v", (0.1, 1.5))
+    ]
     table = pd.DataFrame(rows)
     table["distortion"] -= table["rate"]
     return table.assign(elbo=-table["distortion"] - table["rate"])
@@ -255,6 +280,10 @@ def test_the_projection_is_steps_by_speed():
     assert row["one H200"] == f"{steps / 5420 / 3600:.1f} hours"
     assert table.loc["`./run_all.sh mnist-ghvae`", "one H200"] == f"{441 * 200 * 235 / 5150 / 3600:.1f} hours"
     assert table.loc["`./run_all.sh rd-mnist`", ["2 CPU cores", "one H200"]].tolist() == ["", ""]
+    assert (
+        "14.9 (32x32) on two CPU cores" in comparison.speeds()
+        and "5,420 (32x32) on an H200" in comparison.speeds()
+    )
 
 
 def test_verdicts_and_numbers_side_by_side():
@@ -309,12 +338,15 @@ def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data(
         [grid().assign(seed=seed, distortion=100.0 + seed) for seed in range(3)], ignore_index=True
     )
     network = grid().assign(
-        distortion=models["distortion"].mean() + 0.1 * lagrangian(models.query("seed == 1"), 2)
+        distortion=models["distortion"].mean() + 0.1 * objective_values(models.query("seed == 1"), 2)
     )
     runs = {
-        "network": published("ghvae-conditioned", network), "models": published("ghvae", models), "lvae": published("lvae", models),
-        "other data": published("ghvae", models, "g"), "other betas": published("ghvae", models.assign(beta_2=lambda table: 2 * table["beta_2"])),
-    }  # fmt: skip
+        "network": published("ghvae-conditioned", network),
+        "models": published("ghvae", models),
+        "lvae": published("lvae", models),
+        "other data": published("ghvae", models, "g"),
+        "other betas": published("ghvae", models.assign(beta_2=lambda table: 2 * table["beta_2"])),
+    }
     (found,) = comparison.deviations(runs)
     assert (found.run, found.grid, found.settings) == ("network", "models", 25)
     (ladder,) = comparison.architectures(runs)
@@ -323,7 +355,7 @@ def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data(
     longer = runs["models"]._replace(config=runs["models"].config.model_copy(update={"epochs": 2}))
     assert not comparison.architectures({"lvae": runs["lvae"], "models": longer}), "of as many epochs only"
     terms = found.terms.set_index("of")
-    higher = 0.1 * lagrangian(models.query("seed == 1"), 2)  # nats
+    higher = 0.1 * objective_values(models.query("seed == 1"), 2)  # nats
     assert terms.loc["L", "mean"] == pytest.approx(higher.mean(), abs=1e-3)
     assert terms.loc["L", ["lowest", "highest"]].tolist() == pytest.approx(
         [higher.min(), higher.max()], abs=1e-3

@@ -19,9 +19,7 @@ def hull_by_definition(rate, value):
         dominated = any(rj <= r and vj >= v for rj, vj in others)
         duplicate = any(points[j] == points[i] for j in finite if j < i)
         under_chord = any(
-            ra < r < rb and (v - va) * (rb - ra) <= (vb - va) * (r - ra)
-            for ra, va in others
-            for rb, vb in others
+            ra < r < rb and (v - va) * (rb - ra) <= (vb - va) * (r - ra) for ra, va in others for rb, vb in others
         )
         if not (dominated or duplicate or under_chord):
             corners.append(i)

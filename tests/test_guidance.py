@@ -29,7 +29,10 @@ NAN = float("nan")
 
 
 def made(values, L=2, betas=BETAS, rates=None, seeds=1, column="psnr"):
-    """Results over a grid of betas: `values` (settings, seeds); the rate of each layer is 30 / beta without `rates` (settings, L)."""
+    """Results over a grid of betas: `values` (settings, seeds).
+
+    Without `rates` (settings, L) the rate of each layer is 30 / beta.
+    """
     numbers = layer_numbers(L)
     rows = []
     for (i, setting), seed in itertools.product(enumerate(itertools.product(betas, repeat=L)), range(seeds)):
@@ -37,8 +40,13 @@ def made(values, L=2, betas=BETAS, rates=None, seeds=1, column="psnr"):
         rows.append(
             {f"beta_{n}": b for n, b in zip(numbers, setting, strict=True)}
             | {f"rate_{n}": r for n, r in zip(numbers, layer_rates, strict=True)}
-            | {"rate": sum(layer_rates), "seed": seed, "status": "ok", column: np.atleast_2d(values)[:, seed][i] if seeds > 1 else values[i]}
-        )  # fmt: skip
+            | {
+                "rate": sum(layer_rates),
+                "seed": seed,
+                "status": "ok",
+                column: np.atleast_2d(values)[:, seed][i] if seeds > 1 else values[i],
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -47,7 +55,7 @@ finite = st.floats(0.001, 100).map(lambda x: round(x, 3))
 
 @st.composite
 def runs(draw):
-    """Any number of layers, any rates and values, some of them lost or not computed, and one or more seeds."""
+    """Any number of layers, any rates and values, some lost or not computed, and one or more seeds."""
     L, seeds = draw(st.integers(1, 4)), draw(st.integers(1, 2))
     betas = (1.0, 10.0) if L > 2 else BETAS
     count = len(betas) ** L
@@ -126,7 +134,7 @@ def test_at_a_corner_of_the_hull_nothing_is_interpolated():
 
 
 def test_targets_are_rates_on_training_images():
-    """There they are held; the budget counts on test images. Results without them have the rates on test images."""
+    """There they are held; the budget counts on test images. Without them, these are the targets."""
     results = made([10, 20, 30], L=1, betas=(10, 1, 0.1))
     assert recommend(results, "reconstruction", 40).targets == (30.0,)
     advice = recommend(results.assign(train_rate_1=0.9 * results["rate_1"]), "reconstruction", 165)
@@ -177,6 +185,22 @@ def test_the_evidence_is_the_model_and_one_step_each_way():
     assert advice.spread == 2 and advice.spread_over == "neighbours"
 
 
+def test_where_nothing_is_within_the_budget_the_evidence_is_the_lowest_rate():
+    advice = recommend(made([10, 20, 30], L=1, betas=(10, 1, 0.1)), "reconstruction", 1)
+    assert advice.evidence["role"].tolist() == ["lowest rate", "neighbour"]
+    assert advice.evidence["beta_1"].tolist() == [10, 1]
+    assert (advice.betas, advice.rates, advice.targets, advice.spread_over) == ((), (), (), "")
+    assert len(advice.warnings) == 1
+
+
+def test_of_one_network_neighbours_are_among_the_points_that_were_scored():
+    scored = made([1, NAN, 5, NAN, 2], L=1, betas=(10.0, 3.0, 1.0, 0.3, 0.1))
+    advice = recommend(scored.assign(model="ghvae-conditioned"), "reconstruction")
+    assert advice.evidence["beta_1"].tolist() == [1.0, 0.1, 10.0]
+    assert advice.targets == (), "it holds none"
+    assert not any("not evaluated" in sentence for sentence in advice.warnings)
+
+
 def test_layers_that_share_a_beta_step_together():
     results = synthetic(4, L=3, tied=True)
     results["psnr"] = np.eye(16)[5]
@@ -186,14 +210,24 @@ def test_layers_that_share_a_beta_step_together():
 
 
 def held(seeds=1):
-    """Results at target rates that share a total of 40 nats; the betas that hold them differ from seed to seed."""
+    """Results at target rates that share a total of 40 nats, held by betas that differ from seed to seed."""
     rng = np.random.default_rng(0)
     rows = [
-        {"target_2": upper, "target_1": 40 - upper, "beta_2": rng.uniform(0.1, 9), "beta_1": rng.uniform(0.1, 9), "seed": seed,
-         "status": "ok", "rate_2": upper + 0.1, "rate_1": 40.1 - upper, "rate": 40.2, "psnr": psnr + 0.01 * seed}
+        {
+            "target_2": upper,
+            "target_1": 40 - upper,
+            "beta_2": rng.uniform(0.1, 9),
+            "beta_1": rng.uniform(0.1, 9),
+            "seed": seed,
+            "status": "ok",
+            "rate_2": upper + 0.1,
+            "rate_1": 40.1 - upper,
+            "rate": 40.2,
+            "psnr": psnr + 0.01 * seed,
+        }
         for seed in range(seeds)
         for upper, psnr in zip([0.0, 10.0, 20.0, 30.0, 40.0], [10, 12, 18, 15, 11], strict=True)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -225,7 +259,7 @@ def test_the_spread_is_over_seeds_where_there_are_several():
     assert np.isnan(recommend(made([1.0], L=1, betas=(1.0,)), "reconstruction").spread)
 
 
-# --- warnings ---------------------------------------------------------------------------------------------------
+# --- warnings -----------------------------------------------------------------------------------------------
 
 MIDDLE = np.array([0, 1, 0, 1, 5, 1, 0, 1, 0.0])  # the best of a 3 x 3 grid is in its middle
 
@@ -278,7 +312,7 @@ def test_interpolation_between_models_far_apart_is_said():
     assert any("not neighbours" in sentence for sentence in advice.warnings)
 
 
-# --- bad input --------------------------------------------------------------------------------------------------
+# --- bad input ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -335,7 +369,7 @@ def test_results_are_left_as_they_were():
     pd.testing.assert_frame_equal(results, before)
 
 
-# --- as it is shown ---------------------------------------------------------------------------------------------
+# --- as it is shown -----------------------------------------------------------------------------------------
 
 
 def test_it_shows_itself_in_plain_lines():
@@ -412,8 +446,14 @@ def test_its_text_is_legible(results, budget, monkeypatch):
 def test_the_notebook(labels, output):
     config = keep(synthetic(3, labels=labels), output)
     target = output / "85.ipynb"
-    papermill.execute_notebook(ROOT / "notebooks/85_recommend.ipynb", target, config.dump(), kernel_name="python3",
-                               progress_bar=False, cwd=str(ROOT))  # fmt: skip
+    papermill.execute_notebook(
+        ROOT / "notebooks/85_recommend.ipynb",
+        target,
+        config.dump(),
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=str(ROOT),
+    )
     outputs = [
         out.get("data", {})
         for cell in nbformat.read(target, as_version=4).cells

@@ -1,18 +1,22 @@
 """The architectures and what every hierarchical VAE must fulfil."""
 
+import importlib
 import math
 
 import pytest
 import torch
+from conftest import Chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributions as D
 
 from hvae_core.errors import InputError
-from hvae_core.models import build
+from hvae_core.models import IMAGE_SHAPES, REGISTRY, build
 from hvae_core.models.distributions import Bernoulli, Gaussian, Product, kl
+from hvae_core.models.heads import SIZES
+from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.models.table import architecture_table
-from hvae_core.names import HIERARCHICAL
+from hvae_core.names import FAMILIES, HIERARCHICAL, LAYERS
 from hvae_core.terms import elbo, rate
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -54,7 +58,11 @@ def check_hierarchy(model, x):
     direct, z = torch.zeros(len(x), dtype=x.dtype), []
     for epsilon in noise:
         q, p = model.posterior(x, z), model.prior(z)
-        direct -= D.kl_divergence(D.Normal(q.mean, q.std), D.Normal(p.mean.expand_as(q.mean), p.std.expand_as(q.std))).flatten(1).sum(1)
+        direct -= (
+            D.kl_divergence(D.Normal(q.mean, q.std), D.Normal(p.mean.expand_as(q.mean), p.std.expand_as(q.std)))
+            .flatten(1)
+            .sum(1)
+        )
         z.append(q.mean + q.std * epsilon)
     likelihood = model.likelihood(z)
     if isinstance(likelihood, Bernoulli):
@@ -83,6 +91,26 @@ def test_hierarchy(model, shape, double):
 def test_hierarchy_of_any_depth(chain, layers, double):
     torch.manual_seed(0)
     check_hierarchy(chain(layers), torch.rand(3, 1, 4, 4).round())
+
+
+class Shown(Chain):
+    """z_2 ~ N(0, 1), z_1 ~ N(2 z_2, 3^2), and the image is z_1."""
+
+    def prior(self, z_above):
+        mean = 2 * z_above[0] if z_above else torch.zeros(1, 1)
+        return Gaussian(mean, torch.full_like(mean, 3.0 if z_above else 1.0))
+
+    def likelihood(self, z):
+        return Gaussian(torch.stack(z, 1), torch.tensor(1.0))
+
+
+def test_what_is_generated_varies_as_much_as_the_priors_say(double):
+    model = Shown(layers=2)
+    model.latent_shapes = ((1,), (1,))
+    z = model.generate(model.noise(100_000, torch.Generator().manual_seed(0))).squeeze(2)
+    torch.testing.assert_close(z.mean(0), torch.zeros(2), atol=0.05, rtol=0)
+    expected = torch.tensor([[1.0, 2.0], [2.0, 4.0 + 9.0]])
+    torch.testing.assert_close(z.T.cov(), expected, atol=0, rtol=0.02)
 
 
 numbers = st.floats(-3, 3), st.floats(0.1, 3), st.floats(-3, 3), st.floats(0.1, 3)
@@ -136,7 +164,9 @@ def test_bernoulli_probabilities_sum_to_one(double):
     logits = torch.randn(1, 3)
     every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
     assert Bernoulli(logits.expand(8, 3)).log_prob(every).exp().sum().item() == pytest.approx(1)
-    samples = Bernoulli(logits.expand(100_000, 3)).sample(torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0)))
+    samples = Bernoulli(logits.expand(100_000, 3)).sample(
+        torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0))
+    )
     torch.testing.assert_close(samples.mean(0), logits[0].sigmoid(), atol=0.01, rtol=0)
 
 
@@ -158,3 +188,31 @@ def test_what_is_not_there_is_refused_by_name(arguments, named):
     model, shape, options = arguments
     with pytest.raises(InputError, match=named):
         build(model, shape, **options)
+
+
+# --- the registry ---------------------------------------------------------------------------------------------------
+
+
+def class_of(model):
+    module, _, name = REGISTRY[model].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), [(model, shape) for model, shapes in IMAGE_SHAPES.items() for shape in shapes]
+)
+def test_every_model_is_there_for_every_shape_that_is_named(model, shape):
+    options = {"width": 0.1, "pseudo_inputs": 5} if model in FAMILIES else {}
+    module = build(model, shape, **options)
+    assert type(module) is class_of(model)
+    assert module.image_shape == shape
+    assert module.layers == LAYERS[model]
+    terms = module(torch.zeros(2, *shape), module.noise(2, torch.Generator().manual_seed(0)))
+    assert torch.isfinite(elbo(terms)).all()
+
+
+def test_the_registry_the_shapes_and_the_sizes_agree():
+    assert set(REGISTRY) == {*IMAGE_SHAPES, "toy"}
+    assert isinstance(class_of("toy")(), HierarchicalVAE)
+    for model in HIERARCHICAL:
+        assert set(IMAGE_SHAPES[model]) == set(SIZES)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvae_core.objective import lagrangian, target_rate, warm_up
-from hvae_core.terms import Terms, elbo, layer_numbers, rate, to_bits_per_dim
+from hvae_core.terms import Terms, elbo, layer_numbers, rate
 
 positive = st.floats(0.01, 100)
 
@@ -86,7 +86,3 @@ def test_warm_up_rises_from_the_first_step_to_one(steps, fraction):
 
 def test_layers_are_numbered_from_the_top_as_in_the_paper():
     assert list(layer_numbers(3)) == [3, 2, 1]
-
-
-def test_bits_per_dim():
-    assert to_bits_per_dim(0.6931471805599453 * 3072, (3, 32, 32)) == 1

@@ -15,6 +15,8 @@ def test_a_line_says_what_how_far_and_how_long():
               "elapsed": 60.0, "left": 102.0}  # fmt: skip
     assert progress.describe(status) == "training: 3/10 epochs of 4 models, mean D 90.1, R 20.0, 1 min 42 s left"
     assert progress.describe({**status, "done": 10}).endswith("done in 1 min 0 s")
+    unknown = {**status, "label": "downloading", "total": None, "unit": "MB", "note": "", "left": None}
+    assert progress.describe(unknown) == "downloading: 3 MB"
 
 
 def test_a_log_gets_few_lines_and_a_short_task_none(capsys, monkeypatch):

@@ -178,11 +178,23 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
     noisy = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)).save(noisy, "PNG")
     cell = nbformat.v4.new_code_cell(f"print('written to {finished.resolve()}/figures/a, {ROOT}/hvae_core')")
-    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"}),
-                    nbformat.v4.new_output("display_data", {"text/html": "<table></table>", "text/plain": "a table"})]  # fmt: skip
+    cell.outputs = [
+        nbformat.v4.new_output(
+            "display_data",
+            {"image/png": base64.b64encode(noisy.getvalue()).decode(), "text/plain": "a figure"},
+        ),
+        nbformat.v4.new_output("display_data", {"text/html": "<table></table>", "text/plain": "a table"}),
+    ]
     cell.metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
-    executed = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {
-        "input_path": "/another/checkout/notebooks/10_train.ipynb", "output_path": "/another/runs/a/notebooks/10_train.ipynb"}})  # fmt: skip
+    executed = nbformat.v4.new_notebook(
+        cells=[cell],
+        metadata={
+            "papermill": {
+                "input_path": "/another/checkout/notebooks/10_train.ipynb",
+                "output_path": "/another/runs/a/notebooks/10_train.ipynb",
+            }
+        },
+    )
     nbformat.write(executed, folder / "notebooks/10_train.ipynb")
     (finished / "figures/a/fig3.png").write_bytes(noisy.getvalue())
     published = publish.publish("a", finished / "published")
@@ -248,7 +260,7 @@ def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(finished, tmp_pat
     )
 
 
-# --- what is committed ------------------------------------------------------------------------------------------
+# --- what is committed --------------------------------------------------------------------------------------
 
 RUNS = sorted(path.parent.name for path in (PUBLISHED / "runs").glob("*/config.yaml"))
 GRIDS = [name for name in RUNS if load_config(PUBLISHED / "runs" / name).kind is KINDS["hierarchical"]]
@@ -277,7 +289,7 @@ def test_the_figures_were_made_from_what_lies_beside_them():
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_published_figure_and_table_are_those_of_the_stored_results(name, tmp_path):
-    """Drawn again from results.parquet alone and given as few colours: the same picture, pixel by pixel, and the same table."""
+    """Drawn again from results.parquet alone, in as few colours: the same picture and the same table."""
     results = load_results(PUBLISHED / "runs" / name)
     figures.save_figure(figures.fig3(results), tmp_path, "fig3", provenance={})
     (tmp_path / "fig3.png").write_bytes(publish.few_colours((tmp_path / "fig3.png").read_bytes()))
@@ -310,13 +322,20 @@ def test_what_is_said_of_models_of_a_cpu_beside_those_of_a_gpu(name):
     table = fidelity(load_results(PUBLISHED / "runs" / name), pd.read_csv(PUBLISHED / "cpu" / f"{name}.csv"))
     low = table["beta_1"] < 0.11
     said = f"| {name} | {len(table)} | " + " | ".join(
-        f"{group.mean():+.1f} | {group.abs().mean():.1f} | {group.min():+.1f} to {group.max():+.1f}" for group in (table["percent"][~low], table["percent"][low])
-    )  # fmt: skip
+        f"{group.mean():+.1f} | {group.abs().mean():.1f} | {group.min():+.1f} to {group.max():+.1f}"
+        for group in (table["percent"][~low], table["percent"][low])
+    )
     assert said in (PUBLISHED / "README.md").read_text(), said
 
 
 def test_the_page_is_what_the_notebook_writes(tmp_path):
     target = tmp_path / "page.md"
-    papermill.execute_notebook(ROOT / "notebooks/99_paper_vs_ours.ipynb", tmp_path / "99.ipynb", {"target": str(target)}, kernel_name="python3",
-                               progress_bar=False, cwd=str(ROOT))  # fmt: skip
+    papermill.execute_notebook(
+        ROOT / "notebooks/99_paper_vs_ours.ipynb",
+        tmp_path / "99.ipynb",
+        {"target": str(target)},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=str(ROOT),
+    )
     assert target.read_text() == Path(ROOT / "docs/paper-vs-ours.md").read_text()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvae_core.analysis.surface import Surface, compare, lagrangian, slopes, summary
+from hvae_core.analysis.surface import Surface, compare, objective_values, slopes, summary
 from hvae_core.errors import InputError
 
 A, S = np.array([200.0, 120.0]), np.array([8.0, 15.0])  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
@@ -32,13 +32,13 @@ def test_between_the_points_of_a_grid_the_surface_is_met(b2, b1):
     found = Surface.of(GRID, layers=2)([[b2, b1]])
     assert found.shape == (1, 2)
     row = pd.DataFrame([at((b2, b1))])
-    assert found == pytest.approx(lagrangian(row, 2)[0], rel=1e-2)
+    assert found == pytest.approx(objective_values(row, 2)[0], rel=1e-2)
     assert compare(row, GRID, 2)["percent"].item() == pytest.approx(0, abs=1)
 
 
 def test_at_the_points_it_is_exact_and_outside_it_says_nothing():
     surface = Surface.of(GRID, 2)
-    np.testing.assert_allclose(surface(GRID[["beta_2", "beta_1"]][:49])[:, 0], lagrangian(GRID[:49], 2), rtol=1e-6)
+    np.testing.assert_allclose(surface(GRID[["beta_2", "beta_1"]][:49])[:, 0], objective_values(GRID[:49], 2), rtol=1e-6)
     assert np.isnan(surface([[0.05, 1], [1, 6]])).all()
 
 

@@ -18,6 +18,7 @@ from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.files import ROOT
 from hvae_core.models import build
+from hvae_core.objective import lagrangian
 from hvae_core.runs.config import Config
 from hvae_core.training.checkpoints import Checkpoints
 from hvae_core.training.plan import Member, Plan
@@ -33,7 +34,12 @@ def MAKE():
 
 SETTINGS = Plan(epochs=3, batch_size=8, learning_rate=1e-3)
 TARGETED = Member((0.1, 0.5), seed=1, targets=(2.0, None))
-MEMBERS = [Member((1.0, 1.0), seed=1), TARGETED, Member((0.1, 0.1), seed=1, targets=(2.0, 6.0)), Member((1, 10), seed=0)]
+MEMBERS = [
+    Member((1.0, 1.0), seed=1),
+    TARGETED,
+    Member((0.1, 0.1), seed=1, targets=(2.0, 6.0)),
+    Member((1, 10), seed=0),
+]
 
 
 # --- the rules, on a problem whose multipliers are known ----------------------------------------------------------
@@ -134,6 +140,25 @@ def test_members_without_targets_are_what_they_are_in_an_ordinary_population(ima
     same(mixed, 3, plain, 1)
 
 
+@pytest.mark.parametrize("updates", [10, 20])
+def test_betas_stay_where_they_start_for_a_tenth_of_the_updates(updates):
+    x = (torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
+    used = []
+
+    def objective(terms, betas):
+        used.append(betas.tolist())
+        return lagrangian(terms, betas)
+
+    member = Member((0.1, 0.5), seed=0, targets=(2.0, None))
+    population = train(lambda: Chain(2), [member], x, Plan(epochs=updates, batch_size=8), objective=objective)
+    filling, kept = updates // 10, pytest.approx([0.1, 0.5])
+    found = population.multipliers[0].tolist()  # after each update, for it is an epoch
+    assert [betas == kept for betas in found] == [True] * filling + [False] * (updates - filling)
+    # The update that follows a rate for the first time has seen none: its betas are still those of the start.
+    assert [betas == kept for betas in used] == [True] * (filling + 1) + [False] * (updates - filling - 1)
+    assert all(beta == pytest.approx(0.5) for _, beta in found + used), "it has no target"
+
+
 def test_stacked_and_one_at_a_time_agree(images):
     """Multipliers follow rates, so a difference of the arithmetic feeds back: 1e-4 relative after 12 steps."""
     members = [Member((0.1, 0.1), 0, targets=(r2, 5.0)) for r2 in (1.0, 3.0, 9.0)]
@@ -181,7 +206,9 @@ def test_any_number_of_layers_holds_its_rates(layers):
     x = (torch.rand(256, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8) * 255
     targets = tuple(0.5 + 0.25 * i for i in range(layers))
     member = Member((0.1,) * layers, seed=0, targets=targets)
-    population = train(lambda: Chain(layers), [member], x, Plan(epochs=150, batch_size=64, learning_rate=5e-3, schedule="two-phase"))
+    population = train(
+        lambda: Chain(layers), [member], x, Plan(epochs=150, batch_size=64, learning_rate=5e-3, schedule="two-phase")
+    )
     rates = average_terms(population.member(0), x, 0)
     for n, target in zip(range(layers, 0, -1), targets, strict=True):
         assert abs(rates[f"rate_{n}"] - target) <= tolerance(target), n
@@ -285,7 +312,9 @@ def test_a_run_with_targets_reports_betas_and_reasons(tmp_path):
 
 def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
     small = [*SMALL, "schedule=constant"]
-    status, printed, errors = run_all("digits-grid", "--set", *small, "betas.points=3", "seeds=2", "--name", "grid", output=tmp_path)
+    status, printed, errors = run_all(
+        "digits-grid", "--set", *small, "betas.points=3", "seeds=2", "--name", "grid", output=tmp_path
+    )
     assert status == 0, printed + errors
     status, printed, errors = run_all("digits-shares", "--set", *small, "target_rates.shares=[0, 0.5, 1]", "seeds=2", "--name", "split",
                                       output=tmp_path)  # fmt: skip
@@ -302,7 +331,14 @@ def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
 def test_the_notebook_of_two_rules_compares_them(output):
     target = output / "82.ipynb"
     small = {"epochs": 1, "train_images": 60, "test_images": 40}
-    papermill.execute_notebook(ROOT / "notebooks/82_two_controllers.ipynb", target, small, kernel_name="python3", progress_bar=False, cwd=str(ROOT))
+    papermill.execute_notebook(
+        ROOT / "notebooks/82_two_controllers.ipynb",
+        target,
+        small,
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=str(ROOT),
+    )
     tables = [out["data"]["text/plain"] for cell in nbformat.read(target, as_version=4).cells
               for out in cell.get("outputs", []) if "text/html" in out.get("data", {})]  # fmt: skip
     assert [rule in tables[0] for rule in ("PI, betas start at 0.1", "GECO, gain 0.005")] == [True, True]

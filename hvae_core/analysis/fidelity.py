@@ -11,7 +11,7 @@ import pandas as pd
 
 from hvae_core.analysis.frontier import upper_hull
 from hvae_core.analysis.points import grid_means, layers
-from hvae_core.analysis.surface import lagrangian
+from hvae_core.analysis.surface import objective_values
 from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
 
@@ -40,7 +40,7 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     numbers = layer_numbers(layers(separate))
     names = [f"beta_{n}" for n in numbers]
     own, other = (
-        grid_means(frame.assign(L=lagrangian(frame, len(numbers)), **{name: frame[name].astype(float).round(6) for name in names})).dropna(subset=["L"])
+        grid_means(frame.assign(L=objective_values(frame, len(numbers)), **{name: frame[name].astype(float).round(6) for name in names})).dropna(subset=["L"])
         for frame in (results, separate)
     )
     for frame, words in ((own, "the conditioned run"), (other, "the grid")):

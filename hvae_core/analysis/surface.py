@@ -16,12 +16,12 @@ from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
 
 
-def lagrangian(results: pd.DataFrame, layers: int, on: str = "") -> np.ndarray:
+def objective_values(results: pd.DataFrame, layers: int, on: str = "") -> np.ndarray:
     """D + sum of beta R of each model at its own betas, ``(models,)``, nats per image; ``on="train_"``: training images.
 
     Example:
         >>> frame = pd.DataFrame({"distortion": [80.0], "rate_2": [10.0], "rate_1": [5.0], "beta_2": [1.0], "beta_1": [2.0]})
-        >>> lagrangian(frame, layers=2).tolist()
+        >>> objective_values(frame, layers=2).tolist()
         [100.0]
     """
     weighted = [results[f"beta_{n}"] * results[f"{on}rate_{n}"] for n in layer_numbers(layers)]
@@ -47,7 +47,7 @@ class Surface:
             InputError: the grid has too few values of a beta to interpolate between.
         """
         names = [f"beta_{n}" for n in layer_numbers(layers)]
-        table = results.assign(L=lagrangian(results, layers, on)).pivot_table(index=names, columns="seed", values="L").dropna()
+        table = results.assign(L=objective_values(results, layers, on)).pivot_table(index=names, columns="seed", values="L").dropna()
         points = np.array(table.index.to_list()).reshape(len(table), layers)
         fewest = min(len(np.unique(axis)) for axis in points.T) if len(points) else 0
         if fewest < 3 or len(table) < 3**layers:
@@ -114,7 +114,7 @@ def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "t
     betas = results[[f"beta_{n}" for n in layer_numbers(layers)]].to_numpy(float)
     surface = Surface.of(grid, layers, on)(betas)
     mean, lowest = surface.mean(1), surface.min(1)
-    own = lagrangian(results, layers, on)
+    own = objective_values(results, layers, on)
     spread = surface.std(1, ddof=1) if surface.shape[1] > 1 else np.full(len(own), np.nan)
     return pd.DataFrame({"lagrangian": own, "surface": mean, "lowest": lowest, "difference": own - mean, "spread": spread,
                          "percent": 100 * (own / mean - 1), "percent_lowest": 100 * (own / lowest - 1)}, index=results.index)  # fmt: skip

@@ -384,6 +384,16 @@ def untested() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def speeds() -> str:
+    """The speeds that `untested` assumes, in words."""
+    places = {"on two CPU cores": CPU_STEPS, "on an H200": H200_STEPS}
+    said = [
+        f"{' or '.join(f'{speed:,.4g} ({size})' for size, speed in steps.items())} {place}"
+        for place, steps in places.items()
+    ]
+    return f"model-steps a second: {', '.join(said)}"
+
+
 # --- the page ---------------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import http.client
 import os
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hvae_core.errors import InputError
+from hvae_core.progress import track
 
-Report = Callable[[int, int | None], None]   # bytes done, bytes in total (None: the mirror does not say)
 Opener = Callable[..., Any]                  # like urllib.request.urlopen
 
 
@@ -120,7 +118,6 @@ class Files:
 
     root: Path
     download: bool
-    report: Report | None
     opener: Opener
 
     def find(self, dataset: str, *names: str) -> Path | None:
@@ -140,7 +137,7 @@ class Files:
                 if not self.download:
                     raise InputError(f"{dataset}: {name} is not under {self.root}; allow the download, or "
                                      f"{by_hand} (from {source.mirrors[0]})")
-                path = _fetch(name, target, source.mirrors, by_hand, self.report, self.opener)
+                path = _fetch(name, target, source.mirrors, by_hand, self.opener)
             found.append(path)
         return found
 
@@ -149,8 +146,7 @@ class MirrorError(Exception):
     """This mirror did not deliver the file; another one may."""
 
 
-def _fetch(name: str, folder: Path, mirrors: Sequence[str], by_hand: str,
-           report: Report | None, opener: Opener) -> Path:
+def _fetch(name: str, folder: Path, mirrors: Sequence[str], by_hand: str, opener: Opener) -> Path:
     """Download `name` into `folder` from the first of `mirrors` that delivers it with the right md5.
 
     Raises InputError if none does (with the advice `by_hand`), or if `folder` cannot be written.
@@ -160,10 +156,11 @@ def _fetch(name: str, folder: Path, mirrors: Sequence[str], by_hand: str,
     for url in (mirror + name for mirror in mirrors):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file, _progress(name, report) as show:
+            with part.open("wb") as file, track(f"downloading {name}", None, "MB") as progress:
                 for block, done, total in _blocks(url, opener):
                     file.write(block)
-                    show(done, total)
+                    progress.total = total and round(total / 1e6)
+                    progress.update(done / 1e6)
             if (actual := _md5(part)) != MD5[name]:
                 raise MirrorError(f"wrong md5 {actual}")
             part.replace(path)
@@ -191,29 +188,3 @@ def _blocks(url: str, opener: Opener) -> Iterator[tuple[bytes, int, int | None]]
                 yield block, done, total
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise MirrorError(reason(error)) from error
-
-
-@contextlib.contextmanager
-def _progress(name: str, report: Report | None) -> Iterator[Report]:
-    """`report` itself, or a bar on a terminal, or a plain line on stderr every 5 seconds."""
-    if report is not None:
-        yield report
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-        console, columns = Console(stderr=True), (BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress("{task.description}", *columns, console=console) as bars:
-            bar = bars.add_task(name, total=None)
-            yield lambda done, total: bars.update(bar, completed=done, total=total)
-    else:
-        last = -5.0   # so that the first block is told at once
-
-        def plain(done: int, total: int | None) -> None:
-            nonlocal last
-            if time.monotonic() - last >= 5 or done == total:
-                last = time.monotonic()
-                of = f" of {total / 1e6:.1f}" if total else ""
-                print(f"downloading {name}: {done / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
-
-        yield plain

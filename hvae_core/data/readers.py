@@ -32,8 +32,9 @@ from PIL import Image
 from torch import Tensor
 
 from hvae_core.data.dataset import COLOUR, GREY, Array, Dataset
-from hvae_core.data.download import SOURCES, Files, Opener, Report, reading, verify
+from hvae_core.data.download import SOURCES, Files, Opener, reading, verify
 from hvae_core.errors import InputError
+from hvae_core.files import ROOT
 from hvae_core.names import DATASETS
 
 SMALLEST = 4   # pixels a side; less than this is more likely a mistake than an image
@@ -47,7 +48,7 @@ SMALLEST = 4   # pixels a side; less than this is more likely a mistake than an 
 
 
 def load(name: str, root: Path | str | None = None, download: bool = True, *,
-         report: Report | None = None, opener: Opener = urllib.request.urlopen) -> Dataset:
+         opener: Opener = urllib.request.urlopen) -> Dataset:
     """A data set by its name (see `DATASETS`), or by the path of an .npz file or a folder of images.
 
     An .npz holds x_train and x_test (uint8, or floats within 0 to 1; N x C x H x W or N x H x W), and
@@ -57,7 +58,6 @@ def load(name: str, root: Path | str | None = None, download: bool = True, *,
 
     root: folder of the named data sets' files; default: the variable HVAE_DATA, else `data/` here.
     download: fetch missing files into `root`, checked by md5, from the first mirror that works.
-    report: called with (bytes done, bytes in total or None) while downloading; default: shown on stderr.
     opener: stands in for `urllib.request.urlopen`.
 
     Raises InputError, one line, for whatever is unknown, missing, damaged or of the wrong form.
@@ -70,8 +70,8 @@ def load(name: str, root: Path | str | None = None, download: bool = True, *,
     """
     name = str(name)
     if name in _LOADERS:
-        folder = root or os.environ.get("HVAE_DATA") or Path(__file__).resolve().parents[1] / "data"
-        return _LOADERS[name](Files(Path(folder).expanduser(), download, report, opener))
+        folder = root or os.environ.get("HVAE_DATA") or ROOT / "data"
+        return _LOADERS[name](Files(Path(folder).expanduser(), download, opener))
     path = Path(name).expanduser()
     if name and os.path.isdir(path):
         return _image_folder(path)

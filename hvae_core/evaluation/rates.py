@@ -1,5 +1,10 @@
 """Distortion and layer-wise rates of a trained model, averaged over images (Paper A, Eqs. 6-8)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -7,6 +12,9 @@ from hvae_core.data.dataset import pixels
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.randomness import Purpose, generator
 from hvae_core.terms import layer_numbers
+
+if TYPE_CHECKING:
+    from hvae_core.training.trainer import Trained
 
 BATCH = 1000
 
@@ -44,3 +52,17 @@ def named(means: Tensor) -> dict[str, float]:
         "rate": sum(rates),
         "elbo": -(distortion + sum(rates)),
     }
+
+
+def terms_table(trained: Trained, x: Tensor) -> pd.DataFrame:
+    """`average_terms` of models that were trained together: one row a member, its betas first.
+
+    Arguments:
+        x: ``(images, C, H, W)`` uint8, on the device of the models.
+    """
+    rows = [
+        {**{f"beta_{n}": beta for n, beta in zip(layer_numbers(len(member.betas)), member.betas, strict=True)},
+         **average_terms(trained.member(i), x, member.seed)}
+        for i, member in enumerate(trained.members)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)

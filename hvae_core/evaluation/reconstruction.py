@@ -34,17 +34,12 @@ def errors(model: HierarchicalVAE, x: Tensor) -> Tensor:
     ])  # fmt: skip
 
 
-def evaluate(model: HierarchicalVAE, x: Tensor) -> dict[str, float]:
+def scores(errors: Tensor) -> dict[str, float]:
     """``psnr``, the mean of the images' PSNRs, and ``psnr_pooled``, the PSNR of the pooled error; both in dB.
 
     The paper describes the first (E_x[log D] up to shift and scale); its authors' code computes the second.
 
     Arguments:
-        x: ``(images, C, H, W)`` uint8.
+        errors: mean squared errors of images, ``(images,)``.
     """
-    return scores(errors(model, x))
-
-
-def scores(errors: Tensor) -> dict[str, float]:
-    """The columns of `evaluate`, of the images' mean squared errors."""
     return {"psnr": psnr(errors).mean().item(), "psnr_pooled": psnr(errors.mean()).item()}

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hvae_core.models.paper_b.toy import Toy
+from hvae_core.models.paper_b.toy import Tables, Toy, entropy, hand_made, mutual_information
 
 if TYPE_CHECKING:  # it imports the models
     from hvae_core.training.population import Population
+
+NEAR, FITS = 0.01, 0.005  # nats: how near a rate is to the one asked for, and g(x) to the data
+PAPER = {
+    "elbo": {"R": 0.0002},
+    "target_rate": {"R": 0.4999, "mass of class-0 states": 0.7},
+}
+"""What Paper B prints of the two, by objective (Section 4 and Fig. 2)."""
 
 
 def results(populations: Mapping[str, Population]) -> pd.DataFrame:
@@ -35,7 +42,9 @@ def results(populations: Mapping[str, Population]) -> pd.DataFrame:
                 "beta_1": np.nan if targeted else member.betas[0],
                 "epochs": population.history.shape[1], "status": "diverged" if diverged else "ok",
             }  # fmt: skip
-            terms: dict[str, float] = dict.fromkeys(("distortion", "rate_1", "rate", "elbo", "kl_to_data"), np.nan)
+            terms: dict[str, float] = dict.fromkeys(
+                ("distortion", "rate_1", "rate", "elbo", "kl_to_data"), np.nan
+            )
             model = population.member(index)
             if not diverged and isinstance(model, Toy):
                 tables = model.tables()
@@ -45,3 +54,52 @@ def results(populations: Mapping[str, Population]) -> pd.DataFrame:
                 }  # fmt: skip
             rows.append(row | terms)
     return pd.DataFrame(rows)
+
+
+def fits(results: pd.DataFrame) -> pd.DataFrame:
+    """How many random starts of each objective do what the paper says all do.
+
+    Arguments:
+        results: as `results` returns them.
+
+    Returns:
+        A row an objective: ``starts``; those with the rate and the data right (R within 0.01 nats of the one asked
+        for, KL[p* || g] below 0.005); and those of them with a tight bound, D + R - H < 0.01.
+    """
+    aim = results["target"].fillna(0)
+    fit = ((results["rate"] - aim).abs() < NEAR) & (results["kl_to_data"] < FITS)
+    tight = fit & (-results["elbo"] - entropy() < NEAR)
+    counted = pd.DataFrame({"starts": 1, "rate and data are right": fit, "bound is tight, too": tight})
+    return counted.groupby(results["objective"]).sum()
+
+
+def point_by_point(populations: Mapping[str, Population]) -> pd.DataFrame:
+    """What Paper B says of its toy models, beside the optimum made by hand and the quantiles over all starts.
+
+    Arguments:
+        populations: as `results` takes them.
+
+    Returns:
+        A row a quantity, nats but for the mass. Columns: hand-made (exact); for each objective the paper's number,
+        null where it prints none, and the lowest, the median and the highest of the starts.
+    """
+    columns: dict[tuple[str, str], pd.Series] = {("hand-made", "exact"): pd.Series(_measured(hand_made()))}
+    for name, population in populations.items():
+        models = [population.member(index) for index in range(len(population.members))]
+        starts = pd.DataFrame([_measured(model.tables()) for model in models if isinstance(model, Toy)])
+        columns[name, "paper"] = pd.Series(PAPER.get(name, {}), dtype=float)
+        for words, share in (("lowest", 0.0), ("median", 0.5), ("highest", 1.0)):
+            columns[name, words] = starts.quantile(share)
+    return pd.DataFrame(columns).reindex(list(_measured(hand_made()))).round(4) + 0.0  # no minus before a 0
+
+
+def _measured(tables: Tables) -> dict[str, float]:
+    """All that is said of one model, by its name in the table."""
+    return {
+        "R": tables.rate,
+        "D + R - H": tables.distortion + tables.rate - entropy(),
+        "KL[p* || g]": tables.kl_to_data,
+        "KL[p* || d]": tables._replace(marginal=tables.aggregate).kl_to_data,
+        "mass of class-0 states": tables.class_0_mass,
+        "I(z; z*)": mutual_information(tables.with_class),
+    }

@@ -7,6 +7,7 @@
     paper.py            fig1 ... fig9, table1 of Paper A
     rate_distortion.py  b_fig3, b_fig4, b_table1 of Paper B
     toy.py              b_fig2 of Paper B
+    story.py            what notebooks 00 to 40 show beside them
     deep.py             how the rate is spread over more than two layers
     guidance.py         what is recommended under a rate budget
     conditioned.py      a conditioned network beside models trained one by one
@@ -19,7 +20,7 @@ be so; it is never drawn as 0 or filled in.
 """
 
 from hvae_core.analysis.points import grid_means
-from hvae_core.figures.conditioned import fidelity, sliding, surface
+from hvae_core.figures.conditioned import fidelities, fidelity, sliding, surface
 from hvae_core.figures.deep import layers
 from hvae_core.figures.files import save_figure, save_table
 from hvae_core.figures.grids import image_rows
@@ -40,12 +41,21 @@ from hvae_core.figures.paper import (
     table1,
 )
 from hvae_core.figures.rate_distortion import Decodings, b_bounds, b_fig3, b_fig4, b_table1
+from hvae_core.figures.story import (
+    accuracy_and_bound,
+    best_and_worst,
+    diversity_sharpness,
+    hierarchy,
+    rate_split,
+    rates_in_training,
+)
 from hvae_core.figures.targets import shares, shares_table, targets, targets_table, two_rules
 from hvae_core.figures.toy import b_fig2
 
 __all__ = [
-    "Decodings", "Images", "PaperFigure", "all_metrics", "b_bounds", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fidelity", "fig1",
+    "Decodings", "Images", "PaperFigure", "all_metrics", "b_bounds", "b_fig2", "b_fig3", "b_fig4", "b_table1", "fidelities", "fidelity", "fig1",
     "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "grid_means", "image_rows", "layers", "paper_a", "recommendation",
     "save_figure", "save_table", "shares", "shares_table", "sliding", "surface", "table1", "targets", "targets_table",
     "two_rules",
+    "accuracy_and_bound", "best_and_worst", "diversity_sharpness", "hierarchy", "rate_split", "rates_in_training",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """A conditioned network: its surface over the betas, beside that of models trained one by one, and images along the betas."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from hvae_core.analysis.dial import Slides
 from hvae_core.analysis.points import described, grid_means, layers, rate_name
-from hvae_core.analysis.surface import lagrangian
+from hvae_core.analysis.surface import objective_values
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
 from hvae_core.figures.paper import caption, styled
@@ -30,7 +31,7 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
     numbers = layer_numbers(layers(results))
     titles = {"L": r"$L(\beta)$ (nats)", "distortion": "$D$ (nats)"}
     titles |= {f"rate_{n}": f"{rate_name(n, numbers[0])} (nats)" for n in numbers}
-    points = [grid_means(frame.assign(L=lagrangian(frame, len(numbers)))) for frame in frames]
+    points = [grid_means(frame.assign(L=objective_values(frame, len(numbers)))) for frame in frames]
     fig = draw.new_figure(0.6 + 1.45 * len(points), described(results))
     panels = fig.subplots(len(points), len(titles), squeeze=False)
     for column, (name, title) in zip(panels.T, titles.items(), strict=True):
@@ -89,6 +90,20 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
         f"Right: the same, sorted; light grey: 1 %{'; dark bars: standard deviation of the models over seeds' if several else ''}."
     )
     return fig
+
+
+def fidelities(tables: Mapping[str, pd.DataFrame], run: str) -> dict[str, PaperFigure]:
+    """`fidelity` of a run beside each of several grids, by the name of its file.
+
+    Arguments:
+        tables: what `hvae_core.analysis.fidelity.fidelity` returns, by the name of the grid.
+        run: the name of the conditioned run.
+
+    Example:
+        >>> fidelities({}, "quick-conditioned")
+        {}
+    """
+    return {f"fidelity_{grid}": fidelity(table, f"{run} and {grid}") for grid, table in tables.items()}
 
 
 @styled

@@ -12,7 +12,6 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from hvae_core.analysis.points import (
-    CLASSIFIERS,
     DIVERSITY,
     INCEPTION,
     PSNR,
@@ -20,7 +19,6 @@ from hvae_core.analysis.points import (
     Metric,
     accuracy,
     best,
-    betas,
     described,
     grid_means,
     information,
@@ -38,7 +36,14 @@ from hvae_core.terms import layer_numbers
 
 # Okabe and Ito's colours, which the colour-blind tell apart; of layers, the top layer's first.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 3)), (0, (2, 3)))
+DASHES: Sequence[Any] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.5, 1.2, 1.5)),
+    (0, (8, 3)),
+    (0, (2, 3)),
+)
 NATS = "nats per image"
 
 
@@ -70,11 +75,21 @@ def hierarchy(layers: int = 2) -> PaperFigure:
     for name, y in rows.items():
         _strip(ax, name, y, layers, left=3.46 if layers == 2 else 3.1)
         for title, x in columns.items():
-            node = Circle((x, y), RADIUS, fc="white", ec=_colour(name, layers), lw=1.5, zorder=3, gid=f"{title}: {name}")
+            node = Circle(
+                (x, y), RADIUS, fc="white", ec=_colour(name, layers), lw=1.5, zorder=3, gid=f"{title}: {name}"
+            )
             ax.add_patch(node)
             ax.text(x, y, f"${name}$", ha="center", va="center", zorder=4, size=10)
     for title, x in columns.items():
-        ax.text(x + (0.2 if "LVAE" not in title else 0), height - 0.17, title, ha="center", va="center", weight="bold", size=8.5)
+        ax.text(
+            x + (0.2 if "LVAE" not in title else 0),
+            height - 0.17,
+            title,
+            ha="center",
+            va="center",
+            weight="bold",
+            size=8.5,
+        )
     _generation(ax, columns["generate"], rows)
     _inference(ax, columns["infer: GHVAE"], rows)
     if layers == 2:
@@ -96,7 +111,9 @@ def _colour(name: str, layers: int) -> str:
 def _strip(ax: Axes, name: str, y: float, layers: int, left: float) -> None:
     """The band of a layer, or of the image, with its term and its price at the right end."""
     colour = _colour(name, layers)
-    band = Rectangle((0.06, y - STEP / 2 + 0.025), draw.WIDTH - 0.12, STEP - 0.05, fc=colour, alpha=0.11, lw=0, zorder=0)
+    band = Rectangle(
+        (0.06, y - STEP / 2 + 0.025), draw.WIDTH - 0.12, STEP - 0.05, fc=colour, alpha=0.11, lw=0, zorder=0
+    )
     ax.add_patch(band)
     if name == "x":
         term, price, how = "$D$", "1", r"$\mathbb{E}_q[\,-\log\, p(x\,|\,z_1)\,]$"
@@ -113,7 +130,9 @@ def _strip(ax: Axes, name: str, y: float, layers: int, left: float) -> None:
     ax.text(left, y - 0.15, how, va="center", size=8)
 
 
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0, **style: Any) -> None:
+def _arrow(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0, **style: Any
+) -> None:
     style = {"color": "0.2", "lw": 1.0, "shrinkA": FROM_RIM, "shrinkB": FROM_RIM, **style}
     ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>,head_length=3.6,head_width=1.9", connectionstyle=f"arc3,rad={bend}",
                                  mutation_scale=1, zorder=2, gid="arrow", **style))  # fmt: skip
@@ -124,7 +143,13 @@ def _generation(ax: Axes, x: float, rows: dict[str, float]) -> None:
     for above, name in zip([None, *names], names, strict=False):
         if above:
             _arrow(ax, (x, rows[above]), (x, rows[name]))
-        ax.text(x + 0.22, rows[name], rf"$p({name}\,|\,{above})$" if above else f"$p({name})$", va="center", size=8)
+        ax.text(
+            x + 0.22,
+            rows[name],
+            rf"$p({name}\,|\,{above})$" if above else f"$p({name})$",
+            va="center",
+            size=8,
+        )
 
 
 def _inference(ax: Axes, x: float, rows: dict[str, float]) -> None:
@@ -133,12 +158,25 @@ def _inference(ax: Axes, x: float, rows: dict[str, float]) -> None:
         _arrow(ax, (x, rows["x"]), (x, rows[name]), 0.0 if name == "z_1" else -0.38)
         if above:
             _arrow(ax, (x, rows[above]), (x, rows[name]))
-        ax.text(x + 0.22, rows[name], rf"$q({name}\,|\,{above + ',' if above else ''}x)$", va="center", size=8)
+        ax.text(
+            x + 0.22, rows[name], rf"$q({name}\,|\,{above + ',' if above else ''}x)$", va="center", size=8
+        )
 
 
 def _ladder(ax: Axes, x: float, rows: dict[str, float]) -> None:
     middle = x - 0.36, (rows["z_1"] + rows["x"]) / 2
-    ax.add_patch(Rectangle((middle[0] - 0.14, middle[1] - 0.14), 0.28, 0.28, fc="white", ec="0.2", lw=1.0, zorder=3, gid="d_1"))
+    ax.add_patch(
+        Rectangle(
+            (middle[0] - 0.14, middle[1] - 0.14),
+            0.28,
+            0.28,
+            fc="white",
+            ec="0.2",
+            lw=1.0,
+            zorder=3,
+            gid="d_1",
+        )
+    )
     ax.text(*middle, "$d_1$", ha="center", va="center", zorder=4, size=9)
     _arrow(ax, (x, rows["x"]), middle)
     _arrow(ax, middle, (x, rows["z_1"]))
@@ -158,19 +196,25 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
             of one architecture the cheapest and the dearest top layer, all layers cheap, and the nearest to the VAE; of
             several the one nearest to the VAE of each.
     """
-    numbers = layer_numbers(sum(column.startswith("train_rate_") for column in history))
+    numbers = layer_numbers(sum(str(column).startswith("train_rate_") for column in history))
     known = history.dropna(subset=["train_distortion"])
     models = _shown(known)
-    names = ", ".join(str(name) for column in ("dataset", "model") if column in known for name in known[column].unique())
+    names = ", ".join(
+        str(name) for column in ("dataset", "model") if column in known for name in known[column].unique()
+    )
     columns = min(1 + len(numbers), 3)
     rows = -(-(1 + len(numbers)) // columns)
     fig = draw.new_figure(0.5 + 1.85 * rows, names, draw.WIDTH * columns / 3)
     panels = fig.subplots(rows, columns, squeeze=False).flat
     for ax in panels[1 + len(numbers) :]:
         ax.set_visible(False)
-    terms = {"train_distortion": "distortion $D$"} | {f"train_rate_{n}": f"rate {rate_name(n, numbers[0])}" for n in numbers}
+    terms = {"train_distortion": "distortion $D$"} | {
+        f"train_rate_{n}": f"rate {rate_name(n, numbers[0])}" for n in numbers
+    }
     lines = known[known["member"].isin(models)]
-    highest = max((float(lines[term].max()) for term in terms if "rate" in term), default=1.0) if models else 1.0
+    highest = (
+        max((float(lines[term].max()) for term in terms if "rate" in term), default=1.0) if models else 1.0
+    )
     for ax, (term, title) in zip(panels, terms.items(), strict=False):
         if not models:
             draw.not_computed(ax, title)
@@ -188,7 +232,13 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
     if models:
         handles = [Line2D([], [], color=c, ls=d, lw=1.3, label=label)
                    for label, c, d in zip(models.values(), COLOURS, DASHES, strict=False)]  # fmt: skip
-        fig.legend(handles=handles, loc="outside lower center", ncols=2 if columns < 3 else 4, frameon=False, handlelength=3)
+        fig.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=2 if columns < 3 else 4,
+            frameon=False,
+            handlelength=3,
+        )
     fig.caption = (
         "Distortion and rates on the training images while these models were trained, averaged over each epoch. "
         f"Rate axes are square roots, and the same in all panels. Drawn: {names or 'nothing'}, "
@@ -203,15 +253,17 @@ def _shown(history: pd.DataFrame) -> dict[int, str]:
     if first.empty:
         return {}
     first = first[first["seed"] == first["seed"].min()]
-    kind = "target" if any(column.startswith("target_") for column in first) else "beta"
-    given = sorted((column for column in first if column.startswith(f"{kind}_")), reverse=True)
+    kind = "target" if any(str(column).startswith("target_") for column in first) else "beta"
+    given = sorted((str(column) for column in first if str(column).startswith(f"{kind}_")), reverse=True)
     where = np.log(first[given].astype(float).clip(lower=1e-3)).fillna(0.0)
     near, several = where.abs().sum(axis=1), first["model"].nunique() > 1
     if several:
         members = list(near.groupby(first["model"], sort=False).idxmin())[: len(COLOURS)]
     else:
         lean = where.iloc[:, 0] - where.iloc[:, 1:].mean(axis=1).fillna(0.0)
-        members = list(dict.fromkeys([near.idxmin(), lean.idxmin(), lean.idxmax(), where.sum(axis=1).idxmin()]))
+        members = list(
+            dict.fromkeys([near.idxmin(), lean.idxmin(), lean.idxmax(), where.sum(axis=1).idxmin()])
+        )
 
     def label(member: int) -> str:
         model = str(first.loc[member, "model"])
@@ -219,17 +271,22 @@ def _shown(history: pd.DataFrame) -> dict[int, str]:
             return "the network, over all betas as they were drawn"
         numbers = ", ".join("–" if pd.isna(value) else f"{value:.3g}" for value in first.loc[member, given])
         setting = f"{'r' if kind == 'target' else 'β'} = {numbers if len(given) == 1 else f'({numbers})'}"
-        return (f"{model}: " if several else "") + setting + (", VAE" if kind == "beta" and near[member] == 0 else "")
+        return (
+            (f"{model}: " if several else "")
+            + setting
+            + (", VAE" if kind == "beta" and near[member] == 0 else "")
+        )
 
     return {int(member): label(member) for member in members}
 
 
 @styled
-def rate_split(terms: pd.DataFrame) -> PaperFigure:
+def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None) -> PaperFigure:
     """Where the rate of a few models lies, and their distortion: a bar a model, in the order of the rows.
 
     Arguments:
-        terms: one row a model, with ``beta_L`` ... ``beta_1``, ``rate_L`` ... ``rate_1`` and ``distortion``.
+        terms: one row a model, as `hvae_core.evaluation.rates.terms_table` returns.
+        names: of the models; None: their betas.
     """
     numbers = layer_numbers(layers(terms))
     fig = draw.new_figure(0.9 + 0.26 * len(terms), "")
@@ -238,16 +295,26 @@ def rate_split(terms: pd.DataFrame) -> PaperFigure:
     start = np.zeros(len(terms))
     for number, colour in zip(numbers, COLOURS, strict=False):
         width = terms[f"rate_{number}"].to_numpy(float)
-        left.barh(y, np.nan_to_num(width), 0.65, start, color=colour, label=rate_name(number, numbers[0]), gid=f"rate_{number}")
+        left.barh(
+            y,
+            np.nan_to_num(width),
+            0.65,
+            start,
+            color=colour,
+            label=rate_name(number, numbers[0]),
+            gid=f"rate_{number}",
+        )
         start = start + np.nan_to_num(width)
     right.barh(y, np.nan_to_num(terms["distortion"].to_numpy(float)), 0.65, color="0.6", gid="distortion")
-    left.set_yticks(y, [f"β = {draw.setting(terms, row)}" for row in range(len(terms))])
+    left.set_yticks(y, names or [f"β = {draw.setting(terms, row)}" for row in range(len(terms))])
     left.invert_yaxis()
     for ax, title in ((left, "rate"), (right, "distortion $D$")):
         ax.set_xlabel(f"{title} ({NATS})")
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
-    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(numbers), frameon=False)
+    fig.legend(
+        *left.get_legend_handles_labels(), loc="outside upper center", ncols=len(numbers), frameon=False
+    )
     fig.caption = "Rates of the layers, and the distortion, of each model; betas with the top layer's first."
     return fig
 
@@ -276,7 +343,9 @@ def best_and_worst(
     )  # fmt: skip
     strips = {} if originals is None else {"test images": originals}
     for name, row in ends.items():
-        about = f": {shown.name} {draw.shown(values(results, shown)[row])} {shown.unit}".rstrip() if known else ""
+        about = (
+            f": {shown.name} {draw.shown(values(results, shown)[row])} {shown.unit}".rstrip() if known else ""
+        )
         strips[f"{name}{about} at β = {draw.setting(results, row)}"] = images[row]
     if not strips:
         fig = draw.new_figure(1.0, described(results))
@@ -286,13 +355,17 @@ def best_and_worst(
         some = next(iter(strips.values()))
         height = draw.WIDTH * some.shape[-2] / (some.shape[-1] * len(some))
         fig = draw.new_figure(0.35 + (height + 0.24) * len(strips), described(results))
-        for ax, (title, strip) in zip(fig.subplots(len(strips), 1, squeeze=False).flat, strips.items(), strict=True):
+        for ax, (title, strip) in zip(
+            fig.subplots(len(strips), 1, squeeze=False).flat, strips.items(), strict=True
+        ):
             row_of_images = np.concatenate(list(strip.transpose(0, 2, 3, 1)), axis=1)
             ax.imshow(row_of_images.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             ax.set_title(title, loc="left")
             ax.set_axis_off()
     what = "reconstructed by modes" if metric == "psnr" else "sampled from the prior"
-    fig.caption = caption(results, f"Images {what}, by the model with the highest and by that with the lowest {shown.name}.")
+    fig.caption = caption(
+        results, f"Images {what}, by the model with the highest and by that with the lowest {shown.name}."
+    )
     return fig
 
 
@@ -306,7 +379,7 @@ def diversity_sharpness(results: pd.DataFrame) -> PaperFigure:
     fig = draw.new_figure(3.3, described(results), 0.8 * draw.WIDTH)
     ax = fig.add_subplot()
     place = values(points, DIVERSITY), values(points, SHARPNESS)
-    known = np.isfinite(place).all(axis=0)
+    known = np.isfinite(np.array(place)).all(axis=0)
     row = best(points, INCEPTION)
     if not known.any() or row is None:
         draw.not_computed(ax, "", "not computed: it takes labels")
@@ -316,7 +389,8 @@ def diversity_sharpness(results: pd.DataFrame) -> PaperFigure:
             margin = 0.09 * (np.ptp(numbers[known]) or 1)
             getattr(ax, f"set_{axis}lim")(numbers[known].min() - margin, numbers[known].max() + margin)
         _equal_scores(ax, np.column_stack(place)[known])
-        dots = ax.scatter(*(c[known] for c in place), c=plane.x[known], s=2 * draw.dot_area(points[known]), norm=PowerNorm(0.5, vmin=0),
+        x, y = (c[known] for c in place)
+        dots = ax.scatter(x, y, 2 * draw.dot_area(points.loc[known]), plane.x[known], norm=PowerNorm(0.5, vmin=0),
                           linewidths=0.3, edgecolors="0.25", zorder=3, gid="models")  # fmt: skip
         draw.baselines(ax, points, known, place)
         draw.star(ax, (place[0][row], place[1][row]))
@@ -349,7 +423,8 @@ def _equal_scores(ax: Axes, taken: np.ndarray) -> None:
             continue
         ax.plot(*curve.T, "--", color=draw.GREY, lw=0.6, zorder=1, gid="equal score")
         distance = np.linalg.norm(to_axes.transform(curve[inside])[:, None] - models[None], axis=-1).min(1)
-        ax.text(*curve[inside][distance.argmax()], f"IS {level:g}", color="0.35", ha="center", va="center",
+        x_label, y_label = curve[inside][distance.argmax()]
+        ax.text(x_label, y_label, f"IS {level:g}", color="0.35", ha="center", va="center",
                 path_effects=draw.HALO, zorder=2)  # fmt: skip
 
 
@@ -371,16 +446,32 @@ def accuracy_and_bound(
     mode, sample = accuracy(f"mu{top}", "rbf_svm"), accuracy(f"z{top}", "rbf_svm")
     fig = draw.new_figure(2.9, described(results))
     panels = fig.subplots(1, 2, sharey=True)
-    nats = {rate_name(top, top): points[f"rate_{top}"].to_numpy(float), information(top).name: values(points, information(top))}
+    nats = {
+        rate_name(top, top): points[f"rate_{top}"].to_numpy(float),
+        information(top).name: values(points, information(top)),
+    }
     for ax, (name, along) in zip(panels, nats.items(), strict=True):
         _mode_and_sample(ax, points, along, (mode, sample), label_probabilities, rate_scale)
         ax.set_xlabel(f"{name} ({NATS})")
-        ax.set_title(f"against {f'the rate of $z_{top}$' if name.startswith('$R') else 'its information on the label'}")
+        ax.set_title(
+            f"against {f'the rate of $z_{top}$' if name.startswith('$R') else 'its information on the label'}"
+        )
     panels[0].set_ylabel("accuracy of an RBF SVM (%)")
     panels[0].set_ylim(0, 103)
     marks = [
-        Line2D([], [], ls="", marker="^", ms=4.5, mfc="white", color=COLOURS[1], label=f"on the mode {latent_name(f'mu{top}')}"),
-        Line2D([], [], ls="", marker="o", ms=4, color=COLOURS[0], label=f"on a sample {latent_name(f'z{top}')}"),
+        Line2D(
+            [],
+            [],
+            ls="",
+            marker="^",
+            ms=4.5,
+            mfc="white",
+            color=COLOURS[1],
+            label=f"on the mode {latent_name(f'mu{top}')}",
+        ),
+        Line2D(
+            [], [], ls="", marker="o", ms=4, color=COLOURS[0], label=f"on a sample {latent_name(f'z{top}')}"
+        ),
     ]
     if label_probabilities is not None:
         marks.append(Line2D([], [], ls="--", color=draw.BLACK, label="bound $f^{-1}$ for samples, Eq. 11"))
@@ -405,13 +496,33 @@ def _mode_and_sample(
     draw.set_rate_scale(ax, "x", highest, scale, floor=0.03)
     if label_probabilities is not None:
         grid = highest * np.linspace(0, 1.03, 800) ** 2
-        ax.plot(grid, 100 * np.asarray(accuracy_bound(grid, label_probabilities)), "--", color=draw.BLACK, zorder=4, gid="bound")
+        ax.plot(
+            grid,
+            100 * np.asarray(accuracy_bound(grid, label_probabilities)),
+            "--",
+            color=draw.BLACK,
+            zorder=4,
+            gid="bound",
+        )
     mode, sample = (values(points, metric) for metric in metrics)
     known = np.isfinite(along) & np.isfinite(mode) & np.isfinite(sample)
     if not known.any():
         draw.not_computed(ax, "")
         return
     ax.vlines(along[known], sample[known], mode[known], color="0.8", lw=0.6, zorder=1, gid="pairs")
-    area = 1.5 * draw.dot_area(points[known])
-    ax.scatter(along[known], mode[known], area, marker="^", fc="white", ec=COLOURS[1], lw=0.8, zorder=3, gid="mode", clip_on=False)
-    ax.scatter(along[known], sample[known], area, color=COLOURS[0], lw=0, zorder=3, gid="sample", clip_on=False)
+    area = 1.5 * draw.dot_area(points.loc[known])
+    ax.scatter(
+        along[known],
+        mode[known],
+        area,
+        marker="^",
+        fc="white",
+        ec=COLOURS[1],
+        lw=0.8,
+        zorder=3,
+        gid="mode",
+        clip_on=False,
+    )
+    ax.scatter(
+        along[known], sample[known], area, color=COLOURS[0], lw=0, zorder=3, gid="sample", clip_on=False
+    )

@@ -273,7 +273,7 @@ def two_rules(held: pd.DataFrame, history: pd.DataFrame, title: str = "") -> Pap
     """
     rules = list(dict.fromkeys(held.index))
     numbers = sorted(history["layer"].unique(), reverse=True)
-    fig = draw.new_figure(2.75, title or f"{len(held) // len(rules)} models a rule")
+    fig = draw.new_figure(2.75 + 0.12 * (len(rules) // 3), title or f"{len(held) // len(rules)} models a rule")
     panels = fig.subplots(1, 3, width_ratios=(1, 1, 1.1))
     history = history.assign(ratio=(history["rate"] + OFFSET) / (history["target"] + OFFSET))
     shown = history[history["rule"].isin(rules[:2])]
@@ -289,6 +289,8 @@ def two_rules(held: pd.DataFrame, history: pd.DataFrame, title: str = "") -> Pap
     handles = [Line2D([], [], color=c, label=rate_name(n, max(numbers))) for n, (c, _) in zip(numbers, LAYERS * len(numbers), strict=False)]
     handles += [Line2D([], [], color="0.5", ls=":", label="betas begin to move")]
     panels[0].legend(handles=handles, loc="upper right", frameon=False, handlelength=1.4)
+    fig.legend(handles=panels[2].get_lines(), loc="outside lower right", ncols=min(3, len(rules)), frameon=False, handlelength=2.2,
+               columnspacing=1.5, labelspacing=0.25, borderaxespad=0.2)  # fmt: skip
     fig.caption = (
         f"Left and middle: the rate of each layer relative to its target, {OFFSET:g} nats added to both, by epoch of training, under two rules; a line a layer of a model. "
         "Rates are means over the batches of an epoch. Right: the share of layers that end within so many tolerances of their targets (a tolerance is 2 % or 0.1 nats), on training images, under every "
@@ -322,6 +324,5 @@ def _misses(ax: Axes, held: pd.DataFrame, rules: list[str]) -> None:
     for rule, (colour, style, width) in zip(rules, styles, strict=False):
         size = np.sort(off.loc[[rule]].to_numpy().ravel())
         ax.step(np.r_[0, size, most], np.r_[np.arange(len(size) + 1), len(size)] / len(size), where="post", color=colour, ls=style, lw=width, label=rule)
-    ax.set(xlim=(0, most), ylim=(0, 1.03), title="how far off in the end", xlabel="|R - r| / tolerance", ylabel="share of layers")
+    ax.set(xlim=(0, most), ylim=(0, 1.03), title="how far off in the end", xlabel="$|R - r|$ / tolerance", ylabel="share of layers")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.legend(loc="lower right", frameon=False, handlelength=2, labelspacing=0.25)

@@ -93,8 +93,8 @@ class Conditioned(nn.Module):
         bounds = torch.tensor([[math.log(beta) for beta in pair] for pair in self.betas])
         self.register_buffer("low", bounds[:, 0].clone(), persistent=False)
         self.register_buffer("high", bounds[:, 1].clone(), persistent=False)
-        self.layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)}
-        self.channels = [layer.weight.shape[_outputs(layer)] for layer in self.layers.values()]
+        self.modulated = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)}
+        self.channels = [layer.weight.shape[_outputs(layer)] for layer in self.modulated.values()]
         self.changes = Table(len(self.betas), sum(parameter.numel() for parameter in model.parameters()), coarse)
         self.modulation = Table(len(self.betas), 2 * sum(self.channels), fine)
 
@@ -110,7 +110,7 @@ class Conditioned(nn.Module):
             parts = changed.split([value.numel() for value in named.values()], 1)
             found = {name: part.view(-1, *value.shape) for (name, value), part in zip(named.items(), parts, strict=True)}
             scales, shifts = self.modulation(position).chunk(2, 1)
-            for (name, layer), scale, shift in zip(self.layers.items(), (1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True):
+            for (name, layer), scale, shift in zip(self.modulated.items(), (1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True):
                 axis = 1 + _outputs(layer)
                 found[f"{name}.weight"] = found[f"{name}.weight"] * scale.view(-1, *[scale.shape[1] if i == axis else 1 for i in range(1, layer.weight.ndim + 1)])
                 found[f"{name}.bias"] = found[f"{name}.bias"] * scale + shift

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hvae_core.models.distributions import Gaussian
 from hvae_core.models.ghvae import GHVAE
-from hvae_core.models.layers import SIZES, WIDE, Parts, heads_fc
+from hvae_core.models.heads import SIZES, WIDE, Parts, heads_fc
 from hvae_core.names import check_sizes
 
 
@@ -29,7 +29,7 @@ class Between(nn.Module):
 
     Arguments:
         colours: C of the images.
-        channels, narrow: see `hvae_core.models.layers.Sizes`.
+        channels, narrow: see `hvae_core.models.heads.Sizes`.
         above, size: numbers of latents of z_{l+1} and of z_l.
     """
 

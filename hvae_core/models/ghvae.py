@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvae_core.models.distributions import Bernoulli, Gaussian
+from hvae_core.models.heads import SIZES, WIDE, Parts, heads_conv, heads_fc
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.models.layers import SIZES, WIDE, Parts, heads_conv, heads_fc
 
 
 class GHVAE(HierarchicalVAE):

@@ -16,8 +16,8 @@ from joblib import Parallel, delayed
 
 from hvae_core.data.dataset import to_uint8
 from hvae_core.errors import InputError
-from hvae_core.evaluation import blocks
-from hvae_core.evaluation.blocks import Measurement, Tensors
+from hvae_core.evaluation import stacked
+from hvae_core.evaluation.stacked import Measurement, Tensors
 from hvae_core.files import write_table
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.pipeline.place import device
@@ -105,9 +105,9 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
     place, folder = device(config), run_folder(config.name).resolve()
     many = processes > 1 and len(indices) > 1  # a process starts in seconds: not for one model
     every = config.members()
-    if isinstance(function, Measurement) and blocks.size(place) > 1:
-        computed = blocks.each(function.compute, {index: every[index] for index in indices},
-                               lambda index: load_model(folder, index, place), blocks.size(place))  # fmt: skip
+    if isinstance(function, Measurement) and stacked.at_once(place) > 1:
+        computed = stacked.each(function.compute, {index: every[index] for index in indices},
+                               lambda index: load_model(folder, index, place), stacked.at_once(place))  # fmt: skip
         if not many:
             yield from ((index, function.score(tensors)) for index, tensors in computed)
         else:

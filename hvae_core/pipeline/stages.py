@@ -10,7 +10,7 @@ import pandas as pd
 from hvae_core.data.dataset import Dataset, pixels
 from hvae_core.data.readers import load
 from hvae_core.evaluation import generation, likelihood, reconstruction, representation
-from hvae_core.evaluation.blocks import Measurement, Tensors
+from hvae_core.evaluation.stacked import Measurement, Tensors
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.files import write_text
 from hvae_core.models.hierarchy import HierarchicalVAE

@@ -10,8 +10,8 @@ import pandas as pd
 from torch import Tensor
 
 from hvae_core.data.dataset import Dataset
-from hvae_core.evaluation import blocks, rates
-from hvae_core.evaluation.blocks import Tensors
+from hvae_core.evaluation import stacked, rates
+from hvae_core.evaluation.stacked import Tensors
 from hvae_core.files import save_tensors, write_table
 from hvae_core.models import build
 from hvae_core.models.hierarchy import HierarchicalVAE
@@ -139,9 +139,9 @@ def _means(which: str, trained: Trained, images: Tensor, wanted: list[int]) -> d
 
     found: dict[int, dict[str, float]] = {}
     members = {i: trained.members[i] for i in wanted}
-    size = blocks.size(images.device)
+    size = stacked.at_once(images.device)
     with track(f"rates on {which} images", len(members), "models") as progress:
-        for i, tensors in blocks.each(compute, members, trained.member, size, threads()):
+        for i, tensors in stacked.each(compute, members, trained.member, size, threads()):
             found[i] = rates.named(tensors["terms"])
             progress.update(len(found))
     return found

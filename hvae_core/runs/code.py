@@ -58,11 +58,11 @@ def code_of(config: Config, stage: str) -> list[str]:
 
 MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "training": (
-        ("hvae_core.evaluation.rates", "hvae_core.evaluation.blocks"),
+        ("hvae_core.evaluation.rates", "hvae_core.evaluation.stacked"),
         ("hvae_core.pipeline.training:_train_block", "hvae_core.pipeline.training:_terms"),
     ),
     **{
-        stage: (("hvae_core.evaluation.blocks", *modules), (f"hvae_core.pipeline.stages:{function}",))
+        stage: (("hvae_core.evaluation.stacked", *modules), (f"hvae_core.pipeline.stages:{function}",))
         for stage, modules, function in (
             ("reconstruction", ("hvae_core.evaluation.reconstruction",), "reconstruct"),
             ("generation", ("hvae_core.evaluation.generation", "hvae_core.evaluation.classifier"), "generate"),

@@ -14,6 +14,7 @@ import pandas as pd
 from hvae_core.errors import InputError
 from hvae_core.files import whole_file, write_table
 from hvae_core.names import PROBES
+from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS, NOTEBOOKS
 from hvae_core.runs.weights import block_folder, identities
@@ -39,7 +40,9 @@ def stage_columns(stage: str, layers: int) -> list[str]:
     }[stage]  # fmt: skip
 
 
-def columns(layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages, targets: bool = False) -> list[str]:
+def columns(
+    layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages, targets: bool = False
+) -> list[str]:
     """The columns of ``results``, for a hierarchy of so many layers, with or without target rates."""
     about = ["dataset", "model", "seed", *(f"beta_{n}" for n in layer_numbers(layers)), "epochs", "status"]
     if targets:
@@ -59,10 +62,14 @@ def collect(run: str | Path) -> None:
     if not parts["training"]:
         raise InputError(f"run '{config.name}' has no trained model yet")
     betas = [f"beta_{n}" for n in layer_numbers(config.layers)]
-    found = [] if config.target_rates is None else [*betas, "target_status", "target_reason"]  # the betas that training found
+    found = (
+        [] if config.target_rates is None else [*betas, "target_status", "target_reason"]
+    )  # the betas that training found
     described = _members(config)
     training = described.merge(pd.concat(parts["training"]), on="member", how="left", validate="one_to_one")
-    training = training.reindex(columns=[*described, *found, "status", "diverged_epoch", *stage_columns("training", config.layers)])
+    training = training.reindex(
+        columns=[*described, *found, "status", "diverged_epoch", *stage_columns("training", config.layers)]
+    )
     training["status"] = training["status"].fillna("missing")
     write_table(folder / "tables" / "training.parquet", training)
     write_table(folder / "history.parquet", described.merge(pd.concat(parts["history"]), on="member"))
@@ -76,6 +83,20 @@ def _members(config: Config) -> pd.DataFrame:
     given = [f"{kind}_{n}" for n in layer_numbers(config.layers)]
     described[given] = np.array([m.targets or m.betas for m in members], float)
     return described
+
+
+def overview(config: Config, table: pd.DataFrame) -> pd.DataFrame:
+    """A training table to be read: what was chosen of each member first, then its terms on the test images and its status."""
+    members = _members(config)
+    given = [column for column in members if str(column).startswith(("beta_", "target_"))]
+    several = [column for column in ("model", "seed") if members[column].nunique() > 1]
+    terms = [
+        column
+        for column in stage_columns("training", config.layers)
+        if not column.startswith("train_") and column in table
+    ]
+    shown = members[["member", *given, *several]].merge(table[["member", *terms, "status"]], on="member")
+    return shown.drop(columns="member").round(2)
 
 
 def training_history(config: Config) -> pd.DataFrame:
@@ -102,7 +123,9 @@ def join(run: str | Path) -> pd.DataFrame:
     config, folder = load_config(run), run_folder(run)
     for stage in config.kind.stages:
         if not _up_to_date(run, pd.read_parquet(folder / "tables" / f"{stage}.parquet")):
-            raise InputError(f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or {NOTEBOOKS[stage]} measures it again")
+            raise InputError(
+                f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or {NOTEBOOKS[stage]} measures it again"
+            )
     results = results_so_far(run)
     write_table(folder / "results.parquet", results)
     with whole_file(folder / "results.csv") as part:
@@ -125,7 +148,9 @@ def results_so_far(run: str | Path) -> pd.DataFrame:
         if table is not None and _up_to_date(run, table):
             results = results.merge(table, on="member", how="left", validate="one_to_one")
     results = results.assign(dataset=_dataset(config), epochs=config.epochs)
-    return results.reindex(columns=columns(config.layers, config.kind.stages, config.target_rates is not None))
+    return results.reindex(
+        columns=columns(config.layers, config.kind.stages, config.target_rates is not None)
+    )
 
 
 def _up_to_date(run: str | Path, table: pd.DataFrame) -> bool:
@@ -152,7 +177,9 @@ def load_results(run: str | Path) -> pd.DataFrame:
             join(run)
     elif not path.exists():
         missing = ", ".join(table.stem for table in tables if not table.exists())
-        raise InputError(f"run '{run}' has no results yet (missing: {missing}); ./run_all.sh or the notebooks make them")
+        raise InputError(
+            f"run '{run}' has no results yet (missing: {missing}); ./run_all.sh or the notebooks make them"
+        )
     return pd.read_parquet(path)
 
 
@@ -181,5 +208,7 @@ def training_table(run: str | Path) -> pd.DataFrame:
     """
     path = run_folder(run) / "tables" / "training.parquet"
     if not path.exists():
-        raise InputError(f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them")
+        raise InputError(
+            f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them"
+        )
     return pd.read_parquet(path)

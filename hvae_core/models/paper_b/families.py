@@ -17,8 +17,8 @@ from hvae_core.models.distributions import (
     PushedWithPrior,
     Pushforward,
 )
+from hvae_core.models.heads import Parts, heads_fc
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.models.layers import Parts, heads_fc
 from hvae_core.models.paper_b.flows import IAF, MAF
 from hvae_core.models.paper_b.pixelcnn import Gated, PixelCNN
 

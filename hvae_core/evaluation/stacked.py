@@ -42,7 +42,7 @@ class Measurement:
         return self.score({name: value.cpu() for name, value in self.compute(model, seed).items()})
 
 
-def size(device: torch.device) -> int:
+def at_once(device: torch.device) -> int:
     """How many models are computed at once."""
     return 1 if device.type == "cpu" else LARGEST
 

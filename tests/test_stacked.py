@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hvae_core.data.dataset import pixels
-from hvae_core.evaluation import blocks, classifier, generation, rates, reconstruction, representation
-from hvae_core.evaluation.blocks import Measurement
+from hvae_core.evaluation import stacked, classifier, generation, rates, reconstruction, representation
+from hvae_core.evaluation.stacked import Measurement
 from hvae_core.models import build
 from hvae_core.names import FAMILIES
 from hvae_core.objective import lagrangian
@@ -55,7 +55,7 @@ def test_a_block_gives_what_each_model_gives(name, judge, monkeypatch):
         monkeypatch.setattr(module, "BATCH", 5)  # the last batch is smaller
     made, members = models(5, name)
     compute = everything(x, judge)
-    together = dict(blocks.each(compute, members, made.__getitem__, 3))
+    together = dict(stacked.each(compute, members, made.__getitem__, 3))
     assert sorted(together) == list(members)
     for index, tensors in together.items():
         alone = compute(made[index], members[index].seed)
@@ -69,7 +69,7 @@ def test_models_computed_side_by_side_give_the_same_bits():
     x = torch.randint(0, 256, (8, *SHAPES["ghvae"]), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
     made, members = models(5)
     compute = everything(x, "small-cnn")
-    one_by_one, at_once = (dict(blocks.each(compute, members, made.__getitem__, 1, threads)) for threads in (1, 3))
+    one_by_one, at_once = (dict(stacked.each(compute, members, made.__getitem__, 1, threads)) for threads in (1, 3))
     assert list(at_once) == list(members)
     for index, tensors in one_by_one.items():
         assert all(torch.equal(value, at_once[index][key]) for key, value in tensors.items())
@@ -86,7 +86,7 @@ def test_rates_of_every_architecture_pass_through_in_blocks(name, images, double
         return {"terms": rates.mean_terms(model, images[:3], seed)}
 
     members = dict.fromkeys(range(2), Member((1.0,), 3))
-    for index, tensors in blocks.each(compute, members, made.__getitem__, 2):
+    for index, tensors in stacked.each(compute, members, made.__getitem__, 2):
         torch.testing.assert_close(tensors["terms"], compute(made[index], 3)["terms"], rtol=1e-9, atol=1e-9)
 
 
@@ -99,14 +99,14 @@ def test_a_block_is_of_one_seed_and_one_architecture(monkeypatch):
         seen.append(([made.index(model) for model in models], seed))
         return {"x": torch.zeros(len(models))}
 
-    monkeypatch.setattr(blocks, "_block", block)
-    assert [index for index, _ in blocks.each(None, members, made.__getitem__, 9)] == [0, 1, 3, 2]
+    monkeypatch.setattr(stacked, "_block", block)
+    assert [index for index, _ in stacked.each(None, members, made.__getitem__, 9)] == [0, 1, 3, 2]
     assert seen == [([0], 0), ([1, 3], 1), ([2], 0)]
 
 
 def scarce(monkeypatch, room):
     """A device with memory for so many models."""
-    vmap, sizes = blocks.vmap, []
+    vmap, sizes = stacked.vmap, []
 
     def small_device(function, **how):
         def run(parameters):
@@ -117,7 +117,7 @@ def scarce(monkeypatch, room):
 
         return run
 
-    monkeypatch.setattr(blocks, "vmap", small_device)
+    monkeypatch.setattr(stacked, "vmap", small_device)
     return sizes
 
 
@@ -128,7 +128,7 @@ def test_out_of_memory_halves_the_block_and_changes_nothing(images, monkeypatch,
         return {"terms": rates.mean_terms(model, images[:4], seed)}
 
     sizes = scarce(monkeypatch, 2)
-    halved = dict(blocks.each(compute, members, made.__getitem__, 5))
+    halved = dict(stacked.each(compute, members, made.__getitem__, 5))
     assert sizes == [5, 3, 2, 2, 2, 2], "and the next seed begins with what suffices; one model needs no stack"
     assert "out of memory with 5 models at once; going on with 3" in capsys.readouterr().err
     for index, tensors in halved.items():
@@ -142,7 +142,7 @@ def test_out_of_memory_of_a_single_model_is_an_error():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(blocks.each(compute, members, made.__getitem__, 2))
+        list(stacked.each(compute, members, made.__getitem__, 2))
 
 
 # --- through the stages -----------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ SETTINGS = ["betas=[1, 10]", "seeds=2", "epochs=1", "train_images=40", "test_ima
 
 def in_blocks(monkeypatch, size=2):
     """As on a GPU."""
-    monkeypatch.setattr(blocks, "size", lambda device: size)
+    monkeypatch.setattr(stacked, "at_once", lambda device: size)
 
 
 def run(name):
@@ -235,7 +235,7 @@ def test_scores_run_in_processes_and_go_on_where_they_were_stopped(output, monke
     monkeypatch.setattr(measuring, "load_model", counted)
     table = stages.evaluate(config, "reconstruction", Measurement(compute, score))
     assert loaded == [4, 5, 6]
-    expected = [reconstruction.evaluate(load("stopped", i), data.x_test)["psnr"] for i in (0, 1, 2, 4, 5, 6)]
+    expected = [reconstruction.scores(reconstruction.errors(load("stopped", i), data.x_test))["psnr"] for i in (0, 1, 2, 4, 5, 6)]
     np.testing.assert_allclose(table["psnr"].dropna(), expected, rtol=1e-5)
 
 
