@@ -4,6 +4,9 @@ stamp=.venv/.made-from-lock
 wanted=$(cat uv.lock pyproject.toml | cksum)
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     uv=$(command -v uv || true)
+    if [ -z "$uv" ] && [ -x .uv/bin/uv ]; then
+        uv=.uv/bin/uv
+    fi
     if [ -z "$uv" ]; then
         python=""
         for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
@@ -25,3 +28,11 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     "$uv" sync --locked
     echo "$wanted" > "$stamp"
 fi
+
+# In a git checkout: what running a notebook leaves in its file is no change to git (.gitattributes says of which files).
+if [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]; then
+    strip=".venv/bin/python -m nbstripout --keep-id --extra-keys 'metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer metadata.language_info.version cell.metadata.editable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.vscode'"
+    if [ "$(git config filter.nbstripout.clean)" != "$strip" ]; then
+        git config filter.nbstripout.clean "$strip" || true
+    fi
+fi 2>/dev/null || true

@@ -1,12 +1,15 @@
-"""Ways to compute one update of a population, timed side by side: what `hvae_core.training.population` does, and what it could do.
+"""Ways to compute one update of a population, timed side by side.
+
+What `hvae_core.training.population` does, and what it could do.
 
     .venv/bin/python benchmarks/alternatives.py                     # this machine's CPU, and its GPU if there is one
     .venv/bin/python benchmarks/alternatives.py --members 1 8 --batch 256 --repeats 15
 
 Each way makes the same update (forward, backward, Adam) of so many GHVAEs on one batch; milliseconds a model-step are
-medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay PyTorch's or are
-replaced, behind the same parameters, by those of `hvae_core.training.convolutions` or by unfold and a batched matrix product.
-On a GPU all matrix products are in TF32, as convolutions are there by default, where nothing else is said.
+medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay PyTorch's or
+are replaced, behind the same parameters, by those of `hvae_core.training.convolutions` or by unfold and a batched
+matrix
+product. On a GPU all matrix products are in TF32, as convolutions are there by default, where nothing else is said.
 """
 
 import argparse
@@ -54,7 +57,9 @@ class Folded(nn.ConvTranspose2d):
         size = [(side - 1) * self.stride[0] - 2 * self.padding[0] + self.kernel_size[0] for side in x.shape[-2:]]  # type: ignore[operator]  # padding is a tuple here
         columns = self.weight.flatten(1).T @ x.flatten(2)
         assert self.bias is not None
-        return F.fold(columns, size, self.kernel_size, padding=self.padding, stride=self.stride) + self.bias[:, None, None]  # type: ignore[arg-type]  # as above
+        return (
+            F.fold(columns, size, self.kernel_size, padding=self.padding, stride=self.stride) + self.bias[:, None, None]
+        )  # type: ignore[arg-type]  # as above
 
 
 def unfolded(model: HierarchicalVAE) -> HierarchicalVAE:
@@ -79,8 +84,19 @@ class Way:
         graph: forward and backward replayed as one CUDA graph; compiled ways use PyTorch's own two.
     """
 
-    def __init__(self, shape: tuple[int, int, int], members: int, x: Tensor, *, stacked: bool = False, convolutions: str = "PyTorch",
-                 channels_last: bool = False, bfloat16: bool = False, compiled: bool = False, graph: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        members: int,
+        x: Tensor,
+        *,
+        stacked: bool = False,
+        convolutions: str = "PyTorch",
+        channels_last: bool = False,
+        bfloat16: bool = False,
+        compiled: bool = False,
+        graph: bool = False,
+    ) -> None:
         population = Population(lambda: build("ghvae", shape), [Member((1.0, 1.0), 0)] * members, x.device)
         self.model, self.stacked, self.bfloat16 = population.model, stacked, bfloat16
         if convolutions == "unfold":
@@ -91,11 +107,16 @@ class Way:
         self.x = x.contiguous(memory_format=torch.channels_last) if channels_last else lay(x)
         self.noise = self.model.noise(len(x), torch.Generator(x.device).manual_seed(0))
         self.betas = torch.ones(members, 2, device=x.device)
-        stacks = [population.parameters] if stacked else [
-            {name: value[i] for name, value in population.parameters.items()} for i in range(members)
-        ]  # fmt: skip
+        stacks = (
+            [population.parameters]
+            if stacked
+            else [{name: value[i] for name, value in population.parameters.items()} for i in range(members)]
+        )
         if channels_last:
-            stacks = [{k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in p.items()} for p in stacks]
+            stacks = [
+                {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in p.items()}
+                for p in stacks
+            ]
         stacks = [{name: lay(value) for name, value in stack.items()} for stack in stacks]
         self.stacks = [{name: value.clone().requires_grad_() for name, value in stack.items()} for stack in stacks]
         self.optimisers = [torch.optim.Adam(stack.values(), 3e-4, fused=True) for stack in self.stacks]
@@ -161,7 +182,12 @@ STACKED = {
     "vmap, bfloat16": {"stacked": True, "bfloat16": True},
     "vmap, our convolutions": {"stacked": True, "convolutions": "ours"},
     "vmap, our convolutions, compiled": {"stacked": True, "convolutions": "ours", "compiled": True},
-    "vmap, our convolutions, compiled, bfloat16": {"stacked": True, "convolutions": "ours", "compiled": True, "bfloat16": True},
+    "vmap, our convolutions, compiled, bfloat16": {
+        "stacked": True,
+        "convolutions": "ours",
+        "compiled": True,
+        "bfloat16": True,
+    },
     "vmap, unfold": {"stacked": True, "convolutions": "unfold"},
     "vmap, unfold, bfloat16": {"stacked": True, "convolutions": "unfold", "bfloat16": True},
     "vmap, compiled": {"stacked": True, "compiled": True},
@@ -169,15 +195,28 @@ STACKED = {
     "vmap, unfold, compiled, bfloat16": {"stacked": True, "convolutions": "unfold", "compiled": True, "bfloat16": True},
 }
 ON_A_GPU = {
-    "vmap, our convolutions, compiled, graph": {"stacked": True, "convolutions": "ours", "compiled": True, "graph": True},
-    "vmap, our convolutions, compiled, bfloat16, graph": {"stacked": True, "convolutions": "ours", "compiled": True, "bfloat16": True, "graph": True},
+    "vmap, our convolutions, compiled, graph": {
+        "stacked": True,
+        "convolutions": "ours",
+        "compiled": True,
+        "graph": True,
+    },
+    "vmap, our convolutions, compiled, bfloat16, graph": {
+        "stacked": True,
+        "convolutions": "ours",
+        "compiled": True,
+        "bfloat16": True,
+        "graph": True,
+    },
     "vmap, graph": {"stacked": True, "graph": True},
     "vmap, bfloat16, graph": {"stacked": True, "bfloat16": True, "graph": True},
     "vmap, unfold, bfloat16, graph": {"stacked": True, "convolutions": "unfold", "bfloat16": True, "graph": True},
 }
 
 
-def measure(shape: tuple[int, int, int], members: int, batch: int, device: str, repeats: int, ways: dict[str, dict[str, object]]) -> None:
+def measure(
+    shape: tuple[int, int, int], members: int, batch: int, device: str, repeats: int, ways: dict[str, dict[str, object]]
+) -> None:
     """Print a row a way: milliseconds a model-step, model-steps a second, the loss after the first updates."""
     levels = torch.randint(0, 256, (batch, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     x = pixels((levels >= 128).to(torch.uint8) * 255 if shape[0] == 1 else levels).to(device)
@@ -191,7 +230,13 @@ def measure(shape: tuple[int, int, int], members: int, batch: int, device: str, 
                 way.update().item()  # waits for the device
                 times.append((time.perf_counter() - start) / members)
         except Exception as error:  # a way that does not work here is a row too
-            print(f"| {members} | {name} | does not work here: {type(error).__name__}: {' '.join(str(error).split())[:100]} |", flush=True)
+            print(
+                (
+                    f"| {members} | {name} | does not work here: {type(error).__name__}: "
+                    f"{' '.join(str(error).split())[:100]} |"
+                ),
+                flush=True,
+            )
             continue
         step = statistics.median(times)
         print(f"| {members} | {name} | {1000 * step:.2f} | {1 / step:,.0f} | {losses[-1]:.2f} |", flush=True)
@@ -211,7 +256,10 @@ def main() -> None:
     for device in [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
         for name, shape in SHAPES.items():
-            print(f"\n{name}, batch {args.batch}, {device}\n\n| members | way | ms a model-step | model-steps/s | loss |\n|---|---|---|---|---|")
+            print(
+                f"\n{name}, batch {args.batch}, {device}\n\n| members | way | ms a model-step | model-steps/s | "
+                "loss |\n|---|---|---|---|---|"
+            )
             if device == "cpu":
                 # First as the memory allocator comes; then, and in all that follows, as `keep_memory` sets it.
                 if shape[0] == 1:
@@ -221,7 +269,9 @@ def main() -> None:
                 for members in () if args.one_by_one else args.members or (8,):
                     measure(shape, members, args.batch, device, args.repeats, STACKED)
             else:
-                measure(shape, 1, args.batch, device, args.repeats, {k: v for k, v in ONE_BY_ONE.items() if "our" not in k})
+                measure(
+                    shape, 1, args.batch, device, args.repeats, {k: v for k, v in ONE_BY_ONE.items() if "our" not in k}
+                )
                 for members in args.members or (64, 441):
                     measure(shape, members, args.batch, device, args.repeats, STACKED | ON_A_GPU)
 

@@ -1,6 +1,6 @@
 """What makes a conditioned network close to models trained one by one: loss scaling, mechanism, width, budget.
 
-    .venv/bin/python benchmarks/conditioning.py digits-singles                 # the table; what is cached is not trained again
+    .venv/bin/python benchmarks/conditioning.py digits-singles # the table; what is cached is not trained again
     .venv/bin/python benchmarks/conditioning.py digits-singles --only "budget 4x" --seed 0 1 2
 
 ``digits-singles`` is a finished (or at least partly trained) grid of the plain model, made by
@@ -9,10 +9,12 @@
 
 or, of MNIST, ``mnist-singles`` by ``./run_all.sh mnist-small --set schedule=two-phase seeds=3 --name mnist-singles``.
 
-Every variant is trained with the grid's batch size and schedule, and looked at where the grid has models. L = D + beta_2 R_2 + beta_1 R_1
-is compared with the mean over the grid's seeds, on the second half of the test images; settings are to be chosen on the first (``--choose``).
-Costs are processor seconds, in units of one model of the grid, a part of which is trained right before and after the variant to measure it: the
-speed of a machine changes within the hour.
+Every variant is trained with the grid's batch size and schedule, and looked at where the grid has models. L = D +
+beta_2 R_2 + beta_1 R_1 is compared with the mean over the grid's seeds, on the second half of the test images; settings
+are to be chosen on the
+first (``--choose``). Costs are processor seconds, in units of one model of the grid, a part of which is trained right
+before and after the
+variant to measure it: the speed of a machine changes within the hour.
 """
 
 import argparse
@@ -40,9 +42,9 @@ from hvae_core.files import write_text
 from hvae_core.models import build
 from hvae_core.models.heads import SIZES, Sizes
 from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
-from hvae_core.runs.identity import code_fingerprint
 from hvae_core.runs.weights import load_model, saved_identity
 from hvae_core.training import conditioned
 from hvae_core.training.conditioned import train_conditioned
@@ -63,9 +65,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2x, tables of channels up to 13 x 13": {"options": {"fine": (2, 4, 7, 13)}},
     "2x, learning rate 1x": {"learning_rate": 1.0},
     "2x, learning rate 2x": {"learning_rate": 2.0},
-    "2x, betas independent of each other": {"spread": lambda count, layers, random: torch.rand(count, layers, generator=random)},
+    "2x, betas independent of each other": {
+        "spread": lambda count, layers, random: torch.rand(count, layers, generator=random)
+    },
     "2x, no betas at the ends": {"ENDS": 0.0},
-    "4x, begun at (0.1, 3) only, which grows over 0.3": {"epochs": 1.8, "START": {"GHVAE": ((0.1, 0.1), (3.0, 3.0))}, "GROWING": 0.3},
+    "4x, begun at (0.1, 3) only, which grows over 0.3": {
+        "epochs": 1.8,
+        "START": {"GHVAE": ((0.1, 0.1), (3.0, 3.0))},
+        "GROWING": 0.3,
+    },
     "4x, begun on both sides, which grow over 0.3": {"epochs": 1.8, "GROWING": 0.3},
     "4x, learning rate 1x, 170 epochs for 100": {"epochs": 1.7, "learning_rate": 1.0},
     "2x, begun without z_2": {"START": {"GHVAE": ((100.0, 100.0), (0.1, 0.1))}},
@@ -93,22 +101,54 @@ def widened(shape: tuple[int, int, int], channels: int) -> Callable[[], Hierarch
 def measure(grid: Config, data: Dataset, variant: dict[str, Any], seed: int) -> dict[str, Any]:
     """Train a variant; processor seconds, and the terms at every point of the grid."""
     points = sorted({member.betas for member in grid.members()})
-    make = widened(data.image_shape, variant["channels"]) if "channels" in variant else partial(build, grid.model, data.image_shape)
+    make = (
+        widened(data.image_shape, variant["channels"])
+        if "channels" in variant
+        else partial(build, grid.model, data.image_shape)
+    )
     for name, value in SETTINGS.items():
         setattr(conditioned, name, variant.get(name, value))
     before = one_model(grid, data)
     start = time.process_time()
-    trained = train_conditioned(make, [Member(betas, seed) for betas in points], data.x_train, Plan(epochs=round(variant.get("epochs", 1.0) * grid.epochs), batch_size=grid.batch_size, learning_rate=grid.learning_rate * variant.get("learning_rate", 1.4), schedule=grid.schedule, warm_up=grid.warm_up or 0.0), scaling=variant.get("scaling", "log"), **variant.get("options", {}))  # fmt: skip
+    trained = train_conditioned(
+        make,
+        [Member(betas, seed) for betas in points],
+        data.x_train,
+        Plan(
+            epochs=round(variant.get("epochs", 1.0) * grid.epochs),
+            batch_size=grid.batch_size,
+            learning_rate=grid.learning_rate * variant.get("learning_rate", 1.4),
+            schedule=grid.schedule,
+            warm_up=grid.warm_up or 0.0,
+        ),
+        scaling=variant.get("scaling", "log"),
+        **variant.get("options", {}),
+    )
     seconds = time.process_time() - start
     one = (before + one_model(grid, data)) / 2
-    rows = [row for i, betas in enumerate(points) for row in on_halves(trained.member(i), data.x_test, Member(betas, seed))]
-    return {"seconds": seconds, "one": one, "parameters": sum(p.numel() for p in trained.networks[0].parameters()), "rows": rows}
+    rows = [
+        row for i, betas in enumerate(points) for row in on_halves(trained.member(i), data.x_test, Member(betas, seed))
+    ]
+    return {
+        "seconds": seconds,
+        "one": one,
+        "parameters": sum(p.numel() for p in trained.networks[0].parameters()),
+        "rows": rows,
+    }
 
 
 def on_halves(model: HierarchicalVAE, x: Tensor, member: Member) -> list[dict[str, Any]]:
     """The terms of a model on either half of the images."""
-    return [{"half": i, "beta_2": member.betas[0], "beta_1": member.betas[1], "seed": member.seed, **average_terms(model, part, member.seed)}
-            for i, part in enumerate(x.tensor_split(2))]  # fmt: skip
+    return [
+        {
+            "half": i,
+            "beta_2": member.betas[0],
+            "beta_1": member.betas[1],
+            "seed": member.seed,
+            **average_terms(model, part, member.seed),
+        }
+        for i, part in enumerate(x.tensor_split(2))
+    ]
 
 
 def models_of(grid: Config, data: Dataset) -> dict[str, Any]:
@@ -127,7 +167,18 @@ def one_model(grid: Config, data: Dataset) -> float:
 
     def seconds(epochs: int) -> float:
         start = time.process_time()
-        train(partial(build, grid.model, data.image_shape), [Member((1.0, 1.0), 0)], data.x_train, Plan(epochs=epochs, batch_size=grid.batch_size, learning_rate=grid.learning_rate, schedule=grid.schedule, warm_up=grid.warm_up or 0.0))  # fmt: skip
+        train(
+            partial(build, grid.model, data.image_shape),
+            [Member((1.0, 1.0), 0)],
+            data.x_train,
+            Plan(
+                epochs=epochs,
+                batch_size=grid.batch_size,
+                learning_rate=grid.learning_rate,
+                schedule=grid.schedule,
+                warm_up=grid.warm_up or 0.0,
+            ),
+        )
         return time.process_time() - start
 
     seconds(1)  # the first calls take longer
@@ -154,7 +205,7 @@ def main() -> None:
         grid = load_config(args.grid)
     except InputError as error:
         parser.error(str(error))
-    code = code_fingerprint(["conditioned", "models.conditioning", "models.convolutions", "models.distributions", "models.hierarchy", f"models.{grid.model}", "population"])
+    code = code_fingerprint(code_of(Config.make({**grid.dump(), "model": f"{grid.model}-conditioned"}), "training"))
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
     weights = sorted((run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))
@@ -164,11 +215,22 @@ def main() -> None:
     models["L"] = objective_values(models, 2)
     by_betas = models.groupby(["beta_2", "beta_1"])["L"]
     mean, spread = by_betas.mean(), 100 * by_betas.std() / by_betas.mean()
-    print(f"{len(models)} models of {grid.epochs} epochs; their standard deviation over seeds is {spread.mean():.1f} % of L "
-          f"(mean), {spread.max():.1f} % (worst)\n")  # fmt: skip
-    print("| variant | seed | cost, models | processor seconds | parameters | mean size of the difference, % | mean, % | mean with better points as 0, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |")
+    print(
+        f"{len(models)} models of {grid.epochs} epochs; their standard deviation over seeds is "
+        f"{spread.mean():.1f} % of L "
+        f"(mean), {spread.max():.1f} % (worst)\n"
+    )
+    print(
+        "| variant | seed | cost, models | processor seconds | parameters | mean size of the difference, % | "
+        "mean, % | mean with better points as 0, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
-    wanted = [(name, variant, seed) for name, variant in VARIANTS.items() if any(text in name for text in args.only) for seed in args.seed]
+    wanted = [
+        (name, variant, seed)
+        for name, variant in VARIANTS.items()
+        if any(text in name for text in args.only)
+        for seed in args.seed
+    ]
     for name, variant, seed in wanted:
         file = cache / f"{seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
         found = cached(file, partial(measure, grid, data, variant, seed))
@@ -177,8 +239,13 @@ def main() -> None:
         own = pd.Series(objective_values(rows.reset_index(), 2), rows.index)
         percent = (100 * (own / mean - 1)).dropna()
         worst = percent.idxmax()
-        print(f"| {name} | {seed} | {found['seconds'] / found['one']:.2f} | {found['seconds']:.0f} | {found['parameters']:,} | {percent.abs().mean():.1f} | {percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "
-              f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g}) | {(percent > 3).sum()} of {len(percent)} |", flush=True)  # fmt: skip
+        print(
+            f"| {name} | {seed} | {found['seconds'] / found['one']:.2f} | {found['seconds']:.0f} | "
+            f"{found['parameters']:,} | {percent.abs().mean():.1f} | "
+            f"{percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "
+            f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g}) | {(percent > 3).sum()} of {len(percent)} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

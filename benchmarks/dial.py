@@ -2,9 +2,12 @@
 
     .venv/bin/python benchmarks/dial.py quick-conditioned digits-targets
 
-For every target of a finished run with target rates, `hvae_core.dial` looks for betas on the first half of the test images, without training. Its
-rates are then measured on the second half, beside those of the model that was driven to the same target on training images, and so is
-L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled: both models at about the same rates, so that to first order it compares their distortions.
+For every target of a finished run with target rates, `hvae_core.dial` looks for betas on the first half of the test
+images, without training. Its rates are then measured on the second half, beside those of the model that was driven to
+the same target on training
+images, and so is L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled: both models at about the same rates,
+so that to first
+order it compares their distortions.
 """
 
 import argparse
@@ -30,7 +33,10 @@ from hvae_core.training.target_rates import tolerance
 
 
 def measure(conditioned: str, driven: str) -> pd.DataFrame:
-    """One row a target: ``off`` in tolerances (largest of the layers) of the dialled and the driven model on the second half, and both L."""
+    """One row a target.
+
+    ``off`` in tolerances (largest of the layers) of the dialled and the driven model on the second half, and both L.
+    """
     config, results = load_config(driven), training_table(driven)
     results = results[results["status"] == "ok"]
     if config.target_rates is None or None in (config.members()[0].targets or (None,)):
@@ -48,18 +54,29 @@ def measure(conditioned: str, driven: str) -> pd.DataFrame:
                 return float((np.abs([terms[f"rate_{n}"] for n in numbers] - np.array(targets)) / allowed).max())
 
             trained = average_terms(load_model(driven, int(row)), second, 0)
-            line = {**{f"target_{n}": target for n, target in zip(numbers, targets, strict=True)}, "driven_off": off(trained)}
+            line = {
+                **{f"target_{n}": target for n, target in zip(numbers, targets, strict=True)},
+                "driven_off": off(trained),
+            }
             try:
-                found = dial(network, first, **{f"rate_{n}": target for n, target in zip(numbers, targets, strict=True)})
+                found = dial(
+                    network, first, **{f"rate_{n}": target for n, target in zip(numbers, targets, strict=True)}
+                )
             except InputError as error:
                 line["refused"] = str(error)
             else:
                 dialled = average_terms(found.model, second, 0)
-                both = [terms["distortion"] + sum(beta * terms[f"rate_{n}"] for n, beta in zip(numbers, found.betas, strict=True)) for terms in (dialled, trained)]
+                both = [
+                    terms["distortion"]
+                    + sum(beta * terms[f"rate_{n}"] for n, beta in zip(numbers, found.betas, strict=True))
+                    for terms in (dialled, trained)
+                ]
                 line |= {"dialled_off": off(dialled), "percent": 100 * (both[0] / both[1] - 1)}
             rows.append(line)
             progress.update(len(rows))
-    return pd.DataFrame(rows).reindex(columns=[*(f"target_{n}" for n in numbers), "driven_off", "dialled_off", "percent", "refused"])
+    return pd.DataFrame(rows).reindex(
+        columns=[*(f"target_{n}" for n in numbers), "driven_off", "dialled_off", "percent", "refused"]
+    )
 
 
 def main() -> int:
@@ -75,12 +92,21 @@ def main() -> int:
         return 2
     print(table.drop(columns="refused").round(2).to_string(index=False))
     found = table["dialled_off"].notna()
-    print(f"{args.conditioned}: {found.sum()} of {len(table)} targets dialled; the others are refused, the first with: {table['refused'].dropna().iloc[0] if (~found).any() else 'none'}")
+    print(
+        f"{args.conditioned}: {found.sum()} of {len(table)} targets dialled; the others are refused, the first "
+        f"with: {table['refused'].dropna().iloc[0] if (~found).any() else 'none'}"
+    )
     for name in ("dialled", "driven"):
         off = table.loc[found, f"{name}_off"]
-        print(f"{name}: within the tolerance on other images {100 * (off <= 1).mean():.0f} %, median {off.median():.2f} tolerances, worst {off.max():.2f}")
+        print(
+            f"{name}: within the tolerance on other images {100 * (off <= 1).mean():.0f} %, median "
+            f"{off.median():.2f} tolerances, worst {off.max():.2f}"
+        )
     percent = table["percent"].dropna()
-    print(f"L of the dialled beside the driven model: median {percent.median():+.1f} %, from {percent.min():+.1f} to {percent.max():+.1f} %")
+    print(
+        f"L of the dialled beside the driven model: median {percent.median():+.1f} %, from {percent.min():+.1f} "
+        f"to {percent.max():+.1f} %"
+    )
     return 0
 
 

@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/evaluation.py                               # on MNIST
     .venv/bin/python benchmarks/evaluation.py --dataset digits --samples 1000
 
-Trains GHVAEs, then measures them as the stages of a run do (`hvae_core.pipeline.stages`): on the CPU one at a time, one thread; on
-a GPU, where there is one, in blocks (`hvae_core.evaluation.stacked`). Tensors are computed on the device; I_q(y; z_2) and
-the classifiers on the latents always on the CPU, one thread for one model, in as many processes as there are cores.
+Trains GHVAEs, then measures them as the stages of a run do (`hvae_core.pipeline.stages`): on the CPU one at a time, one
+thread; on a GPU, where there is one, in blocks (`hvae_core.evaluation.stacked`). Tensors are computed on the device;
+I_q(y; z_2)
+and the classifiers on the latents always on the CPU, one thread for one model, in as many processes as there are cores.
 """
 
 import argparse
@@ -44,9 +45,10 @@ def parts(data: Dataset, classifier: Classifier, samples: int) -> dict[str, stac
         "PSNR": lambda model, seed: {"errors": reconstruction.errors(model, data.x_test)},
         "samples": lambda model, seed: {"x": generation.samples(model, samples, seed, data.x_test.device)[:1]},
         "samples and their classifier": lambda model, seed: {
-            "p": classifier.probabilities(generation.samples(model, samples, seed, data.x_test.device))},
+            "p": classifier.probabilities(generation.samples(model, samples, seed, data.x_test.device))
+        },
         "latents": lambda model, seed: representation.latents(model, data.x_test, seed),
-    }  # fmt: skip
+    }
 
 
 def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
@@ -63,7 +65,9 @@ def measure(data: Dataset, device: str, count: int, epochs: int, samples: int) -
     members = [Member(BETAS[i % len(BETAS)], 0) for i in range(count)]
 
     def trained(epochs: int) -> Any:
-        return train(partial(build, "ghvae", data.image_shape), members, here.x_train, Plan(epochs=epochs, learning_rate=1e-3))
+        return train(
+            partial(build, "ghvae", data.image_shape), members, here.x_train, Plan(epochs=epochs, learning_rate=1e-3)
+        )
 
     trained(1)  # to warm up
     took, population = seconds(lambda: trained(epochs))
@@ -81,7 +85,9 @@ def measure(data: Dataset, device: str, count: int, epochs: int, samples: int) -
         for latents in tensors.values():
             q = Gaussian(latents["mu2"], latents["std"])
             information += seconds(lambda q=q, z=latents["z2"]: representation.mutual_information(q, z, data.y_test))[0]  # type: ignore[misc]  # as above
-            everything += seconds(lambda latents=latents: representation.scores(latents, data.y_test, data.num_classes))[0]  # type: ignore[misc]  # as above
+            everything += seconds(
+                lambda latents=latents: representation.scores(latents, data.y_test, data.num_classes)
+            )[0]  # type: ignore[misc]  # as above
         result |= {"I_q(y; z_2)": information / count, "classifiers on the latents": (everything - information) / count}
     return result
 
@@ -108,15 +114,37 @@ def main() -> None:
         training = GRID * row["an epoch of training"] / (cores if device == "cpu" else 1)
         whole[device] = {"evaluation_s": total, "epochs_of_training": total / training}
     if args.json:
-        print(json.dumps({"dataset": data.name, "samples": args.samples, "test_images": len(data.x_test), "training_images": len(data.x_train), "cores": cores,
-                          "torch": torch.__version__, "seconds_a_model": table, f"of_{GRID}_models": whole}, indent=2))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "dataset": data.name,
+                    "samples": args.samples,
+                    "test_images": len(data.x_test),
+                    "training_images": len(data.x_train),
+                    "cores": cores,
+                    "torch": torch.__version__,
+                    "seconds_a_model": table,
+                    f"of_{GRID}_models": whole,
+                },
+                indent=2,
+            )
+        )
         return
-    print(f"{data.name}, {len(data.x_train)} training and {len(data.x_test)} test images, {args.samples} samples; seconds a model on {', '.join(table)}")
+    print(
+        f"{data.name}, {len(data.x_train)} training and {len(data.x_test)} test images, {args.samples} samples; "
+        f"seconds a model on {', '.join(table)}"
+    )
     for name in table["cpu"]:
-        print(f"| {name} | " + " | ".join(f"{row[name]:.4f}" if name in row else "on the CPU" for row in table.values()) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{row[name]:.4f}" if name in row else "on the CPU" for row in table.values())
+            + " |"
+        )
     for device, values in whole.items():
-        print(f"{GRID} models on {device} with {cores} cores: {values['evaluation_s']:.0f} s from these times, "
-              f"as long as {values['epochs_of_training']:.1f} epochs of their training")  # fmt: skip
+        print(
+            f"{GRID} models on {device} with {cores} cores: {values['evaluation_s']:.0f} s from these times, "
+            f"as long as {values['epochs_of_training']:.1f} epochs of their training"
+        )
 
 
 if __name__ == "__main__":

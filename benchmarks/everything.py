@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/everything.py --device cuda | tee gpu.txt
 
-Runs other benchmarks one after the other, the most important first. What the time does not suffice for is stopped, and named at the end.
+Runs other benchmarks one after the other, the most important first. What the time does not suffice for is stopped, and
+named at the end.
 """
 
 import argparse
@@ -15,7 +16,15 @@ HERE = Path(__file__).resolve().parent
 COMMANDS = (
     ["population.py", "--repeats", "3"],  # against the loop, in both precisions; how the time splits; growth
     ["alternatives.py", "--members", "441", "--repeats", "5"],  # ways to compute an update
-    ["evaluation.py", "--dataset", "digits", "--epochs", "2", "--samples", "1000"],  # on the CPU, and on a GPU in blocks
+    [
+        "evaluation.py",
+        "--dataset",
+        "digits",
+        "--epochs",
+        "2",
+        "--samples",
+        "1000",
+    ],  # on the CPU, and on a GPU in blocks
     ["alternatives.py", "--members", "64", "--repeats", "5"],
 )
 
@@ -28,11 +37,17 @@ def main() -> int:
     import torch
 
     if args.device == "cuda" and not torch.cuda.is_available():
-        print("error: --device cuda: PyTorch finds no CUDA device here; --device cpu measures the processor", file=sys.stderr)
+        print(
+            "error: --device cuda: PyTorch finds no CUDA device here; --device cpu measures the processor",
+            file=sys.stderr,
+        )
         return 2
     end, left = time.monotonic() + 60 * args.minutes, []
     for script, *options in COMMANDS:
-        command, rest = [script, *options, *([] if script == "evaluation.py" else ["--device", args.device])], end - time.monotonic()
+        command, rest = (
+            [script, *options, *([] if script == "evaluation.py" else ["--device", args.device])],
+            end - time.monotonic(),
+        )
         print(f"\n$ {' '.join(command)}", flush=True)
         try:
             if rest <= 0:

@@ -5,8 +5,9 @@
 
 One *model-step* is forward, backward and Adam for one model on one batch. Both sides are measured in one run, warm, in
 turn, several times; the ratio is of the medians. The baseline trains one model at a time: eager, float32, `DataLoader`
-with a transform for every image. Ours is `hvae_core.training.population.train`; on a CPU in as many processes as there are
-cores, as `./run_all.sh` runs the blocks of a grid; in float32 and with the layers in bfloat16 (`precision: bfloat16`).
+with a transform for every image. Ours is `hvae_core.training.population.train`; on a CPU in as many processes as there
+are cores, as `./run_all.sh` runs the blocks of a grid; in float32 and with the layers in bfloat16 (`precision:
+bfloat16`).
 """
 
 import argparse
@@ -81,12 +82,25 @@ def members(count: int) -> list[Member]:
     return [Member((10 ** (3 * i / max(1, count - 1) - 1), 1.0), 0) for i in range(count)]
 
 
-def ours(x: torch.Tensor, shape: tuple[int, int, int], batch: int, device: str, count: int, chunk: int | None,
-         precision: str = "float32") -> float:  # fmt: skip
+def ours(
+    x: torch.Tensor,
+    shape: tuple[int, int, int],
+    batch: int,
+    device: str,
+    count: int,
+    chunk: int | None,
+    precision: str = "float32",
+) -> float:
     """Seconds a model-step of a population of so many, trained for one epoch."""
     images = x.to(device)
     start = time.perf_counter()
-    train(lambda: build("ghvae", shape), members(count), images, Plan(epochs=1, batch_size=batch, precision=precision), chunk=chunk)
+    train(
+        lambda: build("ghvae", shape),
+        members(count),
+        images,
+        Plan(epochs=1, batch_size=batch, precision=precision),
+        chunk=chunk,
+    )
     if device == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / (count * -(-len(x) // batch))
@@ -98,7 +112,11 @@ def _serve(pipe, threads, kind, shape, batch, count, steps) -> None:  # type: ig
     x = random_images(shape, batch * steps)
 
     def timed(images: torch.Tensor) -> float:
-        return baseline(images, shape, batch, "cpu") if kind == "baseline" else ours(images, shape, batch, "cpu", count, None, kind)
+        return (
+            baseline(images, shape, batch, "cpu")
+            if kind == "baseline"
+            else ours(images, shape, batch, "cpu", count, None, kind)
+        )
 
     timed(x[: 2 * batch])
     while pipe.recv():
@@ -126,7 +144,10 @@ def cpu(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats
             pipe.send(True)
         return len(pipes) / statistics.mean([pipe.recv() for pipe in pipes])
 
-    sides = {"baseline": [start("baseline", cores)], **{kind: [start(kind, 1) for _ in range(cores)] for kind in PRECISIONS}}
+    sides = {
+        "baseline": [start("baseline", cores)],
+        **{kind: [start(kind, 1) for _ in range(cores)] for kind in PRECISIONS},
+    }
     rates: dict[str, list[float]] = {kind: [] for kind in sides}
     for _ in range(repeats):
         for kind, pipes in sides.items():
@@ -160,26 +181,35 @@ def summary(plain: list[float], populations: list[float]) -> dict[str, float]:
     return {
         "baseline_steps_per_s": statistics.median(plain),
         "ours_steps_per_s": statistics.median(populations),
-        "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
-    }  # fmt: skip
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+    }
 
 
-def growth(shape: tuple[int, int, int], batch: int, device: str, counts: tuple[int, ...],
-           batches: tuple[int, ...]) -> dict[str, dict[int, float]]:  # fmt: skip
+def growth(
+    shape: tuple[int, int, int], batch: int, device: str, counts: tuple[int, ...], batches: tuple[int, ...]
+) -> dict[str, dict[int, float]]:
     """Model-steps a second of ours in one process, as the members grow at this batch, and as the batch grows."""
     torch.set_num_threads(1)
     x = random_images(shape, 16 * max(batches))
     ours(x[: 2 * batch], shape, batch, device, 1, None)
-    by_members = {count: 1 / ours(x[: batch * max(1, 16 // count)], shape, batch, device, count, None) for count in counts}
+    by_members = {
+        count: 1 / ours(x[: batch * max(1, 16 // count)], shape, batch, device, count, None) for count in counts
+    }
     members = 1 if device == "cpu" else counts[-2]
-    return {"members": by_members, "batch": {size: 1 / ours(x[: 8 * size], shape, size, device, members, None) for size in batches}}
+    return {
+        "members": by_members,
+        "batch": {size: 1 / ours(x[: 8 * size], shape, size, device, members, None) for size in batches},
+    }
 
 
 def split(shape: tuple[int, int, int], batch: int, device: str, members: int = 1) -> dict[str, float]:
     """Where the milliseconds of one model-step go, in one process with one thread.
 
-    *data*: images to floats, and noise. *launches*: what a step costs at batch 1, whatever the batch. *memory*: what the
-    kernel of the operating system takes for mapping and zeroing memory; once more without `keep_memory`, in a process
+    *data*: images to floats, and noise. *launches*: what a step costs at batch 1, whatever the batch. *memory*: what
+    the kernel of the operating system takes for mapping and zeroing memory; once more without `keep_memory`, in a
+    process
     that has not called it. *arithmetic*: the rest, with what it comes to in GFLOP/s beside a matrix product's.
     """
     torch.set_num_threads(1)
@@ -207,11 +237,18 @@ def split(shape: tuple[int, int, int], batch: int, device: str, members: int = 1
     arithmetic = whole - data - launches
     if device == "cpu":
         assert without is not None
-        result |= {"memory": 1000 * kernel, "step without keep_memory": 1000 * without[0],
-                   "memory without keep_memory": 1000 * without[1]}  # fmt: skip
+        result |= {
+            "memory": 1000 * kernel,
+            "step without keep_memory": 1000 * without[0],
+            "memory without keep_memory": 1000 * without[1],
+        }
         arithmetic -= kernel
-    return result | {"arithmetic": 1000 * arithmetic, "GFLOP": flops, "GFLOP/s": flops / arithmetic,
-                     "GFLOP/s of a matrix product": peak}  # fmt: skip
+    return result | {
+        "arithmetic": 1000 * arithmetic,
+        "GFLOP": flops,
+        "GFLOP/s": flops / arithmetic,
+        "GFLOP/s of a matrix product": peak,
+    }
 
 
 def _plain_seconds(queue, shape, batch, steps=20) -> None:  # type: ignore[no-untyped-def]  # pickled for a process
@@ -277,15 +314,26 @@ def main() -> None:
                 sides = cuda(shape, args.batch, counts[-1], steps, repeats)
                 peak = torch.cuda.max_memory_allocated() / 2**30
             for kind, measured in sides.items():
-                say(f"  {kind}: " + "one at a time {baseline_steps_per_s:.1f} model-steps/s, ours {ours_steps_per_s:.1f}: ratio {ratio:.2f} "
-                    "({ratio_min:.2f} to {ratio_max:.2f})".format(**measured))  # fmt: skip
+                say(
+                    f"  {kind}: "
+                    + "one at a time {baseline_steps_per_s:.1f} model-steps/s, ours {ours_steps_per_s:.1f}: ratio "
+                    "{ratio:.2f} "
+                    "({ratio_min:.2f} to {ratio_max:.2f})".format(**measured)
+                )
             say(f"  peak memory {peak:.1f} GiB a process")
             row: dict[str, object] = {**sides, "peak_memory_gib": peak}
             row["split_ms"] = parts = split(shape, args.batch, device, 1 if device == "cpu" else counts[-1])
-            say("  one model-step: " + ", ".join(f"{part} {value:.2f}" for part, value in parts.items()) + " (times in ms)")
+            say(
+                "  one model-step: "
+                + ", ".join(f"{part} {value:.2f}" for part, value in parts.items())
+                + " (times in ms)"
+            )
             row["growth"] = grown = growth(shape, args.batch, device, counts, batches)
             for what_grows, values in grown.items():
-                say(f"  model-steps/s by {what_grows}, one process: " + ", ".join(f"{k}: {v:.1f}" for k, v in values.items()))
+                say(
+                    f"  model-steps/s by {what_grows}, one process: "
+                    + ", ".join(f"{k}: {v:.1f}" for k, v in values.items())
+                )
             result[f"{device} {name}"] = row
     if not torch.cuda.is_available():
         say("\nno GPU here: not measured")

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/precision.py --dataset cifar10 --epochs 10
 
-Trains GHVAEs at a few betas with a few seeds in both precisions, and compares L = D + beta_2 R_2 + beta_1 R_1 on test images,
-always evaluated in float32, with the spread over seeds.
+Trains GHVAEs at a few betas with a few seeds in both precisions, and compares L = D + beta_2 R_2 + beta_1 R_1 on test
+images, always evaluated in float32, with the spread over seeds.
 """
 
 import argparse
@@ -38,7 +38,13 @@ def main() -> None:
     members = [Member(betas, seed) for betas in BETAS for seed in range(args.seeds)]
     table = pd.DataFrame(index=pd.MultiIndex.from_tuples([(m.betas, m.seed) for m in members], names=["betas", "seed"]))
     for precision in ("float32", "bfloat16"):
-        population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, Plan(epochs=args.epochs, batch_size=args.batch, learning_rate=args.learning_rate, precision=precision), label=precision)  # fmt: skip
+        population = train(
+            lambda: build("ghvae", data.image_shape),
+            members,
+            data.x_train,
+            Plan(epochs=args.epochs, batch_size=args.batch, learning_rate=args.learning_rate, precision=precision),
+            label=precision,
+        )
         found = []
         for i, member in enumerate(members):
             terms = average_terms(population.member(i), data.x_test, member.seed)
@@ -47,8 +53,10 @@ def main() -> None:
     table["difference, %"] = 100 * (table["bfloat16"] / table["float32"] - 1)
     print(f"{data.name}, {args.epochs} epochs, L on test images, nats per image\n\n{table.round(3).to_string()}\n")
     spread = 100 * (table["float32"].groupby("betas").std() / table["float32"].groupby("betas").mean())
-    print(f"largest difference {table['difference, %'].abs().max():.3f} %, mean {table['difference, %'].mean():+.3f} %; "
-          f"standard deviation over seeds in float32: {', '.join(f'{value:.3f} %' for value in np.asarray(spread))}")  # fmt: skip
+    print(
+        f"largest difference {table['difference, %'].abs().max():.3f} %, mean {table['difference, %'].mean():+.3f} %; "
+        f"standard deviation over seeds in float32: {', '.join(f'{value:.3f} %' for value in np.asarray(spread))}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     .venv/bin/python benchmarks/probes.py --dataset digits --epochs 2
 
 Trains GHVAEs at a few betas, takes the latents of 10,000 test images (8,000 to train a classifier, 2,000 to test it, as
-`hvae_core.evaluation.representation` does), and times every classifier, one thread, on mu_2, mu_1 and a sample of z_2. The linear SVM is
-timed in several settings against scikit-learn's `SVC(kernel="linear")`, and its accuracies are compared.
+`hvae_core.evaluation.representation` does), and times every classifier, one thread, on mu_2, mu_1 and a sample of z_2.
+The linear SVM is timed in several settings against scikit-learn's `SVC(kernel="linear")`, and its accuracies are
+compared.
 """
 
 import argparse
@@ -61,7 +62,9 @@ def main() -> None:
     assert data.y_test is not None
     y = data.y_test.numpy()
     members = [Member(betas, 0) for betas in BETAS]
-    population = train(lambda: build("ghvae", data.image_shape), members, data.x_train, Plan(epochs=args.epochs, learning_rate=1e-3))
+    population = train(
+        lambda: build("ghvae", data.image_shape), members, data.x_train, Plan(epochs=args.epochs, learning_rate=1e-3)
+    )
     result: dict[str, dict[str, Any]] = {}
     for i, member in enumerate(members):
         model = population.member(i)
@@ -80,7 +83,11 @@ def main() -> None:
     print(f"{data.name}, {len(y)} labelled images; seconds on one thread (accuracy) at {', '.join(columns)}")
     for name in result[columns[0]]:
         cells = [result[column][name] for column in columns]
-        print(f"| {name} | " + " | ".join(f"{c[0]:.2f} ({c[1]:.4f})" if isinstance(c, tuple) else f"{c:.2f}" for c in cells) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{c[0]:.2f} ({c[1]:.4f})" if isinstance(c, tuple) else f"{c:.2f}" for c in cells)
+            + " |"
+        )
     if args.json:
         print(json.dumps(result, indent=2))
 

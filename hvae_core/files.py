@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a ba
     from torch import Tensor
 
 
-
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path that becomes ``path`` when the block ends well, durably and at once.

@@ -9,9 +9,16 @@ from itertools import product
 from hvae_core.errors import InputError
 
 HIERARCHICAL = ("ghvae", "lvae")  # Paper A; their classes are `hvae_core.models.MODELS`
-CONDITIONED = {f"{name}-conditioned": name for name in HIERARCHICAL}  # on their betas: see `hvae_core.models.conditioning`
+CONDITIONED = {
+    f"{name}-conditioned": name for name in HIERARCHICAL
+}  # on their betas: see `hvae_core.models.conditioning`
 FAMILIES = tuple("".join(signs) for signs in product("-+", "-+", "-+v"))  # Paper B: encoder, decoder, marginal
-LAYERS = {**dict.fromkeys(HIERARCHICAL, 2), **dict.fromkeys(CONDITIONED, 2), **dict.fromkeys(FAMILIES, 1), "toy": 1}  # L of each
+LAYERS = {
+    **dict.fromkeys(HIERARCHICAL, 2),
+    **dict.fromkeys(CONDITIONED, 2),
+    **dict.fromkeys(FAMILIES, 1),
+    "toy": 1,
+}  # L of each
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")  # the classifiers of Paper A, Section 5.6
 DATASETS = ("digits", "mnist", "static-mnist", "omniglot", "svhn", "cifar10")
 
@@ -23,4 +30,7 @@ def check_sizes(latent_sizes: Sequence[int]) -> None:
         InputError: if not.
     """
     if len(latent_sizes) < 2 or min(latent_sizes) < 1 or latent_sizes[-1] % 16:
-        raise InputError(f"latent_sizes: {list(latent_sizes)}; at least two layers, the last a number of 4x4 maps, so a multiple of 16")
+        raise InputError(
+            f"latent_sizes: {list(latent_sizes)}; at least two layers, the last a number of 4x4 maps, so a "
+            "multiple of 16"
+        )

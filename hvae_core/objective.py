@@ -41,12 +41,17 @@ def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
 
     .. math:: D + w \sum_l |R_l - r_l|
 
-    The paper minimises D subject to R = R*; its text does not say whether by this penalty. Where a rate is below its target
-    this penalty asks for more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the lowest distortion at rate R,
-    convex and falling. The optimum is at R* if, and only if, D falls there by no more than w nats per nat of rate;
-    otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1 holds every target that is no lower than the
-    rate of the best ELBO, and lower ones need a larger w. If the slope is -w just above R* (w = 1 and a decoder so powerful
-    that D = H - R), all those rates are equally good: R rises to R* and stops, but nothing leads it back; any w > 1 does.
+    The paper minimises D subject to R = R*; its text does not say whether by this penalty. Where a rate is below its
+    target this penalty asks for more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the
+    lowest
+    distortion at rate R, convex and falling. The optimum is at R* if, and only if, D falls there by no more than w nats
+    per nat of rate;
+    otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1 holds every target that is no lower
+    than the rate of the best ELBO, and lower ones need a larger w. If the slope is -w just above R* (w = 1 and a
+    decoder so
+    powerful that D = H - R), all those rates are equally good: R rises to R* and stops, but nothing leads it back; any
+    w > 1
+    does.
 
     Arguments:
         terms: of a batch, nats per image. The penalty is on the mean rates of the batch.
@@ -68,8 +73,8 @@ def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
 def warm_up(step: int, steps: int, fraction: float) -> float:
     """The factor on all betas at 0-based ``step`` of ``steps``: a linear ramp over the first ``fraction`` of them.
 
-    The ramp grows from the first step. Up to version 0.8 one that was exactly 0 for the first epoch let posterior widths
-    shrink to nothing, and the first non-zero factor killed the network. Source: the LVAE protocol of Paper A.
+    The ramp grows from the first step. Up to version 0.8 one that was exactly 0 for the first epoch let posterior
+    widths shrink to nothing, and the first non-zero factor killed the network. Source: the LVAE protocol of Paper A.
 
     Example:
         >>> [warm_up(step, 10, 0.4) for step in (0, 3, 9)]

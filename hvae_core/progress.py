@@ -67,10 +67,15 @@ class Progress:
         ran = self.done - self.first
         left = elapsed / ran * (self.total - self.done) if ran > 0 and self.total is not None else None
         return {
-            "label": self.label, "done": self.done, "total": self.total, "unit": self.unit,
+            "label": self.label,
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
             "note": self.note() if self.note else "",
-            "elapsed": elapsed, "left": left, "time": time.time(),
-        }  # fmt: skip
+            "elapsed": elapsed,
+            "left": left,
+            "time": time.time(),
+        }
 
     def update(self, done: float, note: Callable[[], str] | None = None) -> None:
         """Say that ``done`` of the total is done. ``note`` tells what else there is to see, such as the loss; it is

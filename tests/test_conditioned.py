@@ -560,7 +560,7 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
     results = finished(config)
     assert list(results["model"].unique()) == ["ghvae-conditioned"] and len(results) == 9
     assert list(stages.separate_grids(config)) == ["grid"]
-    papermill.execute_notebook(ROOT / "notebooks/95_conditioned.ipynb", output / "95.ipynb", config.dump(), kernel_name="python3",
+    papermill.execute_notebook(ROOT / "notebooks/95_conditioned.ipynb", output / "95.ipynb", {"name": config.name}, kernel_name="python3",
                                progress_bar=False, cwd=str(ROOT))  # fmt: skip
     drawn = {path.stem for path in (output / "figures/own").iterdir()}
     assert drawn == {*config.kind.figures, *config.kind.tables, "fidelity_grid", "fidelity_table_grid", "optima_table_grid"}

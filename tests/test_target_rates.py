@@ -330,7 +330,7 @@ def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
 
 def test_the_notebook_of_two_rules_compares_them(output):
     target = output / "82.ipynb"
-    small = {"epochs": 1, "train_images": 60, "test_images": 40}
+    small = {"changes": {"schedule": "two-phase", "epochs": 1, "train_images": 60, "test_images": 40}}
     papermill.execute_notebook(
         ROOT / "notebooks/82_two_controllers.ipynb",
         target,

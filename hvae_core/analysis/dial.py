@@ -1,7 +1,8 @@
 """A dial on a conditioned network: which betas give the rates, or the task, that are asked for. Nothing is trained.
 
 The rate of a layer falls with its own beta, so betas are found by solving rates(log betas) = targets within the range
-that the network was trained on. Accurate to `hvae_core.training.target_rates.tolerance`, 2 % or 0.1 nats, on the images given.
+that the network was trained on. Accurate to `hvae_core.training.target_rates.tolerance`, 2 % or 0.1 nats, on the images
+given.
 """
 
 import itertools
@@ -69,19 +70,23 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
         wanted: for each layer its rate, nats per image, or its beta: ``rate_2=8, rate_1=20``, ``rate_2=8, beta_1=1``.
 
     Raises:
-        InputError: a layer is missing or unknown, a number is not finite, the images are not the network's, or what is asked for lies outside of what the
-            network was trained on.
+        InputError: a layer is missing or unknown, a number is not finite, the images are not the network's, or what is
+            asked for lies outside of what the network was trained on.
     """
     _check(network, x, **wanted)
     numbers = list(layer_numbers(len(network.betas)))
     given = [[name for name in (f"rate_{n}", f"beta_{n}") if name in wanted] for n in numbers]
     if any(len(names) != 1 for names in given) or len(wanted) != len(numbers):
-        raise InputError(f"dial: {', '.join(wanted) or 'nothing'} asked for; it takes a rate or a beta of each layer, such as "
-                         f"{', '.join(f'rate_{n}' for n in numbers)}")  # fmt: skip
+        raise InputError(
+            f"dial: {', '.join(wanted) or 'nothing'} asked for; it takes a rate or a beta of each layer, such as "
+            f"{', '.join(f'rate_{n}' for n in numbers)}"
+        )
     betas = [wanted.get(f"beta_{n}") for n in numbers]
     targets = [wanted.get(f"rate_{n}") for n in numbers]
-    known = ", ".join(f"beta_{n} from {low:g} to {high:g}" if beta is None else f"beta_{n} = {beta:g}"
-                      for n, beta, (low, high) in zip(numbers, betas, network.betas, strict=True))  # fmt: skip
+    known = ", ".join(
+        f"beta_{n} from {low:g} to {high:g}" if beta is None else f"beta_{n} = {beta:g}"
+        for n, beta, (low, high) in zip(numbers, betas, network.betas, strict=True)
+    )
     search = _Search(network, x, seed, betas, targets)
     if not np.isfinite(search.reached).all():
         raise InputError("dial: the network's rates are not finite; training diverged")
@@ -94,8 +99,14 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
     there = search.solve()
     if there.missed > 1:
         raise InputError(
-            f"{', '.join(f'{name} = {value:g}' for name, value in wanted.items())}: no betas with {known} give them together; "
-            f"nearest are {', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
+            (
+                f"{', '.join(f'{name} = {value:g}' for name, value in wanted.items())}: no betas with {known} give "
+                "them together; "
+            )(
+                "nearest are "
+                f"{', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with "
+                f"rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
+            )
         )
     return there
 
@@ -103,14 +114,20 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
 def _check(network: Any, x: Tensor, **values: Any) -> None:
     """Whether this is a network, these are images of its kind, and these are numbers."""
     if not (hasattr(network, "betas") and hasattr(network, "at")):
-        raise InputError(f"{network if isinstance(network, str) else type(network).__name__}: not a conditioned network; hvae_core.load_network gives the one of a run")
+        raise InputError(
+            f"{network if isinstance(network, str) else type(network).__name__}: not a conditioned network; "
+            "hvae_core.load_network gives the one of a run"
+        )
     for name, value in values.items():
         if not isinstance(value, Real) or not math.isfinite(value):
             raise InputError(f"{name} = {value!r}: it takes a finite number")
     model = network.at([low for low, _ in network.betas])
     wanted = getattr(model, "image_shape", tuple(x.shape[1:]))
     if not len(x) or tuple(x.shape[1:]) != tuple(wanted):
-        raise InputError(f"images of shape {'x'.join(map(str, x.shape))}: the network takes one or more of {'x'.join(map(str, wanted))}")
+        raise InputError(
+            f"images of shape {'x'.join(map(str, x.shape))}: the network takes one or more of "
+            f"{'x'.join(map(str, wanted))}"
+        )
 
 
 class _Search:
@@ -122,9 +139,14 @@ class _Search:
         reached: the rates there, ``(points, L)``.
     """
 
-    def __init__(self, network: Network, x: Tensor, seed: int, betas: Sequence[float | None], targets: Sequence[float | None]) -> None:
+    def __init__(
+        self, network: Network, x: Tensor, seed: int, betas: Sequence[float | None], targets: Sequence[float | None]
+    ) -> None:
         self.network, self.x, self.seed = network, x, seed
-        self.betas = [low if beta is None and low == high else beta for beta, (low, high) in zip(betas, network.betas, strict=True)]
+        self.betas = [
+            low if beta is None and low == high else beta
+            for beta, (low, high) in zip(betas, network.betas, strict=True)
+        ]
         self.moving = [i for i, beta in enumerate(self.betas) if beta is None]
         self.free = [i for i, target in enumerate(targets) if target is not None]
         self.targets = np.array([target for target in targets if target is not None], float)
@@ -155,7 +177,13 @@ class _Search:
         """The derivatives of `off_at`, by differences: a step relative to log beta, as SciPy's, is none at beta = 1."""
         here = self.off_at(point)
         steps = np.where(point + STEP > self.bounds[:, 1], -STEP, STEP)
-        return np.stack([(self.off_at(point + step * unit) - here) / step for step, unit in zip(steps, np.eye(len(point)), strict=True)], 1)
+        return np.stack(
+            [
+                (self.off_at(point + step * unit) - here) / step
+                for step, unit in zip(steps, np.eye(len(point)), strict=True)
+            ],
+            1,
+        )
 
     def solve(self) -> Dialled:
         """The nearest to the targets that is found from a few starts."""
@@ -165,9 +193,13 @@ class _Search:
         for row in np.abs((self.reached[:, self.free] - self.targets) / (self.targets + 1)).sum(1).argsort()[:STARTS]:
             low, high = self.bounds.T  # from one start, a rate that is flat at zero may lead nowhere
             found = least_squares(
-                self.off_at, np.clip(self.tried[row], low + 1e-6, high - 1e-6), bounds=(low, high),
-                jac=self.slopes, xtol=1e-5, max_nfev=30,
-            )  # fmt: skip
+                self.off_at,
+                np.clip(self.tried[row], low + 1e-6, high - 1e-6),
+                bounds=(low, high),
+                jac=self.slopes,
+                xtol=1e-5,
+                max_nfev=30,
+            )
             there = self.at(found.x)
             best = there if best is None or there.missed < best.missed else best
             if best.missed <= 1:
@@ -200,16 +232,22 @@ def slide(network: Network, x: Tensor, layer: int, others: float = 1.0, steps: i
     models = [network.at(point.tolist()) for point in betas]
     noise = models[0].noise(len(x), generator(seed, Purpose.GENERATION, device=x.device))
     return Slides(
-        layer, betas, x.cpu().numpy(), np.stack([reconstructions(model, x) for model in models]),
+        layer,
+        betas,
+        x.cpu().numpy(),
+        np.stack([reconstructions(model, x) for model in models]),
         np.stack([to_uint8(model.generate(noise)) for model in models]),
-    )  # fmt: skip
+    )
 
 
-def best(run: str | Path, task: str, x: Tensor, total_rate: float | None = None, seed: int = 0) -> tuple[Dialled, Recommendation]:
+def best(
+    run: str | Path, task: str, x: Tensor, total_rate: float | None = None, seed: int = 0
+) -> tuple[Dialled, Recommendation]:
     """The model of a conditioned run that is best for a task within a total rate, and what speaks for it.
 
     Where points of the run promise that rates between them suit better (`Recommendation.interpolated`), those rates are
-    dialled: with a conditioned network there is a model there. Elsewhere, and where no betas give those rates, it is the
+    dialled: with a conditioned network there is a model there. Elsewhere, and where no betas give those rates, it is
+        the
     best point of the run, at `Recommendation.betas`.
 
     Arguments:
@@ -231,7 +269,9 @@ def best(run: str | Path, task: str, x: Tensor, total_rate: float | None = None,
             return dial(network, x, seed=seed, **wanted), advice
         except InputError:
             pass  # a mixture of two models need not be one
-    return dial(network, x, seed=seed, **{f"beta_{n}": beta for n, beta in zip(numbers, advice.betas, strict=True)}), advice
+    return dial(
+        network, x, seed=seed, **{f"beta_{n}": beta for n, beta in zip(numbers, advice.betas, strict=True)}
+    ), advice
 
 
 class Slides(NamedTuple):

@@ -18,7 +18,13 @@ from hvae_core.terms import layer_numbers
 
 def applications(top: int) -> dict[str, str]:
     """Metrics of the three applications that are compared, and their units."""
-    return {"psnr": "dB", "inception_score": "", f"mi_z{top}": "nats", f"acc_z{top}_rbf_svm": "", f"acc_mu{top}_rbf_svm": ""}
+    return {
+        "psnr": "dB",
+        "inception_score": "",
+        f"mi_z{top}": "nats",
+        f"acc_z{top}_rbf_svm": "",
+        f"acc_mu{top}_rbf_svm": "",
+    }
 
 
 def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
@@ -29,9 +35,10 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
         separate: of a grid of models trained one by one, one row a model.
 
     Returns:
-        A row a setting of the betas: ``lagrangian`` (mean over the conditioned seeds), ``separate`` (mean over the models'
-        seeds), ``percent``, their relative difference, and ``spread_percent``, the standard deviation over the models' seeds
-        relative to their mean (null for one seed); the rates of both; and for each metric of `applications` its
+        A row a setting of the betas: ``lagrangian`` (mean over the conditioned seeds), ``separate`` (mean over the
+            models'
+        seeds), ``percent``, their relative difference, and ``spread_percent``, the standard deviation over the models'
+        seeds relative to their mean (null for one seed); the rates of both; and for each metric of `applications` its
         ``<metric>`` minus that of the models, and ``<metric>_spread``.
 
     Raises:
@@ -40,7 +47,11 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     numbers = layer_numbers(layers(separate))
     names = [f"beta_{n}" for n in numbers]
     own, other = (
-        grid_means(frame.assign(L=objective_values(frame, len(numbers)), **{name: frame[name].astype(float).round(6) for name in names})).dropna(subset=["L"])
+        grid_means(
+            frame.assign(
+                L=objective_values(frame, len(numbers)), **{name: frame[name].astype(float).round(6) for name in names}
+            )
+        ).dropna(subset=["L"])
         for frame in (results, separate)
     )
     for frame, words in ((own, "the conditioned run"), (other, "the grid")):
@@ -50,9 +61,11 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     if both.empty:
         raise InputError("the conditioned run and the grid share no betas; give the run betas that the grid has")
     table = both[names].assign(
-        lagrangian=both["L"], separate=both["L_of_models"], percent=100 * (both["L"] / both["L_of_models"] - 1),
+        lagrangian=both["L"],
+        separate=both["L_of_models"],
+        percent=100 * (both["L"] / both["L_of_models"] - 1),
         spread_percent=100 * both["L_sd_of_models"] / both["L_of_models"],
-    )  # fmt: skip
+    )
     for n in numbers:
         table[f"rate_{n}"], table[f"separate_rate_{n}"] = both[f"rate_{n}"], both[f"rate_{n}_of_models"]
     for metric in applications(numbers[0]):
@@ -71,21 +84,34 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         difference = table[column].dropna()
         if difference.empty:
             continue
-        rows.append({
-            "of": name, "points": len(difference), "mean |difference|": difference.abs().mean(), "mean difference": difference.mean(),
-            "mean of those above 0, others as 0": difference.clip(lower=0).mean(), "lowest": difference.min(), "highest": difference.max(), "standard deviation over the models' seeds": table[spread].mean(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "of": name,
+                "points": len(difference),
+                "mean |difference|": difference.abs().mean(),
+                "mean difference": difference.mean(),
+                "mean of those above 0, others as 0": difference.clip(lower=0).mean(),
+                "lowest": difference.min(),
+                "highest": difference.max(),
+                "standard deviation over the models' seeds": table[spread].mean(),
+            }
+        )
     return pd.DataFrame(rows).round(3)
 
 
 def optima(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
-    """Where in the grid each metric is best, by the conditioned network and by the models: the same point, or how many steps away.
+    """Where in the grid each metric is best, by the conditioned network and by the models.
+
+    The same point, or how many steps away.
 
     ``lost`` is how far the models' metric at the conditioned network's optimum lies below their best.
     """
     numbers = layer_numbers(layers(separate))
     names = [f"beta_{n}" for n in numbers]
-    own, other = (grid_means(frame.assign(**{name: frame[name].astype(float).round(6) for name in names})) for frame in (results, separate))
+    own, other = (
+        grid_means(frame.assign(**{name: frame[name].astype(float).round(6) for name in names}))
+        for frame in (results, separate)
+    )
     both = own.merge(other, on=names, suffixes=("", "_of_models"))
     steps = np.stack([np.unique(both[name], return_inverse=True)[1] for name in names], 1)
     rows = []
@@ -97,12 +123,19 @@ def optima(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
             continue
         values[~np.isfinite(values).all(1)] = np.nan
         rates = both[["rate", "rate_of_models"]].to_numpy(float)
-        here, there = (int(upper_hull(rates[:, i], values[:, i])[-1]) for i in (0, 1))  # of equal ones that of the lowest rate
-        rows.append({
-            "metric": metric, "conditioned": _words(both, names, here), "models": _words(both, names, there),
-            "steps apart": int(np.abs(steps[here] - steps[there]).max()), "lost": values[there, 1] - values[here, 1],
-            "standard deviation over seeds": both[f"{metric}_sd_of_models"][there],
-        })  # fmt: skip
+        here, there = (
+            int(upper_hull(rates[:, i], values[:, i])[-1]) for i in (0, 1)
+        )  # of equal ones that of the lowest rate
+        rows.append(
+            {
+                "metric": metric,
+                "conditioned": _words(both, names, here),
+                "models": _words(both, names, there),
+                "steps apart": int(np.abs(steps[here] - steps[there]).max()),
+                "lost": values[there, 1] - values[here, 1],
+                "standard deviation over seeds": both[f"{metric}_sd_of_models"][there],
+            }
+        )
     return pd.DataFrame(rows).round(4)
 
 

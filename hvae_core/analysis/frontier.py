@@ -51,7 +51,9 @@ def lower_hull(rate: ArrayLike, distortion: ArrayLike) -> np.ndarray:
 
 
 def pareto_frontier(rate: ArrayLike, distortion: ArrayLike) -> np.ndarray:
-    """Indices of the models that no other one beats: none has less distortion at no more rate, or less rate at no more distortion.
+    """Indices of the models that no other one beats.
+
+    None has less distortion at no more rate, or less rate at no more distortion.
 
     Along the result the rate rises and the distortion falls, both strictly. Of equal points the first one counts;
     points that are not finite are left out.
@@ -77,9 +79,7 @@ def pareto_frontier(rate: ArrayLike, distortion: ArrayLike) -> np.ndarray:
 def _undominated(r: np.ndarray, v: np.ndarray) -> list[int]:
     """Points with a value that no smaller or equal rate reaches, by rate; of equal points the first."""
     if r.ndim != 1 or r.shape != v.shape:
-        raise ValueError(
-            f"rate and value must be one-dimensional and equally long, not {r.shape} and {v.shape}"
-        )
+        raise ValueError(f"rate and value must be one-dimensional and equally long, not {r.shape} and {v.shape}")
     finite = np.flatnonzero(np.isfinite(r) & np.isfinite(v))
     kept: list[int] = []
     for i in finite[np.lexsort((finite, -v[finite], r[finite]))]:  # by rate, then highest value, then first

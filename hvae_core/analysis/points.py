@@ -73,8 +73,13 @@ def betas(frame: pd.DataFrame) -> np.ndarray:
 
 
 def settings(results: pd.DataFrame) -> list[str]:
-    """The columns that were chosen before training, top layer first: a layer's target rate if it has one, or else its beta."""
-    targeted = {n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()}
+    """The columns that were chosen before training, top layer first.
+
+    A layer's target rate if it has one, or else its beta.
+    """
+    targeted = {
+        n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()
+    }
     return [f"{'target' if n in targeted else 'beta'}_{n}" for n in layer_numbers(layers(results))]
 
 
@@ -113,9 +118,7 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
 
 def status(results: pd.DataFrame) -> pd.Series:
     """ "ok", "diverged" or "missing", ``(models,)``; nothing known counts as missing."""
-    return (
-        results["status"].fillna("missing") if "status" in results else pd.Series("ok", index=results.index)
-    )
+    return results["status"].fillna("missing") if "status" in results else pd.Series("ok", index=results.index)
 
 
 def drawable(results: pd.DataFrame) -> pd.Series:
@@ -173,7 +176,10 @@ def split(points: pd.DataFrame) -> tuple[list[int], list[int]]:
 
 
 def split_rates(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The two rate axes of `split`: R(z_L), or a sum of rates, and the sum of the rest; ``(points,)``, nats per image."""
+    """The two rate axes of `split`: R(z_L), or a sum of rates, and the sum of the rest.
+
+    ``(points,)``, nats per image.
+    """
     upper, lower = (points[[f"rate_{n}" for n in numbers]].sum(axis=1, skipna=False) for numbers in split(points))
     return upper.to_numpy(float), lower.to_numpy(float)
 
@@ -201,7 +207,10 @@ def optimal(points: pd.DataFrame, metric: Metric) -> np.ndarray:
 
 
 def known_together(points: pd.DataFrame, metrics: Iterable[Metric]) -> np.ndarray:
-    """Whether all of these metrics are known of a model, ``(points,)``: of a conditioned network's points few have been classified."""
+    """Whether all of these metrics are known of a model, ``(points,)``.
+
+    Of a conditioned network's points few have been classified.
+    """
     return np.logical_and.reduce([np.isfinite(values(points, metric)) for metric in metrics])
 
 
@@ -212,9 +221,12 @@ def best(points: pd.DataFrame, metric: Metric) -> int | None:
 
 
 def chosen(points: pd.DataFrame) -> dict[str, int]:
-    """The three models of Fig. 4, as rows: the highest rate, the most rate in the top layer (see `split`), the lowest rate.
+    """The three models of Fig. 4, as rows.
 
-    They are among those with terms on training images, if some have them: of a conditioned network's points the others keep no images.
+    The highest rate, the most rate in the top layer (see `split`), the lowest rate.
+
+    They are among those with terms on training images, if some have them: of a conditioned network's points the others
+    keep no images.
     """
     top, others = split_rates(points)
     seen = np.isfinite(points["train_distortion"]) if "train_distortion" in points else np.zeros(len(points), bool)

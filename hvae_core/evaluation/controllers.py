@@ -52,9 +52,7 @@ def target_pairs(members: Sequence[Member]) -> list[tuple[float, ...]]:
     return [tuple(rate for rate in targets if rate is not None) for targets in found]
 
 
-def drive(
-    make: Maker, targets: Sequence[Sequence[float]], x: Tensor, plan: Plan, rules: Mapping[str, Rule]
-) -> Driven:
+def drive(make: Maker, targets: Sequence[Sequence[float]], x: Tensor, plan: Plan, rules: Mapping[str, Rule]) -> Driven:
     """Train one model a target and rule, all with seed 0, and measure what each rule holds.
 
     Arguments:
@@ -97,10 +95,7 @@ def _held(population: Population, index: int, x: Tensor) -> dict[str, float]:
         **{f"rate_{n}": terms[f"rate_{n}"] for n in named},
         "distortion": terms["distortion"],
         **{f"beta_{n}": beta for n, (_, beta) in named.items()},
-        **{
-            f"off_{n}": abs(terms[f"rate_{n}"] - target) / tolerance(target)
-            for n, (target, _) in named.items()
-        },
+        **{f"off_{n}": abs(terms[f"rate_{n}"] - target) / tolerance(target) for n, (target, _) in named.items()},
     }
 
 
@@ -129,9 +124,11 @@ def compared(driven: Driven) -> pd.DataFrame:
     """
     off = driven.held.filter(regex=r"^off_\d+$").stack()
     by_rule = off.groupby(level="rule", sort=False)
-    return pd.DataFrame({
-        "held, %": 100 * off.le(1).groupby(level="rule", sort=False).mean(),
-        "off": by_rule.mean(),
-        "worst": by_rule.max(),
-        "distortion": driven.held["distortion"].groupby(level="rule", sort=False).mean(),
-    }).round(2)  # fmt: skip
+    return pd.DataFrame(
+        {
+            "held, %": 100 * off.le(1).groupby(level="rule", sort=False).mean(),
+            "off": by_rule.mean(),
+            "worst": by_rule.max(),
+            "distortion": driven.held["distortion"].groupby(level="rule", sort=False).mean(),
+        }
+    ).round(2)

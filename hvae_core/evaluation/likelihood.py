@@ -1,4 +1,7 @@
-"""Likelihood and information beyond the ELBO (Paper B): importance-weighted bounds, generative information, active units."""
+"""Likelihood and information beyond the ELBO (Paper B).
+
+Importance-weighted bounds, generative information, active units.
+"""
 
 import math
 

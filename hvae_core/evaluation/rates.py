@@ -61,8 +61,10 @@ def terms_table(trained: Trained, x: Tensor) -> pd.DataFrame:
         x: ``(images, C, H, W)`` uint8, on the device of the models.
     """
     rows = [
-        {**{f"beta_{n}": beta for n, beta in zip(layer_numbers(len(member.betas)), member.betas, strict=True)},
-         **average_terms(trained.member(i), x, member.seed)}
+        {
+            **{f"beta_{n}": beta for n, beta in zip(layer_numbers(len(member.betas)), member.betas, strict=True)},
+            **average_terms(trained.member(i), x, member.seed),
+        }
         for i, member in enumerate(trained.members)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)

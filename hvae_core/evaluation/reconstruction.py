@@ -28,10 +28,9 @@ def psnr(mean_squared_error: Tensor) -> Tensor:
 @torch.no_grad()
 def errors(model: HierarchicalVAE, x: Tensor) -> Tensor:
     """Mean squared errors of the reconstructions by modes of uint8 images, ``(images,)``."""
-    return torch.cat([
-        (model.reconstruct(images) - images).square().flatten(1).mean(1)
-        for images in map(pixels, x.split(BATCH))
-    ])  # fmt: skip
+    return torch.cat(
+        [(model.reconstruct(images) - images).square().flatten(1).mean(1) for images in map(pixels, x.split(BATCH))]
+    )
 
 
 def scores(errors: Tensor) -> dict[str, float]:

@@ -94,21 +94,33 @@ def probes() -> dict[str, "ClassifierMixin"]:
     """The paper's four classifiers, with scikit-learn's settings, on unscaled features.
 
     The linear SVM is the one with a linear kernel, as the paper says. Its tolerance changes accuracies by less than
-    0.1 points and spares time; liblinear's SVM is another classifier (one against the rest) and on the 256 dimensions of
-    mu_1 a slower one. Measured in ``benchmarks/README.md``.
+    0.1 points and spares time; liblinear's SVM is another classifier (one against the rest) and on the 256 dimensions
+    of mu_1 a slower one. Measured in ``benchmarks/README.md``.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.svm import SVC
 
-    return dict(zip(PROBES, (
-        LogisticRegression(max_iter=1000), SVC(kernel="linear", tol=1e-2), SVC(kernel="rbf"), KNeighborsClassifier(NEIGHBOURS),
-    ), strict=True))  # fmt: skip
+    return dict(
+        zip(
+            PROBES,
+            (
+                LogisticRegression(max_iter=1000),
+                SVC(kernel="linear", tol=1e-2),
+                SVC(kernel="rbf"),
+                KNeighborsClassifier(NEIGHBOURS),
+            ),
+            strict=True,
+        )
+    )
 
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """The libraries with threads of their own that `probes` has loaded; to look for them takes as long as a small classifier."""
+    """The libraries with threads of their own that `probes` has loaded.
+
+    To look for them takes as long as a small classifier.
+    """
     return ThreadpoolController()
 
 

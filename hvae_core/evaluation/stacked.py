@@ -1,4 +1,6 @@
-"""Measure many trained models: what a device computes, for a block of them at once, apart from what follows for each on the CPU.
+"""Measure many trained models.
+
+What a device computes, for a block of them at once, apart from what follows for each on the CPU.
 
 A GPU computes the models of a block together, by `torch.func.vmap` over their stacked parameters, as in training. A CPU
 is fastest one model after the other; there a block is one model as it is.
@@ -29,8 +31,8 @@ class Measurement:
     """What is measured of a model; calling it does that for one.
 
     Attributes:
-        compute: ``compute(model, seed)`` gives tensors, by name, on the model's device. It passes through `torch.vmap`: no
-            numbers are read off tensors, and all noise is a function of the seed, so that a block shares it.
+        compute: ``compute(model, seed)`` gives tensors, by name, on the model's device. It passes through `torch.vmap`:
+            no numbers are read off tensors, and all noise is a function of the seed, so that a block shares it.
         score: makes the result of these tensors, on the CPU; it may be slow, and may run in another process.
     """
 
@@ -47,8 +49,9 @@ def at_once(device: torch.device) -> int:
     return 1 if device.type == "cpu" else LARGEST
 
 
-def each(compute: Compute, members: Mapping[int, Member], load: Callable[[int], HierarchicalVAE],
-         size: int, threads: int = 1) -> Iterator[tuple[int, Tensors]]:  # fmt: skip
+def each(
+    compute: Compute, members: Mapping[int, Member], load: Callable[[int], HierarchicalVAE], size: int, threads: int = 1
+) -> Iterator[tuple[int, Tensors]]:
     """``compute(model, seed)`` of these members, as (index, tensors on the CPU).
 
     A block is of one architecture and one seed, and of at most ``size`` models; out of memory halves it.

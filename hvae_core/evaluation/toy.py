@@ -37,21 +37,26 @@ def results(populations: Mapping[str, Population]) -> pd.DataFrame:
         for index, member in enumerate(population.members):
             diverged = population.diverged_epoch[index] is not None
             row: dict[str, Any] = {
-                "dataset": "toy", "model": "toy", "seed": member.seed, "objective": objective,
+                "dataset": "toy",
+                "model": "toy",
+                "seed": member.seed,
+                "objective": objective,
                 "target": member.betas[0] if targeted else np.nan,
                 "beta_1": np.nan if targeted else member.betas[0],
-                "epochs": population.history.shape[1], "status": "diverged" if diverged else "ok",
-            }  # fmt: skip
-            terms: dict[str, float] = dict.fromkeys(
-                ("distortion", "rate_1", "rate", "elbo", "kl_to_data"), np.nan
-            )
+                "epochs": population.history.shape[1],
+                "status": "diverged" if diverged else "ok",
+            }
+            terms: dict[str, float] = dict.fromkeys(("distortion", "rate_1", "rate", "elbo", "kl_to_data"), np.nan)
             model = population.member(index)
             if not diverged and isinstance(model, Toy):
                 tables = model.tables()
                 terms = {
-                    "distortion": tables.distortion, "rate_1": tables.rate, "rate": tables.rate,
-                    "elbo": -(tables.distortion + tables.rate), "kl_to_data": tables.kl_to_data,
-                }  # fmt: skip
+                    "distortion": tables.distortion,
+                    "rate_1": tables.rate,
+                    "rate": tables.rate,
+                    "elbo": -(tables.distortion + tables.rate),
+                    "kl_to_data": tables.kl_to_data,
+                }
             rows.append(row | terms)
     return pd.DataFrame(rows)
 

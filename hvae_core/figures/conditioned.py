@@ -71,8 +71,13 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     percent = table["percent"].to_numpy(float)
     most = max(10.0, np.nanmax(np.abs(percent)))
     _map(left, table, percent, TwoSlopeNorm(0, -most, most), "conditioned against one by one: L (%)", bar=False, cmap="RdBu_r")
-    for (x, y), value in zip(np.column_stack([np.sqrt(np.multiply(*draw.cell_sides(axis))) for axis in _place(table)]), percent, strict=True):
-        left.text(x, y, f"{value:+.1f}".replace("-", "−"), ha="center", va="center", fontsize=6 if len(table) <= 36 else 4, path_effects=draw.HALO)
+    sides = [draw.cell_sides(axis) for axis in _place(table)]
+    across = np.log(sides[0][1] / sides[0][0])  # how wide each cell is drawn
+    room = 150 * across.min() / np.log(sides[0][1].max() / sides[0][0].min())  # points, of the narrowest
+    size = float(np.clip(room / 3.2, 3.5, 6))  # five letters, each a little wider than half its height
+    for (x, y), value in zip(np.column_stack([np.sqrt(np.multiply(*side)) for side in sides]), percent, strict=True):
+        text = f"{value:+.1f}".replace("-", "−")
+        left.text(x, y, text, ha="center", va="center", fontsize=size, path_effects=draw.HALO)
     order = np.argsort(percent)
     at = np.arange(len(order))
     spread = table["spread_percent"].to_numpy(float)[order]

@@ -320,10 +320,10 @@ def b_bounds(results: pd.DataFrame, images: int | None = None) -> PaperFigure:
             Patch(color="0.88", label="within 2 nats of the best"),
         ])  # fmt: skip
     fig.caption = (
-        "(a) The bound on log p(x) with 5 samples, of every model, against its rate R; a line leads there from the ELBO, the "
-        f"bound with one sample. (b) The bound with 500 samples, over {on}: compare it between models, not with (a). "
-        "Grey: within 2 nats of the best, what Paper B calls as good. Both vertical axes are square roots of the distance from "
-        f"the best bound, the rate axes of the rate. Drawn: {said}."
+        "(a) The bound on log p(x) with 5 samples, of every model, against its rate R; a line leads there from the "
+        f"ELBO, the bound with one sample. (b) The bound with 500 samples, over {on}: compare it between models, not "
+        "with (a). Grey: within 2 nats of the best. Both vertical axes are square roots of the distance from the "
+        f"best bound, the rate axes of the rate. Drawn: {said}."
     )
     return fig
 
@@ -350,13 +350,15 @@ def _bounds(ax: Axes, models: pd.DataFrame, column: str) -> None:
     ax.yaxis.set_major_formatter(lambda nats, _: _sign(f"{nats:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.axhspan(best - AS_GOOD, best, color="0.88", lw=0, zorder=0, gid="as good")
-    ax.text(0.98, 0.985, _sign(f"best {best:.1f}"), transform=ax.transAxes, ha="right", va="top", path_effects=draw.HALO, gid="best")
+    text = _sign(f"best {best:.1f}")
+    ax.text(0.98, 0.985, text, transform=ax.transAxes, ha="right", va="top", path_effects=draw.HALO, gid="best")
     others, area = _others(models), float(np.clip(1800 / len(models), 6, 20))
     for name in _ordered(models):
         rows = np.flatnonzero(models["name"] == name)
         look = look_of(name, others)
         if column == "iwae_5":
-            ax.vlines(rate[rows], models["elbo"].to_numpy()[rows], bound[rows], color=look.colour, lw=0.8, zorder=3, gid=f"gain {name}")
+            elbo = models["elbo"].to_numpy()[rows]
+            ax.vlines(rate[rows], elbo, bound[rows], color=look.colour, lw=0.8, zorder=3, gid=f"gain {name}")
         ax.scatter(rate[rows], bound[rows], s=area, marker=look.marker, linewidths=0.8, zorder=5, gid=f"family {name}",
                    facecolors=look.colour if look.filled else "white", edgecolors=look.colour)  # fmt: skip
 

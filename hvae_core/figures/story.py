@@ -30,7 +30,7 @@ from hvae_core.analysis.points import (
 from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, RateScale
-from hvae_core.figures.paper import caption, styled
+from hvae_core.figures.paper import caption, montage, styled
 from hvae_core.names import CONDITIONED
 from hvae_core.terms import layer_numbers
 
@@ -358,8 +358,8 @@ def best_and_worst(
         for ax, (title, strip) in zip(
             fig.subplots(len(strips), 1, squeeze=False).flat, strips.items(), strict=True
         ):
-            row_of_images = np.concatenate(list(strip.transpose(0, 2, 3, 1)), axis=1)
-            ax.imshow(row_of_images.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            picture = montage(strip, columns=len(strip), rows=1)
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             ax.set_title(title, loc="left")
             ax.set_axis_off()
     what = "reconstructed by modes" if metric == "psnr" else "sampled from the prior"
@@ -385,8 +385,8 @@ def diversity_sharpness(results: pd.DataFrame) -> PaperFigure:
         draw.not_computed(ax, "", "not computed: it takes labels")
     else:
         plane = draw.rate_plane(points)
-        for axis, numbers in zip("xy", place, strict=True):
-            margin = 0.09 * (np.ptp(numbers[known]) or 1)
+        for axis, numbers, least in zip("xy", place, (0.3, 0.03), strict=True):
+            margin = max(0.09 * float(np.ptp(numbers[known])), least)
             getattr(ax, f"set_{axis}lim")(numbers[known].min() - margin, numbers[known].max() + margin)
         _equal_scores(ax, np.column_stack(place)[known])
         x, y = (c[known] for c in place)
@@ -448,7 +448,7 @@ def accuracy_and_bound(
     panels = fig.subplots(1, 2, sharey=True)
     nats = {
         rate_name(top, top): points[f"rate_{top}"].to_numpy(float),
-        information(top).name: values(points, information(top)),
+        information(top).name: np.maximum(values(points, information(top)), 0),  # an estimate, which may be below 0
     }
     for ax, (name, along) in zip(panels, nats.items(), strict=True):
         _mode_and_sample(ax, points, along, (mode, sample), label_probabilities, rate_scale)

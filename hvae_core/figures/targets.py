@@ -96,7 +96,7 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     asked.set(xlabel="rate asked for (nats per image)", ylabel="rate held (nats per image)", title="asked and held, training images")
     off.axvspan(0, 1, color="0.92", lw=0, zorder=0)
     off.set(xlim=(0, max(1.5, min(4.0, float(table["allowed"].abs().max()) * 1.05))), ylim=(0, 1.03), title="how far off",
-            xlabel="|R - r| / tolerance", ylabel="share of models")  # fmt: skip
+            xlabel="$|R - r|$ / tolerance", ylabel="share of models")  # fmt: skip
     off.yaxis.set_major_formatter(PercentFormatter(1))
     off.axhline(0.95, ls=":", color="0.4")
     for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
@@ -286,15 +286,21 @@ def two_rules(held: pd.DataFrame, history: pd.DataFrame, title: str = "") -> Pap
     panels[0].set_ylabel("rate / target")
     panels[1].tick_params(labelleft=False)
     _misses(panels[2], held, rules)
-    handles = [Line2D([], [], color=c, label=rate_name(n, max(numbers))) for n, (c, _) in zip(numbers, LAYERS * len(numbers), strict=False)]
+    handles = [
+        Line2D([], [], color=colour, label=rate_name(n, max(numbers)))
+        for n, (colour, _) in zip(numbers, LAYERS * len(numbers), strict=False)
+    ]
     handles += [Line2D([], [], color="0.5", ls=":", label="betas begin to move")]
     panels[0].legend(handles=handles, loc="upper right", frameon=False, handlelength=1.4)
-    fig.legend(handles=panels[2].get_lines(), loc="outside lower right", ncols=min(3, len(rules)), frameon=False, handlelength=2.2,
-               columnspacing=1.5, labelspacing=0.25, borderaxespad=0.2)  # fmt: skip
+    fig.legend(
+        handles=panels[2].get_lines(), loc="outside lower right", ncols=min(3, len(rules)), frameon=False,
+        handlelength=2.2, columnspacing=1.5, labelspacing=0.25, borderaxespad=0.2,
+    )  # fmt: skip
     fig.caption = (
-        f"Left and middle: the rate of each layer relative to its target, {OFFSET:g} nats added to both, by epoch of training, under two rules; a line a layer of a model. "
-        "Rates are means over the batches of an epoch. Right: the share of layers that end within so many tolerances of their targets (a tolerance is 2 % or 0.1 nats), on training images, under every "
-        "rule tried; grey: held."
+        f"Left and middle: the rate of each layer relative to its target, {OFFSET:g} nats added to both, by epoch of "
+        "training, under two rules; a line a layer of a model. Rates are means over the batches of an epoch. Right: the "
+        "share of layers that end within so many tolerances of their targets (a tolerance is 2 % or 0.1 nats), on "
+        "training images, under every rule tried; grey: held."
     )
     return fig
 
@@ -316,13 +322,16 @@ def _approach(ax: Axes, history: pd.DataFrame, numbers: list[int]) -> None:
 
 
 def _misses(ax: Axes, held: pd.DataFrame, rules: list[str]) -> None:
-    """The share of layers within so many tolerances, a stair a rule: the first two in full, the others thin and grey."""
+    """The share of layers within so many tolerances, a stair a rule; the first two in colour."""
     off = held.filter(regex=r"^off_\d+$")
     most = max(2.0, min(6.0, float(off.max().max()) * 1.05))
     ax.axvspan(0, 1, color="0.92", lw=0, zorder=0)
-    styles = [("#aa3377", "-", 1.2), ("#228833", "--", 1.2)] + [("0.55", style, 0.7) for style in ("-", "--", "-.", ":")] * len(rules)
+    others = [("0.55", style, 0.7) for style in ("-", "--", "-.", ":")]
+    styles = [("#aa3377", "-", 1.2), ("#228833", "--", 1.2), *others * len(rules)]
     for rule, (colour, style, width) in zip(rules, styles, strict=False):
         size = np.sort(off.loc[[rule]].to_numpy().ravel())
-        ax.step(np.r_[0, size, most], np.r_[np.arange(len(size) + 1), len(size)] / len(size), where="post", color=colour, ls=style, lw=width, label=rule)
-    ax.set(xlim=(0, most), ylim=(0, 1.03), title="how far off in the end", xlabel="$|R - r|$ / tolerance", ylabel="share of layers")
+        share = np.r_[np.arange(len(size) + 1), len(size)] / len(size)
+        ax.step(np.r_[0, size, most], share, where="post", color=colour, ls=style, lw=width, label=rule)
+    ax.set(xlim=(0, most), ylim=(0, 1.03), title="how far off in the end")
+    ax.set(xlabel="$|R - r|$ / tolerance", ylabel="share of layers")
     ax.yaxis.set_major_formatter(PercentFormatter(1))

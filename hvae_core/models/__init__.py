@@ -83,9 +83,7 @@ def check_shape(model: str, image_shape: tuple[int, int, int]) -> None:
         InputError: if not.
     """
     if model == "toy":
-        raise InputError(
-            "model toy: it is no model of images; 70_toy is its notebook, ./run_all.sh rd-toy its profile"
-        )
+        raise InputError("model toy: it is no model of images; 70_toy is its notebook, ./run_all.sh rd-toy its profile")
     if model not in LAYERS:
         raise InputError(f"model: no model is called {model!r}; there are {', '.join([*HIERARCHICAL, *FAMILIES])}")
     shapes = IMAGE_SHAPES[CONDITIONED.get(model, model)]

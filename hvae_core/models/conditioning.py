@@ -4,10 +4,12 @@ The weights of a layer with betas beta, and its bias, are
 
     W(beta) = (W + dW(beta)) (1 + s(beta)),    b(beta) = (b + db(beta)) (1 + s(beta)) + t(beta),
 
-with a scale s_c and a shift t_c for each output channel c. dW, db, s and t are sums of tables over log beta, linear between their points:
-coarse ones for the weights, which tell the corners of the range apart, and finer ones for the channels. At fixed betas that is an ordinary model
-of the same class, `Conditioned.at`: what evaluates, stores and draws models needs to know of no betas. All tables start at 0, where
-it is the unconditioned model.
+with a scale s_c and a shift t_c for each output channel c. dW, db, s and t are sums of tables over log beta, linear
+between their points: coarse ones for the weights, which tell the corners of the range apart, and finer ones for the
+channels. At fixed betas
+that is an ordinary model of the same class, `Conditioned.at`: what evaluates, stores and draws models needs to know of
+no betas. All tables start
+at 0, where it is the unconditioned model.
 
 Source: the idea is that of Multi-Rate VAEs (Bae et al., ICLR 2023), for one beta of a single layer, by gates; scale and
 shift are feature-wise modulation (Perez et al., AAAI 2018).
@@ -32,7 +34,10 @@ Range = Sequence[tuple[float, float]]  # the lowest and highest beta of each lay
 
 
 def linear(position: Tensor, knots: int) -> Tensor:
-    """The weights of the points of a grid in the linear interpolation at ``position`` ``(batch, L)``, from 0 to 1: ``(batch, knots ** L)``."""
+    """The weights of the points of a grid in the linear interpolation at ``position`` ``(batch, L)``, from 0 to 1.
+
+    ``(batch, knots ** L)``.
+    """
     at = torch.arange(knots, device=position.device)
     hats = (1 - (position[..., None] * (knots - 1) - at).abs()).clamp_min(0)  # (batch, L, knots)
     weights = hats[:, 0]
@@ -42,10 +47,12 @@ def linear(position: Tensor, knots: int) -> Tensor:
 
 
 class Table(nn.Module):
-    """The sum of values at grids of log betas, each linear between its points along each axis (bilinear for L = 2); zero at the start.
+    """The sum of values at grids of log betas, each linear between its points along each axis (bilinear for L = 2).
 
-    What neighbouring betas have in common is learned from all of them, by the coarse grids; one fine grid could represent the same, but
-    learns it half as fast.
+    Zero at the start.
+
+    What neighbouring betas have in common is learned from all of them, by the coarse grids; one fine grid could
+    represent the same, but learns it half as fast.
 
     Arguments:
         layers: L, the number of betas.
@@ -80,20 +87,27 @@ class Conditioned(nn.Module):
         'GHVAE'
         >>> network.at((1.0, 200.0))
         Traceback (most recent call last):
-        hvae_core.errors.InputError: beta_1 = 200: the model is conditioned on beta_2 from 0.1 to 100, beta_1 from 0.1 to 100
+        hvae_core.errors.InputError: beta_1 = 200: the model is conditioned on beta_2 from 0.1 to 100, beta_1 from 0.1
+        to 100
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, model: HierarchicalVAE, betas: Range, coarse: Sequence[int] = COARSE, fine: Sequence[int] = FINE) -> None:
+    def __init__(
+        self, model: HierarchicalVAE, betas: Range, coarse: Sequence[int] = COARSE, fine: Sequence[int] = FINE
+    ) -> None:
         super().__init__()
         self.model = model
         self.betas = [(float(low), float(high)) for low, high in betas]
         bounds = torch.tensor([[math.log(beta) for beta in pair] for pair in self.betas])
         self.register_buffer("low", bounds[:, 0].clone(), persistent=False)
         self.register_buffer("high", bounds[:, 1].clone(), persistent=False)
-        self.modulated = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)}
+        self.modulated = {
+            name: layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+        }
         self.channels = [layer.weight.shape[_outputs(layer)] for layer in self.modulated.values()]
         self.changes = Table(len(self.betas), sum(parameter.numel() for parameter in model.parameters()), coarse)
         self.modulation = Table(len(self.betas), 2 * sum(self.channels), fine)
@@ -108,16 +122,28 @@ class Conditioned(nn.Module):
         with torch.autocast(log_betas.device.type, enabled=False):  # as precise as the parameters
             changed = torch.cat([value.flatten() for value in named.values()]) + self.changes(position)
             parts = changed.split([value.numel() for value in named.values()], 1)
-            found = {name: part.view(-1, *value.shape) for (name, value), part in zip(named.items(), parts, strict=True)}
+            found = {
+                name: part.view(-1, *value.shape) for (name, value), part in zip(named.items(), parts, strict=True)
+            }
             scales, shifts = self.modulation(position).chunk(2, 1)
-            for (name, layer), scale, shift in zip(self.modulated.items(), (1 + scales).split(self.channels, 1), shifts.split(self.channels, 1), strict=True):
+            for (name, layer), scale, shift in zip(
+                self.modulated.items(),
+                (1 + scales).split(self.channels, 1),
+                shifts.split(self.channels, 1),
+                strict=True,
+            ):
                 axis = 1 + _outputs(layer)
-                found[f"{name}.weight"] = found[f"{name}.weight"] * scale.view(-1, *[scale.shape[1] if i == axis else 1 for i in range(1, layer.weight.ndim + 1)])
+                found[f"{name}.weight"] = found[f"{name}.weight"] * scale.view(
+                    -1, *[scale.shape[1] if i == axis else 1 for i in range(1, layer.weight.ndim + 1)]
+                )
                 found[f"{name}.bias"] = found[f"{name}.bias"] * scale + shift
         return found
 
     def forward(self, x: Tensor, noise: Sequence[Tensor], log_betas: Tensor) -> Terms:
-        """The terms of ``x``, which is as many groups of equal size as there are ``log_betas`` ``(groups, L)``: each group has one setting of the betas."""
+        """The terms of ``x``, which is as many groups of equal size as there are ``log_betas`` ``(groups, L)``.
+
+        Each group has one setting of the betas.
+        """
 
         def grouped(values: Tensor) -> Tensor:
             return values.view(len(log_betas), -1, *values.shape[1:])
@@ -135,7 +161,9 @@ class Conditioned(nn.Module):
             InputError: if not; it names the range.
         """
         numbers = layer_numbers(len(self.betas))
-        known = ", ".join(f"beta_{n} from {low:g} to {high:g}" for n, (low, high) in zip(numbers, self.betas, strict=True))
+        known = ", ".join(
+            f"beta_{n} from {low:g} to {high:g}" for n, (low, high) in zip(numbers, self.betas, strict=True)
+        )
         if len(betas) != len(self.betas):
             raise InputError(f"{len(betas)} betas for {len(self.betas)} layers; the model is conditioned on {known}")
         for n, beta, (low, high) in zip(numbers, betas, self.betas, strict=True):

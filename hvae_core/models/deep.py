@@ -76,10 +76,12 @@ class DeepGHVAE(GHVAE):
         *vectors, z1 = latent_sizes
         super().__init__(image_shape, sigma_x, (*((size,) for size in vectors), (z1 // 16, 4, 4)))
         sizes = SIZES[image_shape]
-        self.between = nn.ModuleDict({
-            f"z_{self.layers - i}": Between(image_shape[0], sizes.channels, sizes.narrow, above, size)
-            for i, (above, size) in enumerate(pairwise(vectors), start=1)
-        })
+        self.between = nn.ModuleDict(
+            {
+                f"z_{self.layers - i}": Between(image_shape[0], sizes.channels, sizes.narrow, above, size)
+                for i, (above, size) in enumerate(pairwise(vectors), start=1)
+            }
+        )
 
     def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Gaussian:
         layer = self._between(z_above)

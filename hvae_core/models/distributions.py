@@ -102,7 +102,9 @@ class Gaussian(NamedTuple):
 
 
 class Product(NamedTuple):
-    """The normalised product of two Gaussians, weighted by their precisions: the posterior of a ladder VAE (Sønderby et al. 2016).
+    """The normalised product of two Gaussians, weighted by their precisions.
+
+    The posterior of a ladder VAE (Sønderby et al. 2016).
 
     Attributes:
         evidence: what the image says of z.
@@ -167,7 +169,10 @@ class Mixture(NamedTuple):
 
     @property
     def mode(self) -> Tensor:
-        """Of the components' means the one with the highest density, ``(1, dimensions)``; the mode has no closed form."""
+        """Of the components' means the one with the highest density, ``(1, dimensions)``.
+
+        The mode has no closed form.
+        """
         return self.mean[self.log_prob(self.mean).argmax()].unsqueeze(0)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -40,9 +40,7 @@ class Heads(nn.Module):
 
     def forward(self, h: Tensor) -> Gaussian:
         # Under autocast too, divergences are computed in the type of the parameters.
-        mean, raw_std = (
-            head(h).reshape(-1, *self.shape).to(head.weight.dtype) for head in (self.mean, self.std)
-        )
+        mean, raw_std = (head(h).reshape(-1, *self.shape).to(head.weight.dtype) for head in (self.mean, self.std))
         return Gaussian(mean, F.softplus(raw_std) + SMALLEST_STD)
 
 

@@ -36,7 +36,10 @@ class HierarchicalVAE(nn.Module):
 
     @property
     def parts(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """The layers that make each distribution, as ``{distribution: {step: module names}}``, for the architecture tables."""
+        """The layers that make each distribution, as ``{distribution: {step.
+
+        Module names}}``, for the architecture tables.
+        """
         raise NotImplementedError  # each architecture gives its own
 
     def features(self, x: Tensor) -> Any:
@@ -55,9 +58,7 @@ class HierarchicalVAE(nn.Module):
         """p(x | z), of all layers' latents, top layer first."""
         raise NotImplementedError  # each architecture gives its own
 
-    def conditionals(
-        self, x: Tensor, z_above: Sequence[Tensor], features: Any = None
-    ) -> tuple[Posterior, Prior]:
+    def conditionals(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> tuple[Posterior, Prior]:
         """q(z_l | z_{>l}, x) and p(z_l | z_{>l}) for the layer below ``z_above``."""
         return self.posterior(x, z_above, features), self.prior(z_above)
 
@@ -123,6 +124,5 @@ class HierarchicalVAE(nn.Module):
     def noise(self, batch: int, generator: torch.Generator) -> list[Tensor]:
         """Standard-normal draws for ``batch`` images, one tensor a layer, on the generator's device."""
         return [
-            torch.randn(batch, *shape, generator=generator, device=generator.device)
-            for shape in self.latent_shapes
+            torch.randn(batch, *shape, generator=generator, device=generator.device) for shape in self.latent_shapes
         ]

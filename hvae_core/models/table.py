@@ -22,8 +22,10 @@ def _describe(layer: nn.Module, outputs: int = 1) -> str:
     """The layer, with its outputs counted in groups of ``outputs``."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         kind = "ConvTransp" if layer.transposed else "Conv"
-        kernel, padding = ("x".join(map(str, dict.fromkeys(size) if size[0] == size[1] else size))
-                           for size in (layer.kernel_size, layer.padding))  # fmt: skip
+        kernel, padding = (
+            "x".join(map(str, dict.fromkeys(size) if size[0] == size[1] else size))
+            for size in (layer.kernel_size, layer.padding)
+        )
         return f"{kind}({layer.in_channels}, {layer.out_channels // outputs}, {kernel}, {layer.stride[0]}, {padding})"
     if isinstance(layer, nn.Linear):
         return f"FC({layer.in_features}, {layer.out_features // outputs})"
@@ -53,6 +55,7 @@ def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
     rows.append({"distribution": "total", "step": "", "layers": "", "parameters": total})
     table = pd.DataFrame(rows)
     table.attrs["caption"] = (
-        f"The architecture {getattr(model, 'family', type(model).__name__)} for images of {'x'.join(map(str, model.image_shape))}, read off the code."
+        f"The architecture {getattr(model, 'family', type(model).__name__)} for images of "
+        f"{'x'.join(map(str, model.image_shape))}, read off the code."
     )
     return table

@@ -42,8 +42,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "2 for a mistake in what was asked, 1 for any other failure.",
     )
     parser.add_argument("profile", nargs="?", default="quick", metavar="PROFILE", help="default: quick; see --list")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", dest="changes",
-                        help="change keys of the profile")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="key=value",
+        dest="changes",
+        help="change keys of the profile",
+    )
     parser.add_argument("--name", help="name of the run; default: the profile's")
     parser.add_argument("--list", action="store_true", help="list the profiles and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
@@ -76,8 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
-
-
 
 
 def list_profiles() -> None:
@@ -119,7 +124,9 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
         if config.kind is KINDS["conditioned"]:
             check_batch_size(config.batch_size, len(data.x_train))
         if config.likelihood_images and config.likelihood_images > len(data.x_test):
-            raise InputError(f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images")
+            raise InputError(
+                f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images"
+            )
         about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
     else:
         about += config.dataset
@@ -128,9 +135,18 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
         print(f"  data: {note}", flush=True)
     fresh, fewest = not (folder / "config.yaml").exists(), max(gpus(config), len(config.models) * config.seeds)
     if fresh and gpus(config) and config.blocks > fewest and len(config.members()) < TOGETHER * config.blocks:
-        print(f"  {config.blocks} blocks: a GPU trains a block's models of one kind and seed at once, and is faster with more; see --set blocks={fewest}", flush=True)
+        print(
+            (
+                f"  {config.blocks} blocks: a GPU trains a block's models of one kind and seed at once, and is "
+                f"faster with more; see --set blocks={fewest}"
+            ),
+            flush=True,
+        )
     if dry_run and fresh:
-        print(f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate them and draw all figures; nothing is there yet")
+        print(
+            f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate "
+            "them and draw all figures; nothing is there yet"
+        )
         return 0
     with locked(folder / ".lock", wait=False) as lock:
         if lock is None:
@@ -158,8 +174,14 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
         file.write(f"\n=== {timestamp()} {shlex.join(sys.argv)}\n")
         file.flush()
         # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment() | {GPUS: str(gpus(config))}, start_new_session=True,
-                                   pass_fds=[lock.fileno()])  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=file,
+            env=environment() | {GPUS: str(gpus(config))},
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
         try:
             show_progress(process, status)
         except BaseException:
@@ -196,17 +218,30 @@ def _record(path: Path) -> dict[str, Any] | None:
 def snakemake_command(config: Config, cores: int) -> list[str]:
     """How Snakemake is called. Its own lock is left out: the run's lock, which dies with its process, does that."""
     return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-        "--directory", str(output_root().resolve()), "--config", f"run=runs/{config.name}",  # a name alone, such as 01, would be read as a number
-        "--cores", str(cores), "--resources", f"gpu={gpus(config) or cores}",
-        "--nolock", "--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input",
-        "--max-checksum-file-size", "0",  # a notebook that was touched is executed again, changed or not
-        "--latency-wait", "2",
-    ]  # fmt: skip
-
-
-
-
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(output_root().resolve()),
+        "--config",
+        f"run=runs/{config.name}",  # a name alone, such as 01, would be read as a number
+        "--cores",
+        str(cores),
+        "--resources",
+        f"gpu={gpus(config) or cores}",
+        "--nolock",
+        "--keep-going",
+        "--rerun-incomplete",
+        "--rerun-triggers",
+        "mtime",
+        "input",
+        "--max-checksum-file-size",
+        "0",  # a notebook that was touched is executed again, changed or not
+        "--latency-wait",
+        "2",
+    ]
 
 
 def outputs(config: Config) -> list[Path]:
@@ -217,7 +252,10 @@ def outputs(config: Config) -> list[Path]:
     names += [f"{name}.{kind}" for name in made.tables for kind in ("csv", "md", "json")]
     files = [run / "config.yaml", run / "provenance.json", run / "results.parquet", run / "results.csv"]
     if made.stages:
-        files += [run / "history.parquet", *(run / "tables" / f"{stage}.parquet" for stage in ("training", *made.stages))]
+        files += [
+            run / "history.parquet",
+            *(run / "tables" / f"{stage}.parquet" for stage in ("training", *made.stages)),
+        ]
     return [*files, *(figures / name for name in names)]
 
 
@@ -264,7 +302,10 @@ def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
         print(f"error: {name}: {record['error']}", file=sys.stderr)
     if not failed:
         if shutil.disk_usage(log.parent).free < 1_000_000:
-            print(f"error: {log.parent}: the disk is full; free some space and give the same command again", file=sys.stderr)
+            print(
+                f"error: {log.parent}: the disk is full; free some space and give the same command again",
+                file=sys.stderr,
+            )
             return 2
         print(f"error: the batch stopped; its log is {log}", file=sys.stderr)
         return 1
@@ -276,8 +317,11 @@ def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
 
 def write_provenance(folder: Path, jobs: dict[str, dict[str, Any]], start: float) -> None:
     """Keep what made the results: of the last command, and of each stage as it was last executed."""
-    stages = {name: {key: job[key] for key in ("start", "wall_time_s", "commit", "device") if key in job}
-              for name, job in jobs.items() if not job["error"]}  # fmt: skip
+    stages = {
+        name: {key: job[key] for key in ("start", "wall_time_s", "commit", "device") if key in job}
+        for name, job in jobs.items()
+        if not job["error"]
+    }
     content = {
         **provenance(),
         "command": shlex.join(["./run_all.sh", *sys.argv[1:]]),

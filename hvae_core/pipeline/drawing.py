@@ -43,7 +43,10 @@ def figure_inputs(config: Config, data: Dataset) -> tuple[Images, Any, dict[str,
 
 
 def decoded_family(config: Config) -> str:
-    """Whose images are kept: ``-+v`` as in Paper B, Fig. 4, or else the first family with a powerful decoder, or else the first."""
+    """Whose images are kept: ``-+v`` as in Paper B, Fig.
+
+    4, or else the first family with a powerful decoder, or else the first.
+    """
     return min(config.models, key=lambda name: (name != "-+v", name[1] != "+", config.models.index(name)))
 
 
@@ -63,32 +66,54 @@ def comparable(config: Config) -> dict[str, pd.DataFrame]:
     """
     only(config, "families")
     name = load_results(config.name)["dataset"].iloc[0]
-    return {run: pd.read_parquet(run_folder(run) / "results.parquet").assign(dataset=name)
-            for run in comparable_runs(config.name)}  # fmt: skip
+    return {
+        run: pd.read_parquet(run_folder(run) / "results.parquet").assign(dataset=name)
+        for run in comparable_runs(config.name)
+    }
 
 
 def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
-    """The finished grids of betas that were trained as this run with target rates was: same data, model, epochs and settings.
+    """The finished grids of betas that were trained as this run with target rates was.
+
+    Same data, model, epochs and settings.
 
     Returns:
         Their results by name of the run; empty if there are none.
     """
-    free = {"name", "betas", "seeds", "target_rates", "generated_samples", "classifier_epochs", "likelihood_images",
-            "blocks", "block", "device", "test_images"}  # fmt: skip
+    free = {
+        "name",
+        "betas",
+        "seeds",
+        "target_rates",
+        "generated_samples",
+        "classifier_epochs",
+        "likelihood_images",
+        "blocks",
+        "block",
+        "device",
+        "test_images",
+    }
 
     def trained_as(other: Config) -> dict[str, Any]:
         return {key: value for key, value in other.dump().items() if key not in free}
 
     found = {name: load_config(name) for name in comparable_runs(config.name)}
-    return {name: pd.read_parquet(run_folder(name) / "results.parquet") for name, other in found.items()
-            if other.target_rates is None and trained_as(other) == trained_as(config)
-            and kept_objective(name) == kept_objective(config.name)}  # fmt: skip
+    return {
+        name: pd.read_parquet(run_folder(name) / "results.parquet")
+        for name, other in found.items()
+        if other.target_rates is None
+        and trained_as(other) == trained_as(config)
+        and kept_objective(name) == kept_objective(config.name)
+    }
 
 
 def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
-    """The finished grids of the models that this conditioned run stands for: same data, architecture, settings and objective.
+    """The finished grids of the models that this conditioned run stands for.
 
-    Epochs, learning rate, seeds and betas are free, if some betas are in both: what the run and a grid cost is compared beside what they reach.
+    Same data, architecture, settings and objective.
+
+    Epochs, learning rate, seeds and betas are free, if some betas are in both: what the run and a grid cost is compared
+    beside what they reach.
 
     Returns:
         Their results by name of the run; empty if there are none.
@@ -103,9 +128,16 @@ def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
         return {tuple(round(beta, 6) for beta in member.betas) for member in of.members()}
 
     found = {name: load_config(name) for name in comparable_runs(config.name)}
-    return {name: pd.read_parquet(run_folder(name) / "results.parquet") for name, other in found.items()
-            if other.model == CONDITIONED[config.models[0]] and points(other) & points(config) and other.latent_sizes is None and other.target_rates is None
-            and all(getattr(other, key) == getattr(config, key) for key in same) and kept_objective(name) == kept_objective(config.name)}  # fmt: skip
+    return {
+        name: pd.read_parquet(run_folder(name) / "results.parquet")
+        for name, other in found.items()
+        if other.model == CONDITIONED[config.models[0]]
+        and points(other) & points(config)
+        and other.latent_sizes is None
+        and other.target_rates is None
+        and all(getattr(other, key) == getattr(config, key) for key in same)
+        and kept_objective(name) == kept_objective(config.name)
+    }
 
 
 def only(config: Config, *kinds: str) -> None:
@@ -114,20 +146,25 @@ def only(config: Config, *kinds: str) -> None:
 
 
 def provenance(config: Config, *images: str, others: Iterable[str] = ()) -> dict[str, Any]:
-    """What the figures of a run are made from: its results and these of its files, other runs' results, and the commit."""
+    """What the figures of a run are made from.
+
+    Its results and these of its files, other runs' results, and the commit.
+    """
     folder = run_folder(config.name)
     inputs = [folder / name for name in ("results.parquet", *images)]
     inputs += [run_folder(name) / "results.parquet" for name in others]
     return {
         "run": config.name,
-        "inputs": {str(path.relative_to(folder.parents[1])): hashlib.sha256(path.read_bytes()).hexdigest()
-                   for path in inputs},
+        "inputs": {
+            str(path.relative_to(folder.parents[1])): hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs
+        },
         **commit(),
-    }  # fmt: skip
+    }
 
 
-def save_all(config: Config, figures: dict[str, Figure], tables: dict[str, pd.DataFrame],
-             provenance: dict[str, Any]) -> None:  # fmt: skip
+def save_all(
+    config: Config, figures: dict[str, Figure], tables: dict[str, pd.DataFrame], provenance: dict[str, Any]
+) -> None:
     """Write every figure and table to the run's figure folder, each with what made it."""
     from hvae_core.figures import save_figure, save_table
 

@@ -27,14 +27,20 @@ MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 
 
 def named_error(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"  # to write and to flush name no file
+    return (
+        f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    )  # to write and to flush name no file
 
 
 def environment() -> dict[str, str]:
     """What the processes of a batch see: this checkout, and its environment's programs first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # The jobs run in another folder: paths that the user gave are made absolute.
-    given = {name: str(Path(os.environ[name]).expanduser().resolve()) for name in ("HVAE_DATA", "HVAE_OUTPUT") if os.environ.get(name)}
+    given = {
+        name: str(Path(os.environ[name]).expanduser().resolve())
+        for name in ("HVAE_DATA", "HVAE_OUTPUT")
+        if os.environ.get(name)
+    }
     return {**os.environ, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
@@ -50,7 +56,9 @@ def gpus(config: Config) -> int:
 
 
 def job(argv: Sequence[str]) -> int:
-    """``python -m hvae_core.pipeline.job RUN JOB [--block N] [--jobs N]``: one step, with its progress and its errors kept.
+    """``python -m hvae_core.pipeline.job RUN JOB [--block N] [--jobs N]``.
+
+    One step, with its progress and its errors kept.
 
     JOB is ``collect`` or ``join`` (see `hvae_core.runs`) or the name of a notebook, which papermill executes.
     """

@@ -36,7 +36,10 @@ from hvae_core.training.precision import keep_memory
 
 
 def sparse(config: Config) -> Callable[[Member], bool]:
-    """Whose classifiers, terms on training images and images to look at are computed, which takes longest: of a conditioned network not every point's."""
+    """Whose classifiers, terms on training images and images to look at are computed, which takes longest.
+
+    Of a conditioned network not every point's.
+    """
     if config.kind is not KINDS["conditioned"]:
         return lambda member: True
     kept = [few(axis) for axis in zip(*(member.betas for member in config.members()), strict=True)]
@@ -51,9 +54,17 @@ def to_look_at(tensors: Tensors) -> dict[str, np.ndarray]:
     return {name: to_uint8(value) for name, value in tensors.items()}
 
 
-def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, int], dict[str, Any]],
-             key: str = "", processes: int = 1, wanted: Callable[[Member], bool] = lambda member: True) -> pd.DataFrame:  # fmt: skip
-    """The table of a stage: ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned.
+def evaluate(
+    config: Config,
+    stage: str,
+    function: Callable[[HierarchicalVAE, int], dict[str, Any]],
+    key: str = "",
+    processes: int = 1,
+    wanted: Callable[[Member], bool] = lambda member: True,
+) -> pd.DataFrame:
+    """The table of a stage.
+
+    ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned.
 
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
     else they depend on; rows made under another key, by other code or with other weights are not used. With several
@@ -64,8 +75,10 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
         InputError: for a stage that runs of these models do not have.
     """
     if stage not in config.kind.stages:
-        raise InputError(f"run '{config.name}' is of {config.models[0]}, which has no stage {stage}; "
-                         f"it has {', '.join(config.kind.stages) or 'one notebook, ' + config.kind.notebook}")  # fmt: skip
+        raise InputError(
+            f"run '{config.name}' is of {config.models[0]}, which has no stage {stage}; "
+            f"it has {', '.join(config.kind.stages) or 'one notebook, ' + config.kind.notebook}"
+        )
     folder = run_folder(config.name)
     status = training_table(config.name)["status"]
     weights = identities(config.name)
@@ -99,15 +112,20 @@ def evaluate(config: Config, stage: str, function: Callable[[HierarchicalVAE, in
     return table
 
 
-def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int],
-          processes: int) -> Iterator[tuple[int, Any]]:  # fmt: skip
+def _each(
+    config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int], processes: int
+) -> Iterator[tuple[int, Any]]:
     """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
     place, folder = device(config), run_folder(config.name).resolve()
     many = processes > 1 and len(indices) > 1  # a process starts in seconds: not for one model
     every = config.members()
     if isinstance(function, Measurement) and stacked.at_once(place) > 1:
-        computed = stacked.each(function.compute, {index: every[index] for index in indices},
-                               lambda index: load_model(folder, index, place), stacked.at_once(place))  # fmt: skip
+        computed = stacked.each(
+            function.compute,
+            {index: every[index] for index in indices},
+            lambda index: load_model(folder, index, place),
+            stacked.at_once(place),
+        )
         if not many:
             yield from ((index, function.score(tensors)) for index, tensors in computed)
         else:
@@ -123,7 +141,9 @@ def _each(config: Config, function: Callable[[HierarchicalVAE, int], Any], indic
         )
 
 
-def _one(folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any], index: int, seed: int) -> tuple[int, Any]:
+def _one(
+    folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any], index: int, seed: int
+) -> tuple[int, Any]:
     model = load_model(folder, index, place)
     if place.type == "cpu":
         keep_memory()
@@ -135,9 +155,14 @@ def _scored(score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tu
     return index, score(tensors)
 
 
-def drawn_images(config: Config, stage: str, draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
-            shapes: dict[str, tuple[int, ...]], processes: int = 1,
-            wanted: Callable[[Member], bool] = lambda member: True) -> dict[str, np.ndarray]:  # fmt: skip
+def drawn_images(
+    config: Config,
+    stage: str,
+    draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
+    shapes: dict[str, tuple[int, ...]],
+    processes: int = 1,
+    wanted: Callable[[Member], bool] = lambda member: True,
+) -> dict[str, np.ndarray]:
     """uint8 images of the models, ``(models, *shape)`` by name; black where one diverged or is not wanted."""
     status = training_table(config.name)["status"]
     todo = [i for i, member in enumerate(config.members()) if status[i] == "ok" and wanted(member)]

@@ -10,8 +10,8 @@ import pandas as pd
 from hvae_core.data.dataset import Dataset, pixels
 from hvae_core.data.readers import load
 from hvae_core.evaluation import generation, likelihood, reconstruction, representation
-from hvae_core.evaluation.stacked import Measurement, Tensors
 from hvae_core.evaluation.classifier import Classifier, classifier_for
+from hvae_core.evaluation.stacked import Measurement, Tensors
 from hvae_core.files import write_text
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.pipeline.drawing import (
@@ -57,13 +57,11 @@ __all__ = [
     "save_all",
     "separate_grids",
     "train_members",
-]  # fmt: skip
+]
 
 SHOWN = 12  # images of each model that are kept to look at
 DECODED = 6  # latents of a model that are decoded several times
 GENERATED = 100  # images for the bounds on the generative information
-
-
 
 
 def begin(
@@ -91,16 +89,12 @@ def load_data(config: Config) -> Dataset:
     return load(config.dataset).first(config.train_images, config.test_images).to(device(config))
 
 
-
-
-
-
-
-
 def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
     """The reconstruction table, and the reconstructions of the first test images."""
-    measured = Measurement(lambda model, seed: {"errors": reconstruction.errors(model, data.x_test)},
-                           lambda tensors: reconstruction.scores(tensors["errors"]))  # fmt: skip
+    measured = Measurement(
+        lambda model, seed: {"errors": reconstruction.errors(model, data.x_test)},
+        lambda tensors: reconstruction.scores(tensors["errors"]),
+    )
     table = evaluate(config, "reconstruction", measured, key=data.fingerprint)
     shown = data.x_test[:SHOWN]
     drawn = Measurement(lambda model, seed: {"images": model.reconstruct(pixels(shown))}, to_look_at)
@@ -112,8 +106,17 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
 def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | None]:
     """The generation table, a few samples of each model, and the classifier; without labels the table is empty."""
     only(config, "hierarchical", "deep", "conditioned", "targets", "shares")
-    classifier = classifier_for(data, output_root() / "runs" / ".classifiers", config.classifier_epochs, precision=config.precision,
-                                code=code_fingerprint(code_of(config, "generation"))) if data.num_classes else None
+    classifier = (
+        classifier_for(
+            data,
+            output_root() / "runs" / ".classifiers",
+            config.classifier_epochs,
+            precision=config.precision,
+            code=code_fingerprint(code_of(config, "generation")),
+        )
+        if data.num_classes
+        else None
+    )
     place, count = device(config), min(SHOWN, len(data.x_test))
 
     def compute(model: HierarchicalVAE, seed: int) -> Tensors:
@@ -127,8 +130,12 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
     images = drawn_images(config, "generation", drawn, {"images": (count, *data.image_shape)}, wanted=sparse(config))
     save_images(config.name, "generation", **images)
     if classifier:
-        about = {"architecture": classifier.architecture, "epochs": classifier.epochs, "precision": config.precision,
-                 "test_accuracy": classifier.test_accuracy}  # fmt: skip
+        about = {
+            "architecture": classifier.architecture,
+            "epochs": classifier.epochs,
+            "precision": config.precision,
+            "test_accuracy": classifier.test_accuracy,
+        }
         write_text(run_folder(config.name) / "tables" / "classifier.json", json.dumps(about, indent=2) + "\n")
     return table, classifier
 
@@ -138,12 +145,12 @@ def represent(config: Config, data: Dataset) -> pd.DataFrame:
     if data.y_test is None:
         return evaluate(config, "representation", nothing, key=data.fingerprint)
     y, classes = data.y_test.cpu(), data.num_classes  # all that the scores take along to other processes
-    measured = Measurement(lambda model, seed: representation.latents(model, data.x_test, seed),
-                           lambda tensors: representation.scores(tensors, y, classes))  # fmt: skip
+    measured = Measurement(
+        lambda model, seed: representation.latents(model, data.x_test, seed),
+        lambda tensors: representation.scores(tensors, y, classes),
+    )
 
     return evaluate(config, "representation", measured, key=data.fingerprint, processes=jobs(), wanted=sparse(config))
-
-
 
 
 def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
@@ -152,12 +159,16 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
     An autoregressive decoder takes a pass through its network for each pixel, so the other families keep none.
     """
 
-    # One at a time on a GPU too: a powerful decoder fills its pixels in place, one after the other, not for `torch.vmap`.
+    # One at a time on a GPU too: a powerful decoder fills its pixels in place, one after the other, not for
+    # `torch.vmap`.
     def score(model: HierarchicalVAE, seed: int) -> dict[str, float]:
-        return likelihood.evaluate(model, data.x_test, seed, images=config.likelihood_images,
-                                   generated=config.likelihood_images or GENERATED)  # fmt: skip
+        return likelihood.evaluate(
+            model, data.x_test, seed, images=config.likelihood_images, generated=config.likelihood_images or GENERATED
+        )
 
-    table = evaluate(config, "likelihood", score, key=f"{data.fingerprint} {config.likelihood_images}", processes=jobs())
+    table = evaluate(
+        config, "likelihood", score, key=f"{data.fingerprint} {config.likelihood_images}", processes=jobs()
+    )
     shown = data.x_test[:DECODED]
     shape: tuple[int, ...] = (len(shown), likelihood.REPEATS, *data.image_shape)
     shapes = dict.fromkeys(("reconstructions", "generated"), shape)
@@ -169,43 +180,3 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
     images = drawn_images(config, "likelihood", draw, shapes, jobs(), lambda member: member.model == family)
     save_images(config.name, "likelihood", originals=shown.cpu().numpy(), **images)
     return table
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from hvae_core.data.dataset import Dataset
-from hvae_core.evaluation import stacked, rates
+from hvae_core.evaluation import rates, stacked
 from hvae_core.evaluation.stacked import Tensors
 from hvae_core.files import save_tensors, write_table
 from hvae_core.models import build
@@ -53,9 +53,7 @@ def train_members(config: Config, data: Dataset, objective: Objective = lagrangi
     if config.block is not None:
         return _train_block(config, config.block, data, objective)
     parts = [Config.make({**config.dump(), "block": block}) for block in range(config.blocks)]
-    table = pd.concat(
-        [_train_block(part, part.block or 0, data, objective) for part in parts], ignore_index=True
-    )
+    table = pd.concat([_train_block(part, part.block or 0, data, objective) for part in parts], ignore_index=True)
     collect(config.name)
     return table
 
@@ -159,6 +157,6 @@ def _history(config: Config, trained: Trained, indices: list[int]) -> pd.DataFra
             for frame, of in zip(values, trained.multipliers, strict=True)
         ]
     epochs = range(1, config.epochs + 1)
-    return pd.concat([
-        frame.assign(member=index, epoch=epochs) for index, frame in zip(indices, values, strict=True)
-    ]).dropna(subset=terms)
+    return pd.concat(
+        [frame.assign(member=index, epoch=epochs) for index, frame in zip(indices, values, strict=True)]
+    ).dropna(subset=terms)

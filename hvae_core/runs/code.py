@@ -19,12 +19,18 @@ from hvae_core.runs.config import Config
 
 
 def _code(node: ast.AST) -> str:
-    """A syntax tree as text, without docstrings; the same in every version of Python, which differ in the empty lists that they name."""
+    """A syntax tree as text, without docstrings.
+
+    The same in every version of Python, which differ in the empty lists that they name.
+    """
     for part in ast.walk(node):
         body = getattr(part, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
-            body[0].value, ast.Constant
-        ):  # fmt: skip
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             body.pop(0)  # a docstring
     return _spelled(node)
 
@@ -34,8 +40,11 @@ def _spelled(node: Any) -> str:
         return f"[{', '.join(map(_spelled, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    there = [(name, value) for name, value in ast.iter_fields(node)
-             if value != [] and (value is not None or (isinstance(node, ast.Constant) and name == "value"))]  # fmt: skip
+    there = [
+        (name, value)
+        for name, value in ast.iter_fields(node)
+        if value != [] and (value is not None or (isinstance(node, ast.Constant) and name == "value"))
+    ]
     return f"{type(node).__name__}({', '.join(f'{name}={_spelled(value)}' for name, value in there)})"
 
 
@@ -129,7 +138,10 @@ def source(module: str) -> str:
 
 
 def code_fingerprint(names: Iterable[str]) -> str:
-    """A hash of what these modules and functions do (see `source`): comments, docstrings and layout do not change it."""
+    """A hash of what these modules and functions do (see `source`).
+
+    Comments, docstrings and layout do not change it.
+    """
     digest = hashlib.sha256()
     for name in names:
         digest.update(_code(ast.parse(source(name))).encode())
@@ -144,7 +156,10 @@ def described_function(function: Callable[..., Any], depth: int = 3) -> str:
     """
     if isinstance(function, partial):
         given = [*enumerate(function.args), *sorted(function.keywords.items())]
-        return f"{described_function(function.func, depth)} given {', '.join(f'{name} = {_described_value(value)}' for name, value in given)}"
+        return (
+            f"{described_function(function.func, depth)} given "
+            f"{', '.join(f'{name} = {_described_value(value)}' for name, value in given)}"
+        )
     if not inspect.isfunction(function):
         raise InputError(f"{function!r} is no function; give one, or a functools.partial of one")
     try:
@@ -161,13 +176,23 @@ def described_function(function: Callable[..., Any], depth: int = 3) -> str:
     known = {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, value in sorted({**known, **inspect.getclosurevars(function).nonlocals}.items()):
         if inspect.isfunction(value) or (isinstance(value, partial) and inspect.isfunction(value.func)):
-            text += f" {name}: {described_function(value, depth - 1) if depth else getattr(value, '__qualname__', 'partial')}"
+            text += (
+                f" {name}: "
+                f"{described_function(value, depth - 1) if depth else getattr(value, '__qualname__', 'partial')}"
+            )
         elif not inspect.ismodule(value) and not isinstance(value, type):
             text += f" {name} = {_described_value(value)}"
     return text
 
 
 def _described_value(value: Any) -> str:
-    """A value as text: of a large array, which shows but its ends, with a checksum, and of an object without its address."""
+    """A value as text.
+
+    Of a large array, which shows but its ends, with a checksum, and of an object without its address.
+    """
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-    return f"{text} {hashlib.sha256(repr(value.tolist()).encode()).hexdigest()[:16]}" if hasattr(value, "tolist") and "..." in text else text
+    return (
+        f"{text} {hashlib.sha256(repr(value.tolist()).encode()).hexdigest()[:16]}"
+        if hasattr(value, "tolist") and "..." in text
+        else text
+    )

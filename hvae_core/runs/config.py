@@ -251,9 +251,7 @@ class Config(BaseModel):
         for key in values:
             if key not in cls.model_fields:
                 close = get_close_matches(str(key), cls.model_fields, 1)
-                hint = (
-                    f"did you mean '{close[0]}'?" if close else f"allowed are {', '.join(cls.model_fields)}"
-                )
+                hint = f"did you mean '{close[0]}'?" if close else f"allowed are {', '.join(cls.model_fields)}"
                 raise InputError(f"{source}: unknown key '{key}'; {hint}")
         try:
             return cls(**values)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import
     from hvae_core.data.dataset import Dataset
 
 
-
 def output_root() -> Path:
     """Where ``runs/`` and ``figures/`` lie: ``HVAE_OUTPUT``, or the repository."""
     return Path(os.environ.get("HVAE_OUTPUT") or ROOT).expanduser()
@@ -50,12 +49,6 @@ def figure_folder(run: str | Path) -> Path:
     return run_folder(run).parents[1] / "figures" / run_folder(run).name
 
 
-
-
-
-
-
-
 # --- configuration and provenance -------------------------------------------------------------------------------
 
 
@@ -70,8 +63,9 @@ def open_run(config: Config) -> Path:
     wanted = {key: value for key, value in config.dump().items() if key != "block"}
     if path.exists():
         there = {key: value for key, value in load_config(config.name).dump().items() if key != "block"}
-        differences = [f"{key} is {there[key]} there and {wanted[key]} here"
-                       for key in wanted if there[key] != wanted[key]]  # fmt: skip
+        differences = [
+            f"{key} is {there[key]} there and {wanted[key]} here" for key in wanted if there[key] != wanted[key]
+        ]
         if differences:
             raise InputError(
                 f"run '{config.name}' exists with another configuration: {'; '.join(differences)}; "
@@ -84,7 +78,10 @@ def open_run(config: Config) -> Path:
 
 
 def keep_data(config: Config, data: Dataset) -> None:
-    """Keep with the run which data it is of; rewritten only when they change, and then all of the run is out of date."""
+    """Keep with the run which data it is of.
+
+    Rewritten only when they change, and then all of the run is out of date.
+    """
     if not same_data(config, data):
         write_text(run_folder(config.name) / "data.json", _described_data(data))
 
@@ -96,8 +93,13 @@ def same_data(config: Config, data: Dataset) -> bool:
 
 
 def _described_data(data: Dataset) -> str:
-    described = {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.x_train),
-                 "test_images": len(data.x_test), "notes": list(data.notes)}  # fmt: skip
+    described = {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "train_images": len(data.x_train),
+        "test_images": len(data.x_test),
+        "notes": list(data.notes),
+    }
     return json.dumps(described, indent=2) + "\n"
 
 
@@ -115,70 +117,10 @@ def _config(path: Path, _content: bytes) -> Config:
     return Config.make(read_yaml(path), source=str(path))
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 # --- checkpoints and weights ------------------------------------------------------------------------------------
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 # --- tables -----------------------------------------------------------------------------------------------------
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def save_images(run: str | Path, stage: str, **arrays: Any) -> None:
@@ -191,10 +133,8 @@ def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
     """What `save_images` wrote."""
     path = run_folder(run) / "images" / f"{stage}.npz"
     if not path.exists():
-        raise InputError(f"run '{Path(run).name}' has no images of its {stage} yet; ./run_all.sh or the notebooks make them")
+        raise InputError(
+            f"run '{Path(run).name}' has no images of its {stage} yet; ./run_all.sh or the notebooks make them"
+        )
     with np.load(path) as file:
         return {name: file[name] for name in file.files}
-
-
-
-

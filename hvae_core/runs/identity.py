@@ -39,8 +39,16 @@ def kept_objective(run: str | Path) -> str:
 
 def training_identity(config: Config, fingerprint: str, objective: Callable[..., Any]) -> str:
     """What the weights of a block are a function of, as a hash: data, configuration, objective and code."""
-    unrelated = {"name", "dataset", "generated_samples", "classifier_epochs", "device", "blocks", "test_images",
-                 "likelihood_images"}  # fmt: skip
+    unrelated = {
+        "name",
+        "dataset",
+        "generated_samples",
+        "classifier_epochs",
+        "device",
+        "blocks",
+        "test_images",
+        "likelihood_images",
+    }
     values = {key: value for key, value in config.dump().items() if key not in unrelated}
     members = config.block_members()
     code = code_fingerprint(code_of(config, "training"))

@@ -27,7 +27,8 @@ TOP = f"""\
 <!-- Made of hvae_core/runs/config.py by {COMMAND} -->
 
 The keys of a run stand in its [profile](profiles.md), a YAML file, and \
-`./run_all.sh PROFILE --set key=value` changes them for one run. In notebooks 00 and 10, `changes = {{...}}` does the same.
+`./run_all.sh PROFILE --set key=value` changes them for one run. \
+In notebooks 00 and 10, `changes = {{...}}` does the same.
 
 | key | allowed | default | meaning |
 |---|---|---|---|

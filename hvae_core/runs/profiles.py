@@ -38,9 +38,7 @@ def profiles() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
-def load_profile(
-    profile: str, changes: Sequence[str] | Mapping[str, Any] = (), name: str | None = None
-) -> Config:
+def load_profile(profile: str, changes: Sequence[str] | Mapping[str, Any] = (), name: str | None = None) -> Config:
     """The configuration of a profile, with changes; dotted keys reach into ``betas``.
 
     Arguments:

@@ -16,7 +16,10 @@ from hvae_core.files import ROOT
 
 @cache
 def commit() -> dict[str, Any]:
-    """The commit that the code comes from, and whether files (but for results and texts) differ from it; nulls outside a repository."""
+    """The commit that the code comes from, and whether files (but for results and texts) differ from it.
+
+    Nulls outside a repository.
+    """
     try:
         head, status = (
             subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -27,22 +27,26 @@ def stage_columns(stage: str, layers: int) -> list[str]:
     probed = [f"mu{number}" for number in numbers] + [f"z{layers}"]
     return {
         "training": [
-            "distortion", *(f"rate_{n}" for n in numbers), "rate", "elbo",
-            "train_distortion", *(f"train_rate_{n}" for n in numbers),
+            "distortion",
+            *(f"rate_{n}" for n in numbers),
+            "rate",
+            "elbo",
+            "train_distortion",
+            *(f"train_rate_{n}" for n in numbers),
         ],
         "reconstruction": ["psnr", "psnr_pooled"],
         "generation": ["inception_score", "inception_score_std", "diversity", "sharpness"],
         "representation": [
-            f"mi_z{layers}", "accuracy_bound_mi", "accuracy_bound_rate",
+            f"mi_z{layers}",
+            "accuracy_bound_mi",
+            "accuracy_bound_rate",
             *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
         ],
         "likelihood": ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"],
-    }[stage]  # fmt: skip
+    }[stage]
 
 
-def columns(
-    layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages, targets: bool = False
-) -> list[str]:
+def columns(layers: int, stages: Sequence[str] = KINDS["hierarchical"].stages, targets: bool = False) -> list[str]:
     """The columns of ``results``, for a hierarchy of so many layers, with or without target rates."""
     about = ["dataset", "model", "seed", *(f"beta_{n}" for n in layer_numbers(layers)), "epochs", "status"]
     if targets:
@@ -86,7 +90,10 @@ def _members(config: Config) -> pd.DataFrame:
 
 
 def overview(config: Config, table: pd.DataFrame) -> pd.DataFrame:
-    """A training table to be read: what was chosen of each member first, then its terms on the test images and its status."""
+    """A training table to be read.
+
+    What was chosen of each member first, then its terms on the test images and its status.
+    """
     members = _members(config)
     given = [column for column in members if str(column).startswith(("beta_", "target_"))]
     several = [column for column in ("model", "seed") if members[column].nunique() > 1]
@@ -100,7 +107,9 @@ def overview(config: Config, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_history(config: Config) -> pd.DataFrame:
-    """One row a model and epoch: terms on the training images, averaged over the epoch, of the members of ``config.block``
+    """One row a model and epoch.
+
+    Terms on the training images, averaged over the epoch, of the members of ``config.block``
     (None: all).
 
     Raises:
@@ -124,7 +133,8 @@ def join(run: str | Path) -> pd.DataFrame:
     for stage in config.kind.stages:
         if not _up_to_date(run, pd.read_parquet(folder / "tables" / f"{stage}.parquet")):
             raise InputError(
-                f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or {NOTEBOOKS[stage]} measures it again"
+                f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or "
+                f"{NOTEBOOKS[stage]} measures it again"
             )
     results = results_so_far(run)
     write_table(folder / "results.parquet", results)
@@ -148,9 +158,7 @@ def results_so_far(run: str | Path) -> pd.DataFrame:
         if table is not None and _up_to_date(run, table):
             results = results.merge(table, on="member", how="left", validate="one_to_one")
     results = results.assign(dataset=_dataset(config), epochs=config.epochs)
-    return results.reindex(
-        columns=columns(config.layers, config.kind.stages, config.target_rates is not None)
-    )
+    return results.reindex(columns=columns(config.layers, config.kind.stages, config.target_rates is not None))
 
 
 def _up_to_date(run: str | Path, table: pd.DataFrame) -> bool:
@@ -208,7 +216,5 @@ def training_table(run: str | Path) -> pd.DataFrame:
     """
     path = run_folder(run) / "tables" / "training.parquet"
     if not path.exists():
-        raise InputError(
-            f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them"
-        )
+        raise InputError(f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them")
     return pd.read_parquet(path)

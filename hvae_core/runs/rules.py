@@ -115,8 +115,7 @@ RULES = (
     Rule(
         lambda c: len(c.knobs) != len(c.bin_sizes),
         lambda c: (
-            f"betas: {len(c.knobs)} lists for the {len(c.bin_sizes)} {'bins' if c.bins else 'layers'} "
-            f"of {c.models[0]}"
+            f"betas: {len(c.knobs)} lists for the {len(c.bin_sizes)} {'bins' if c.bins else 'layers'} of {c.models[0]}"
         ),
     ),
     # Target rates
@@ -190,8 +189,6 @@ RULES = (
     ),
     Rule(
         lambda c: c.precision != "float32" and c.model_kind not in ("hierarchical", "conditioned"),
-        lambda c: (
-            f"precision = {c.precision}: for the hierarchical models, ghvae and lvae, not {c.models[0]}"
-        ),
+        lambda c: f"precision = {c.precision}: for the hierarchical models, ghvae and lvae, not {c.models[0]}",
     ),
 )

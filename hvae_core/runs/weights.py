@@ -29,7 +29,10 @@ def block_folder(config: Config, block: int) -> Path:
 
 def identities(run: str | Path) -> dict[str, str | None]:
     """The identities of the trainings that a run's weights are of, by block."""
-    return {path.parent.name: saved_identity(path) for path in sorted(run_folder(run).glob("checkpoints/block-*/weights.safetensors"))}
+    return {
+        path.parent.name: saved_identity(path)
+        for path in sorted(run_folder(run).glob("checkpoints/block-*/weights.safetensors"))
+    }
 
 
 def saved_identity(path: Path) -> str | None:
@@ -75,10 +78,16 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
 
     members = load_config(run).members()
     if seed not in {member.seed for member in members}:
-        raise InputError(f"run '{Path(run).name}' has no seed {seed}; it has {', '.join(map(str, sorted({member.seed for member in members})))}")
+        raise InputError(
+            f"run '{Path(run).name}' has no seed {seed}; it has "
+            f"{', '.join(map(str, sorted({member.seed for member in members})))}"
+        )
     found = _load(run, next(i for i, member in enumerate(members) if member.seed == seed))
     if not isinstance(found, Conditioned):
-        raise InputError(f"run '{Path(run).name}' is of {members[0].model}, whose betas are fixed; such as ghvae-conditioned has a network for all")
+        raise InputError(
+            f"run '{Path(run).name}' is of {members[0].model}, whose betas are fixed; such as ghvae-conditioned "
+            "has a network for all"
+        )
     return found.requires_grad_(False).eval().to(device)
 
 
@@ -134,6 +143,4 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
 
 
 def _outdated(folder: Path) -> InputError:
-    return InputError(
-        f"run '{folder.name}' was made by an earlier version; remove {folder} and run it again"
-    )
+    return InputError(f"run '{folder.name}' was made by an earlier version; remove {folder} and run it again")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a ba
     from torch import Tensor
 
 
-
 class Checkpoints:
     """The states to resume a training from: the last two, each one file with a checksum.
 

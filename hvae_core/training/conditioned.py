@@ -37,7 +37,9 @@ from hvae_core.training.trainer import Maker, Trained, Update, adam, adam_state,
 # of its range, and beta of each layer below likewise; by the model's class, others as a GHVAE.
 START = {"GHVAE": ((0.1, 100.0), (3.0, 3.0)), "LVAE": ((0.1, 0.1), (0.1, 100.0))}
 GROWING = 0.5  # of the training, until betas are drawn from the whole range
-RISING = 1 / 16  # of the training, over which the learning rate rises to its value; without, half of the networks lost z_L
+RISING = (
+    1 / 16
+)  # of the training, over which the learning rate rises to its value; without, half of the networks lost z_L
 ENDS = 0.05  # of the draws of each beta lie at its lowest value, and as many at its highest
 GROUPS = 16  # of a batch, at most: as many settings of the betas in each update
 FEWEST = 4  # groups that a batch has to be in; with one, networks on digits did not get near single models
@@ -70,7 +72,8 @@ def train_conditioned(
         InputError: for a batch size that cannot be in groups.
 
     Returns:
-        The trained networks. One whose terms cease to be finite is frozen; the others are what they would be without it.
+        The trained networks. One whose terms cease to be finite is frozen; the others are what they would be without
+        it.
     """
     check_batch_size(plan.batch_size, len(x))
     result = ConditionedPopulation(make, members, x.device, **options)
@@ -95,7 +98,9 @@ class ConditionedPopulation(Trained):
         networks: one a seed.
     """
 
-    def __init__(self, make: Maker, members: Sequence[Member], device: str | torch.device = "cpu", **options: Any) -> None:
+    def __init__(
+        self, make: Maker, members: Sequence[Member], device: str | torch.device = "cpu", **options: Any
+    ) -> None:
         self.members = list(members)
         self.seeds = sorted({member.seed for member in self.members})
         self.which = [self.seeds.index(member.seed) for member in self.members]
@@ -125,7 +130,9 @@ class ConditionedPopulation(Trained):
 
 
 def spread(count: int, layers: int, random: torch.Generator) -> Tensor:
-    """Points that are uniform in the unit cube one by one, and evenly spread over it together: a scrambled Sobol sequence.
+    """Points that are uniform in the unit cube one by one, and evenly spread over it together.
+
+    A scrambled Sobol sequence.
 
     Returns:
         ``(count, layers)``.
@@ -180,10 +187,10 @@ def groups(images: int, most: int | None = None) -> int:
     return max(count for count in range(1, (most or GROUPS) + 1) if images % count == 0)
 
 
-
-
 def check_batch_size(batch_size: int, images: int) -> None:
-    """Whether batches of ``images`` training images can be in enough groups. The last one of an epoch may be smaller, and in fewer.
+    """Whether batches of ``images`` training images can be in enough groups.
+
+    The last one of an epoch may be smaller, and in fewer.
 
     Raises:
         InputError: if not; it names the nearest sizes that can.
@@ -191,7 +198,8 @@ def check_batch_size(batch_size: int, images: int) -> None:
     Example:
         >>> check_batch_size(97, 1000)
         Traceback (most recent call last):
-        hvae_core.errors.InputError: batch_size = 97: a batch of a conditioned network is in 4 to 16 groups of equal size; 96 or 98 can be
+        hvae_core.errors.InputError: batch_size = 97: a batch of a conditioned network is in 4 to 16 groups of equal
+        size; 96 or 98 can be
     """
     size = min(batch_size, images)
     if groups(size) < FEWEST:
@@ -263,8 +271,7 @@ class _Networks:
         self.seeds, self.model = population.seeds, population.model
         self.rows, self.layers = len(population.seeds), population.model.layers
         self.networks = [
-            _Network(network, seed, None, 0)
-            for network, seed in zip(population.networks, self.seeds, strict=True)
+            _Network(network, seed, None, 0) for network, seed in zip(population.networks, self.seeds, strict=True)
         ]
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
@@ -276,8 +283,7 @@ class _Networks:
     def begin(self, epoch: int, batches: int) -> None:
         self.batches = batches
         self.uniform = [
-            spread(batches * self.in_groups, self.layers, generator(seed, Purpose.BETAS, epoch))
-            for seed in self.seeds
+            spread(batches * self.in_groups, self.layers, generator(seed, Purpose.BETAS, epoch)) for seed in self.seeds
         ]
 
     def step(self, seed: int, x: Tensor, noise: list[Tensor], update: Update, lost: Tensor, sums: Tensor) -> None:
@@ -310,6 +316,6 @@ class _Networks:
         return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
     def finite(self) -> Tensor:
-        return torch.tensor([
-            all(bool(parameter.isfinite().all()) for parameter in one.named.values()) for one in self.networks
-        ])
+        return torch.tensor(
+            [all(bool(parameter.isfinite().all()) for parameter in one.named.values()) for one in self.networks]
+        )

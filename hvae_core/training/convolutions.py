@@ -1,12 +1,13 @@
 """Convolutions, computed in other ways: one is faster on a CPU, the other for many models at once.
 
-`for_cpu`: a convolution with kernel 4, stride 2 and padding 1 halves the side of a map; its transpose doubles it, and is
-also what passes the gradient back through the first. PyTorch's CPU library is slow at the transpose where there are few
-channels. Written as an ordinary convolution it is not: each of the four outputs of an input pixel sees 2 x 2 inputs, so a
-convolution with kernel 2 gives all four, one group of channels each, and what is left is to put them in their places.
+`for_cpu`: a convolution with kernel 4, stride 2 and padding 1 halves the side of a map; its transpose doubles it, and
+is also what passes the gradient back through the first. PyTorch's CPU library is slow at the transpose where there are
+few
+channels. Written as an ordinary convolution it is not: each of the four outputs of an input pixel sees 2 x 2 inputs, so
+a convolution with kernel 2 gives all four, one group of channels each, and what is left is to put them in their places.
 
-`for_vmap`: many models' convolutions at once are one grouped convolution, at which GPU libraries are slow where a group has
-few channels. Here they are one batched matrix product, between copies that a compiler fuses with their neighbours.
+`for_vmap`: many models' convolutions at once are one grouped convolution, at which GPU libraries are slow where a group
+has few channels. Here they are one batched matrix product, between copies that a compiler fuses with their neighbours.
 
 Same parameters, same values up to the order of additions; layers of other shapes stay as they are. Axes are named by
 letters, and `torch.einsum` of one tensor puts them in order::
@@ -48,7 +49,8 @@ def doubled(x: Tensor, weight: Tensor) -> Tensor:
     if outputs >= FEW:
         return F.conv_transpose2d(x, weight, stride=2, padding=1)
     batch, _, height, width = x.shape
-    # Output row 2 i + p is made of the input rows i + p - 1 and i + p, by rows 3 - p and 1 - p of the kernel; so with columns.
+    # Output row 2 i + p is made of the input rows i + p - 1 and i + p, by rows 3 - p and 1 - p of the kernel; so with
+    # columns.
     by_place = einsum("coipjq->pqocij", _kernel_blocks(weight.flip(2, 3), 2))
     kernel = by_place.reshape(4 * outputs, inputs, 2, 2).contiguous(memory_format=torch.channels_last)
     y = F.conv2d(x.contiguous(memory_format=torch.channels_last), kernel, padding=1)
@@ -64,7 +66,9 @@ def doubled(x: Tensor, weight: Tensor) -> Tensor:
 def _weight_gradient(wide: Tensor, weight: Tensor, narrow: Tensor) -> Tensor:
     """Of the convolution that leads from ``wide`` to ``narrow``, or of its transpose that leads back."""
     backward = torch.ops.aten.convolution_backward
-    gradient: Tensor = backward(narrow, wide, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False])[1]
+    gradient: Tensor = backward(
+        narrow, wide, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+    )[1]
     return gradient
 
 
@@ -192,7 +196,10 @@ def for_cpu(model: HierarchicalVAE) -> HierarchicalVAE:
 
 
 def layout(model: HierarchicalVAE) -> Callable[[Tensor], Tensor]:
-    """How a model wants images and weights in memory: maps with channels last for one of `for_cpu`, the others as they are."""
+    """How a model wants images and weights in memory.
+
+    Maps with channels last for one of `for_cpu`, the others as they are.
+    """
     ours = any(isinstance(module, CPUConvolution) for module in model.modules())
 
     def lay(value: Tensor) -> Tensor:
@@ -208,7 +215,10 @@ def _blocks(x: Tensor, side: int) -> Tensor:
 
 
 def _kernel_blocks(weight: Tensor, stride: int) -> Tensor:
-    """A kernel ``(., ., size stride, size stride)``, each axis split into which block and where in it: ``(., ., i, p, j, q)``."""
+    """A kernel ``(., ., size stride, size stride)``, each axis split into which block and where in it.
+
+    ``(., ., i, p, j, q)``.
+    """
     size = weight.shape[2] // stride
     return weight.unflatten(3, (size, stride)).unflatten(2, (size, stride))
 
@@ -225,14 +235,15 @@ def _product(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def convolved(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """A convolution by a matrix product, with the kernel and the padded image cut into blocks of stride x stride pixels.
+    """A convolution by a matrix product, kernel and padded image cut into blocks of stride x stride pixels.
 
     Arguments:
         x: ``(batch, inputs, H, W)``; with the padding, sides are multiples of the stride.
         weight: ``(outputs, inputs, kernel, kernel)``; the kernel too.
 
     Returns:
-        ``(batch, outputs, H', W')``, channels last in memory: copies that move channels about would take most of the time.
+        ``(batch, outputs, H', W')``, channels last in memory: copies that move channels about would take most of the
+        time.
 
     Example:
         >>> x, weight = torch.randn(2, 3, 6, 6), torch.randn(5, 3, 4, 4)

@@ -119,9 +119,7 @@ class Population(Trained):
 def _loss(model: HierarchicalVAE, objective: Objective, precision: str) -> Loss:
     """A member's loss on a batch, and the batch sums of loss, distortion and rates, ``(2 + L,)``."""
 
-    def loss(
-        parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def loss(parameters: dict[str, Tensor], betas: Tensor, x: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
         with autocast(x.device, precision):
             terms: Terms = functional_call(model, parameters, (x, noise))
         value = objective(terms, betas)
@@ -132,7 +130,9 @@ def _loss(model: HierarchicalVAE, objective: Objective, precision: str) -> Loss:
 
 
 class _Stacked:
-    """The losses of many members at once, one row each; on a GPU compiled, for whole batches, when so many updates come.
+    """The losses of many members at once, one row each.
+
+    On a GPU compiled, for whole batches, when so many updates come.
 
     What cannot be compiled, such as an objective with numbers read off tensors or where there is no C compiler, is
     computed as it is, and said.
@@ -165,7 +165,9 @@ class _Stacked:
             torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # a compiler fails in many ways; what is wrong with the loss itself fails again without
+        except (
+            Exception
+        ) as error:  # a compiler fails in many ways; what is wrong with the loss itself fails again without
             reason = " ".join(str(error).split())[:300]
             print(f"PyTorch cannot compile this training, which goes on slower: {reason}", file=sys.stderr)
             return False
@@ -236,9 +238,7 @@ class _Chunk:
         """The betas to train with, ``(members, L)``: the given ones, and those that follow a target rate."""
         if self.targets is None or controller is None:
             return self.betas
-        return torch.where(
-            self.targets.isnan(), self.betas, controller.multipliers(self.control, self.targets)
-        )
+        return torch.where(self.targets.isnan(), self.betas, controller.multipliers(self.control, self.targets))
 
     def found(self) -> Tensor:
         """The betas as they are reported, ``(members, L)``: of a target rate, what holds it, without what damps."""

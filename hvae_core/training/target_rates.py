@@ -1,11 +1,13 @@
 r"""Hold a given rate in a layer: its beta becomes a multiplier that follows the rate while the model trains.
 
-Minimise D subject to R(z_l) = r_l. The Lagrangian is Eq. 8 of Paper A again, with betas that are sought instead of given:
-where a layer's rate is above its target its beta rises, where it is below, it falls. At the end beta_l is the slope of
-the rate/rate/distortion surface, -dD/dR_l, at the rates asked for, as far as training has converged. Paper A closes by wishing for this (Section 6).
+Minimise D subject to R(z_l) = r_l. The Lagrangian is Eq. 8 of Paper A again, with betas that are sought instead of
+given: where a layer's rate is above its target its beta rises, where it is below, it falls. At the end beta_l is the
+slope of
+the rate/rate/distortion surface, -dD/dR_l, at the rates asked for, as far as training has converged. Paper A closes by
+wishing for this (Section 6).
 
-Two rules are here, both on the logarithm of beta, which therefore stays positive, and both pure functions of a state that
-belongs to a member: ``(..., L, 2)``, for each layer the logarithm of its beta and the moving average of its rate.
+Two rules are here, both on the logarithm of beta, which therefore stays positive, and both pure functions of a state
+that belongs to a member: ``(..., L, 2)``, for each layer the logarithm of its beta and the moving average of its rate.
 """
 
 import math
@@ -17,7 +19,8 @@ import torch
 from torch import Tensor
 
 LOWEST, HIGHEST = 1e-3, 1e3  # betas beyond these are not tried
-FILLING = 0.1  # of training: so long betas stay where they start, for a layer that is squeezed before it is of use may never be
+# of training: so long betas stay where they start, for a layer that is squeezed before it is of use may never be
+FILLING = 0.1
 TRAVEL = 60.0  # how far log beta may move in a whole training, were its layer far off all the time; see `paced`
 OFFSET = 0.05  # nats per image; added to rates before their ratio is taken, so that a target may be 0
 
@@ -44,10 +47,13 @@ def start(betas: Tensor) -> Tensor:
 
 
 def paced(gain: float, steps: int) -> float:
-    """The gain a batch in a training of so many updates: as given, or such that log beta moves by no more than `TRAVEL` in all.
+    """The gain a batch in a training of so many updates.
 
-    In a long training a layer is squeezed slowly, so that the model can follow. On MNIST (2,814 updates, rates held either way) this lowered L by 6.6 % where z_2 was to
-    carry 45 nats and z_1 1.3, by 1.7 % at 21 and 2 nats, and changed it by less than 1 % where z_1 carries more.
+    As given, or such that log beta moves by no more than `TRAVEL` in all.
+
+    In a long training a layer is squeezed slowly, so that the model can follow. On MNIST (2,814 updates, rates held
+    either way) this lowered L by 6.6 % where z_2 was to carry 45 nats and z_1 1.3, by 1.7 % at 21 and 2 nats, and
+    changed it by less than 1 % where z_1 carries more.
 
     Example:
         >>> paced(0.05, steps=400), paced(0.05, steps=6000)
@@ -70,7 +76,8 @@ class PI:
     """A proportional-integral controller of log beta (in the spirit of ControlVAE, Shao et al. 2020).
 
     The error of a layer is log(R / r), a ratio, so that one pair of gains serves targets of 1 and of 100 nats. The
-    integral finds the beta that holds the target; the proportional part acts at once and damps what the integral overshoots.
+    integral finds the beta that holds the target; the proportional part acts at once and damps what the integral
+    overshoots.
 
     Attributes:
         integral, proportional: the gains, a batch; training paces the first.
@@ -157,7 +164,10 @@ def verdict(targets: Sequence[float | None], rates: Sequence[float], multipliers
         elif rate > target and beta >= HIGHEST / 1.01:
             why = f"beta_{number} is at the highest that is tried, {HIGHEST:g}: here z_{number} carries no less"
         elif abs(drift) > 0.05:
-            why = f"beta_{number} is still {'rising' if drift > 0 else 'falling'}: it wants more epochs, or the targets are in conflict"
+            why = (
+                f"beta_{number} is still {'rising' if drift > 0 else 'falling'}: it wants more epochs, or the "
+                "targets are in conflict"
+            )
         elif len(multipliers) < 2:
             why = "one epoch is too short to find its beta"
         else:

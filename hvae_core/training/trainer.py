@@ -105,7 +105,12 @@ class Record(NamedTuple):
 
 
 def fit(
-    learner: Learner, x: Tensor, plan: Plan, checkpoints: Checkpoints | None = None, label: str = "training", unit: str = "epochs"
+    learner: Learner,
+    x: Tensor,
+    plan: Plan,
+    checkpoints: Checkpoints | None = None,
+    label: str = "training",
+    unit: str = "epochs",
 ) -> Record:
     """Train with Adam on images that lie on the device (Paper A, Section 5.1).
 

@@ -91,8 +91,9 @@ class PixelCNN(nn.Module):
     """Logits of binary pixels, each given the pixels before it in raster order and a condition known in full.
 
     The vertical stack sees the rows above a pixel, the horizontal one also what is to its left, so that there is no
-    blind spot within their reach (eight columns or more to each side, and all rows above). Both go through six blocks of two residual layers, on maps of full, half, quarter, quarter, half and
-    full size (28, 14, 7, 7, 14, 28); a layer of the second half also gets the output of its mirror image in the
+    blind spot within their reach (eight columns or more to each side, and all rows above). Both go through six blocks
+    of two residual layers, on maps of full, half, quarter, quarter, half and full size (28, 14, 7, 7, 14, 28); a layer
+    of the second half also gets the output of its mirror image in the
     first. What leads from one size to the next is linear (Paper B, Appendix F.2).
 
     The paper concatenates image and condition. Here the image alone is shifted first, so that no pixel sees itself,
@@ -129,7 +130,8 @@ class PixelCNN(nn.Module):
         self.h_first_left = nn.Conv2d(2, features, (2, 1), padding=(1, 0))
         self.residual = nn.ModuleList(Residual(features, shortcut=layer >= 6) for layer in range(12))
         self.v_down, self.h_down = (
-            nn.ModuleList(Shifted(features, features, vertical, stride=2) for _ in range(2)) for vertical in (True, False)
+            nn.ModuleList(Shifted(features, features, vertical, stride=2) for _ in range(2))
+            for vertical in (True, False)
         )
         self.v_up = nn.ModuleList(
             nn.ConvTranspose2d(features, features, (2, 3), 2, padding=(0, 1), output_padding=(0, 1)) for _ in range(2)

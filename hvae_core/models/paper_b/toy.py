@@ -3,7 +3,7 @@
 ::
 
     truth:     z* ~ Ber  -->  h | z* ~ N(mu_z*, sigma)  -->  x = the bin that h falls into        I(x; z*) = 0.5 nats
-    model:     x --> z  by e(z|x) ;  z ~ m(z) ;  z --> x  by d(x|z)                                all tables of 30 states
+    model: x --> z by e(z|x) ; z ~ m(z) ; z --> x by d(x|z) all tables of 30 states
 
 No sample is ever drawn: every expectation is a sum over states, all in nats.
 """
@@ -61,8 +61,8 @@ def truth() -> Tensor:
     """The true joint distribution p(z*, x), ``(2, 30)`` float64.
 
     The paper prints neither mu nor sigma, only what they were chosen for: I(x; z*) = 0.5 nats. Up to the unit of h that
-    leaves one number, the distance of the means in sigmas, and it is solved for. The paper's z* ~ Ber(0.7) does not say which
-    class has 70 %; by its text of Fig. 2 it is class 0, which has the lower mean here.
+    leaves one number, the distance of the means in sigmas, and it is solved for. The paper's z* ~ Ber(0.7) does not say
+    which class has 70 %; by its text of Fig. 2 it is class 0, which has the lower mean here.
 
     Example:
         >>> round(mutual_information(truth()), 9)
@@ -173,14 +173,15 @@ class Tables(NamedTuple):
 def hand_made() -> Tables:
     """The optimum at R = I(x; z*), made from the truth and outside the model's family (Paper B, Fig. 2, left).
 
-    Half of the latent states stand for each class, all alike: e(z|x) = p(z*|x) / 15, d(x|z) = p(x|z*), m(z) = p(z*) / 15.
-    So R = 0.5, D = H - 0.5 and g = p*.
+    Half of the latent states stand for each class, all alike: e(z|x) = p(z*|x) / 15, d(x|z) = p(x|z*), m(z) = p(z*) /
+    15. So R = 0.5, D = H - 0.5 and g = p*.
     """
     half = STATES // 2
     of_class = torch.eye(2, dtype=torch.float64).repeat_interleave(half, 1)  # (2, 30)
     classes, states = truth().sum(1, keepdim=True), truth().sum(0)
-    return Tables((truth() / states).T @ of_class / half, of_class.T @ (truth() / classes),
-                  classes.squeeze(1) @ of_class / half)  # fmt: skip
+    return Tables(
+        (truth() / states).T @ of_class / half, of_class.T @ (truth() / classes), classes.squeeze(1) @ of_class / half
+    )
 
 
 # --- the model ----------------------------------------------------------------------------------------------
@@ -192,7 +193,8 @@ class Conditional(nn.Module):
     .. math:: e(z_i | x_j) \propto \exp(-(w_i x_j - b_i)^2)
 
     The paper calls x_j a one-hot vector and counts 60 parameters; both w_i and b_i are then numbers, and so is x_j.
-    Here the given state has one of thirty codes, evenly from -1 to 1. A fresh module draws w and b from N(0, 0.1^2), so that
+    Here the given state has one of thirty codes, evenly from -1 to 1. A fresh module draws w and b from N(0, 0.1^2), so
+    that
     little is said at first: where R is high, the ELBO leads back to 0 but slowly, for it is about the same for all R.
     """
 
@@ -212,7 +214,8 @@ class Conditional(nn.Module):
 class Toy(HierarchicalVAE):
     """The model of Paper B, Appendix E: 60 parameters of e(z|x), 60 of d(x|z) and 30 logits of m(z); L = 1.
 
-    Its noise is empty, for nothing is sampled. Of what a `HierarchicalVAE` does it does the terms; `tables` has the rest.
+    Its noise is empty, for nothing is sampled. Of what a `HierarchicalVAE` does it does the terms; `tables` has the
+    rest.
 
     Example:
         >>> from hvae_core.training.plan import Member
@@ -252,7 +255,3 @@ class Toy(HierarchicalVAE):
         """The model's three distributions as tables, on the CPU."""
         logits = (self.encoder(), self.decoder(), self.marginal)
         return Tables(*(value.double().softmax(-1).cpu() for value in logits))
-
-
-
-

@@ -1,0 +1,256 @@
+"""The pictures of notebooks 00 to 40 say what the results say."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from numpy.testing import assert_allclose
+
+from hvae_core import figures
+from hvae_core.evaluation.bounds import accuracy_bound
+from hvae_core.evaluation.rates import terms_table
+from hvae_core.names import PROBES
+from hvae_core.runs.results import columns
+from hvae_core.terms import layer_numbers
+from hvae_core.training.plan import Member
+
+BETAS = (0.1, 1.0, 10.0)
+CLASSES = np.full(10, 0.1)
+MADE_OF_RESULTS = {
+    "diversity_sharpness": figures.diversity_sharpness,
+    "accuracy_and_bound": lambda results: figures.accuracy_and_bound(results, CLASSES),
+    "best_and_worst": lambda results: figures.best_and_worst(results, "psnr", pictures(len(results))),
+}
+
+
+def results_of(layers: int = 2) -> pd.DataFrame:
+    """A grid of models, all numbers different."""
+    rng = np.random.default_rng(0)
+    settings = np.array(list(itertools.product(BETAS, repeat=layers)))
+    frame = pd.DataFrame(
+        rng.uniform(1, 9, (len(settings), len(columns(layers)))), columns=columns(layers)
+    ).assign(dataset="digits", model="ghvae", seed=0, status="ok", epochs=4)
+    numbers = layer_numbers(layers)
+    frame[[f"beta_{n}" for n in numbers]] = settings
+    frame["rate"] = frame[[f"rate_{n}" for n in numbers]].sum(axis=1)
+    frame["sharpness"] = rng.uniform(0.2, 0.9, len(frame))
+    frame["inception_score"] = frame["diversity"] * frame["sharpness"]
+    accuracies = [f"acc_{latent}_{probe}" for latent in (f"mu{layers}", f"z{layers}") for probe in PROBES]
+    frame[accuracies] = rng.uniform(0.1, 1, (len(frame), len(accuracies)))
+    frame[f"mi_z{layers}"] = rng.uniform(-0.01, 2.3, len(frame))
+    return frame
+
+
+def history_of(layers: int = 2, kind: str = "beta", model: str = "ghvae", epochs: int = 3) -> pd.DataFrame:
+    names = [f"{kind}_{n}" for n in layer_numbers(layers)]
+    rows = [
+        {"dataset": "digits", "member": member, "model": model, "seed": 0, "epoch": epoch, **dict(zip(names, setting, strict=True)),
+         "train_distortion": 100 / epoch + member, **{f"train_rate_{n}": epoch * n + member for n in layer_numbers(layers)}}
+        for member, setting in enumerate(itertools.product(BETAS, repeat=layers)) for epoch in range(1, epochs + 1)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def pictures(models: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 256, (models, 4, 1, 8, 8), np.uint8)
+
+
+def words(fig) -> str:
+    return "\n".join(text.get_text() for text in fig.findobj(Text))
+
+
+def marked(ax, gid: str) -> np.ndarray:
+    return np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections if c.get_gid() == gid])
+
+
+def lines(fig, gid: str) -> list:
+    return [line for ax in fig.axes for line in ax.lines if line.get_gid() == gid]
+
+
+# --- the hierarchy --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_the_hierarchy_names_every_term_and_price(layers):
+    fig = figures.hierarchy(layers)
+    said = words(fig)
+    for number in layer_numbers(layers):
+        assert rf"price $\beta_{number}$" in said
+        assert (f"$R(z_{number})$" if number == layers else rf"$R(z_{number}\,|\,z_{number + 1})$") in said
+    assert "$D$" in said and "Eq. 8" in said
+    (ax,) = fig.axes
+    arrows = sum(patch.get_gid() == "arrow" for patch in ax.patches)
+    ladder = 4 if layers == 2 else 0  # x, d_1 twice, z_2
+    assert arrows == layers + layers + (layers - 1) + ladder
+    assert ("LVAE" in said) == (layers == 2)
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+def test_training_is_drawn_as_it_was():
+    history = history_of()
+    fig = figures.rates_in_training(history)
+    panels = [ax for ax in fig.axes if ax.get_visible()]
+    assert [ax.get_title() for ax in panels] == [
+        "distortion $D$",
+        "rate $R(z_2)$",
+        r"rate $R(z_1\,|\,z_2)$",
+    ]
+    assert all(ax.get_ylabel() == "nats per image" and ax.get_xlabel() == "epoch" for ax in panels)
+    named = {"β = (1, 1), VAE": 4, "β = (0.1, 10)": 2, "β = (10, 0.1)": 6, "β = (0.1, 0.1)": 0}
+    for ax, term in zip(panels, ("train_distortion", "train_rate_2", "train_rate_1"), strict=True):
+        drawn = {line.get_label(): line for line in ax.lines if line.get_gid() == "model"}
+        assert set(drawn) == set(named)
+        for label, member in named.items():
+            own = history[history["member"] == member]
+            assert_allclose(drawn[label].get_xydata(), own[["epoch", term]].to_numpy())
+    assert "digits, ghvae" in fig.caption and "4 of 9 models" in fig.caption
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        history_of(3),
+        history_of(1),
+        history_of(kind="target").assign(beta_2=1.0, beta_1=2.0, target_1=np.nan),
+        history_of(epochs=1),
+        pd.concat([history_of(1, model="---"), history_of(1, model="-+v").eval("member = member + 3")]),
+        history_of(model="ghvae-conditioned").query("member == 0"),
+        history_of().assign(train_rate_2=np.nan),
+        history_of().assign(train_distortion=np.nan),
+        history_of().iloc[:0],
+    ],
+    ids=[
+        "three layers",
+        "one layer",
+        "targets",
+        "one epoch",
+        "families",
+        "a network",
+        "NaN",
+        "all NaN",
+        "nothing",
+    ],
+)
+def test_training_of_any_run_is_drawn(history):
+    fig = figures.rates_in_training(history)
+    fig.draw_without_rendering()
+    known = len(history) and history["train_distortion"].notna().any()
+    assert ("not computed" in words(fig)) == (not known)
+    if known and "target_2" in history:
+        assert "r = (0.1, –)" in words(fig)
+    if known and history["model"].nunique() > 1:
+        assert "---: β = 1, VAE" in words(fig) and "-+v: β = 1, VAE" in words(fig)
+
+
+def test_bars_are_the_rates(chain, images):
+    class Known:
+        """Two models that were trained."""
+
+        members = (Member((0.1, 1.0, 10.0), 0), Member((1.0, 1.0, 1.0), 0))
+
+        def member(self, index):
+            return chain(3, size=28)
+
+    table = terms_table(Known(), images)
+    assert list(table)[:5] == ["beta_3", "beta_2", "beta_1", "distortion", "rate_3"]
+    fig = figures.rate_split(table)
+    left, right = fig.axes
+    widths = {n: [p.get_width() for p in left.patches if p.get_gid() == f"rate_{n}"] for n in (3, 2, 1)}
+    for number, width in widths.items():
+        assert_allclose(width, table[f"rate_{number}"])
+    assert_allclose([p.get_width() for p in right.patches], table["distortion"])
+    assert [label.get_text().replace("\N{NO-BREAK SPACE}", " ") for label in left.get_yticklabels()] == [
+        "β = (0.1, 1, 10)",
+        "β = (1, 1, 1)",
+    ]
+    assert all("(nats per image)" in ax.get_xlabel() for ax in (left, right))
+    assert [label.get_text() for label in figures.rate_split(table, ["a", "b"]).axes[0].get_yticklabels()] == [
+        "a",
+        "b",
+    ]
+
+
+# --- the applications -----------------------------------------------------------------------------------------
+
+
+def test_curves_join_equal_scores_and_the_star_is_the_best():
+    results = results_of()
+    fig = figures.diversity_sharpness(results)
+    ax = fig.axes[0]
+    assert_allclose(marked(ax, "models"), results[["diversity", "sharpness"]])
+    best = results.loc[[results["inception_score"].idxmax()], ["diversity", "sharpness"]]
+    assert_allclose(marked(ax, "best"), best)
+    curves, labels = lines(fig, "equal score"), [t for t in ax.texts if t.get_text().startswith("IS ")]
+    assert len(curves) == len(labels) >= 3
+    for curve, label in zip(curves, labels, strict=True):
+        score = float(label.get_text()[3:])
+        assert score >= 1
+        assert_allclose(curve.get_xdata() * curve.get_ydata(), score)
+        assert_allclose(np.prod(label.get_position()), score)
+    model = results.iloc[3]  # a curve of its score passes through its dot
+    assert_allclose(
+        model["inception_score"] / marked(ax, "models")[3, 0], marked(ax, "models")[3, 1], rtol=1e-9
+    )
+    assert "classes" in ax.get_xlabel() and "nats per image" in fig.axes[1].get_ylabel()
+    assert "digits, ghvae, 9 models" in fig.caption
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_mode_and_sample_stand_where_their_nats_are_and_the_bound_is_that_of_eq_11(layers):
+    results = results_of(layers)
+    fig = figures.accuracy_and_bound(results, CLASSES)
+    for ax, column in zip(fig.axes, (f"rate_{layers}", f"mi_z{layers}"), strict=True):
+        nats = results[column].clip(lower=0)
+        for gid, latent in (("mode", f"mu{layers}"), ("sample", f"z{layers}")):
+            accuracy = 100 * results[f"acc_{latent}_rbf_svm"]
+            assert_allclose(marked(ax, gid), np.column_stack([nats, accuracy]))
+        (bound,) = (line for line in ax.lines if line.get_gid() == "bound")
+        assert_allclose(bound.get_ydata(), 100 * accuracy_bound(bound.get_xdata(), CLASSES))
+        assert ax.get_xlabel().endswith("(nats per image)")
+    assert fig.axes[0].get_ylabel().endswith("(%)")
+    assert not lines(figures.accuracy_and_bound(results), "bound"), "without the labels' frequencies"
+
+
+def test_the_best_and_the_worst_are_shown_below_the_originals():
+    results, images = results_of(), pictures(9)
+    images[results["psnr"].idxmax()] = 0  # keeps none, as a point of a network that nobody looks at
+    fig = figures.best_and_worst(results, "psnr", images, pictures(1)[0])
+    seen = results.drop(results["psnr"].idxmax())["psnr"]
+    titles = [ax.get_title(loc="left") for ax in fig.axes]
+    assert titles[0] == "test images"
+    assert titles[1].startswith(f"best: PSNR {seen.max():.3g} dB at β = (")
+    assert titles[2].startswith(f"worst: PSNR {seen.min():.3g} dB at β = (")
+    for ax, row in zip(fig.axes[1:], (seen.idxmax(), seen.idxmin()), strict=True):
+        assert_allclose(np.asarray(ax.images[0].get_array())[:, :8], images[row, 0, 0])
+    without = figures.best_and_worst(results.assign(inception_score=np.nan), "inception_score", images)
+    assert [ax.get_title(loc="left").split(" ")[0] for ax in without.axes] == ["first", "last"]
+    assert "no model keeps images" in words(figures.best_and_worst(results, "psnr", 0 * images))
+
+
+@pytest.mark.parametrize("name", MADE_OF_RESULTS)
+@pytest.mark.parametrize("lost", ["some", "all", "labels"])
+def test_what_is_not_known_breaks_nothing(name, lost):
+    results = results_of()
+    rows = {"some": [0, 4], "all": list(results.index), "labels": []}[lost]
+    results.loc[rows, results.columns[7:]] = np.nan
+    results.loc[rows, "status"] = "diverged"
+    if lost == "labels":
+        gone = results.columns.str.startswith(("acc_", "mi_", "inception", "div", "sharp", "accuracy"))
+        results.loc[:, gone] = np.nan
+    fig = MADE_OF_RESULTS[name](results)
+    fig.draw_without_rendering()
+    said = words(fig) + fig.caption
+    if lost == "some":
+        assert "2 not drawn (2 diverged)" in fig.caption and "not computed" not in words(fig)
+    elif lost == "all" or name != "best_and_worst":
+        assert "not computed" in said or "no model keeps images" in said
+
+
+@pytest.mark.parametrize("name", MADE_OF_RESULTS)
+def test_results_without_rows_are_refused_as_by_every_figure(name):
+    with pytest.raises(ValueError, match="no rows"):
+        MADE_OF_RESULTS[name](results_of().iloc[:0])
