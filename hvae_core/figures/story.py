@@ -98,8 +98,9 @@ def hierarchy(layers: int = 2) -> PaperFigure:
     ax.text(draw.WIDTH / 2, 0.17, rf"$\mathcal{{L}}_\beta = \mathbb{{E}}_x[\,D{priced}\,]$     (Eq. 8)",
             ha="center", va="center", size=9)  # fmt: skip
     fig.caption = (
-        "Generation and inference both begin at the top layer: that is what splits the rate into layers. In each layer the "
-        "posterior q is compared with the prior p; the divergence is the layer's rate, and each rate has a price."
+        "Generation and inference both begin at the top layer: that is what splits the rate into layers. "
+        "In each layer the posterior q is compared with the prior p; the divergence is the layer's rate, "
+        "and each rate has a price."
     ) + (" LVAE: $d_1$ is computed, not sampled; p is a part of q (dotted)." if layers == 2 else "")
     return fig
 
@@ -130,12 +131,19 @@ def _strip(ax: Axes, name: str, y: float, layers: int, left: float) -> None:
     ax.text(left, y - 0.15, how, va="center", size=8)
 
 
-def _arrow(
-    ax: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0, **style: Any
-) -> None:
-    style = {"color": "0.2", "lw": 1.0, "shrinkA": FROM_RIM, "shrinkB": FROM_RIM, **style}
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>,head_length=3.6,head_width=1.9", connectionstyle=f"arc3,rad={bend}",
-                                 mutation_scale=1, zorder=2, gid="arrow", **style))  # fmt: skip
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0, **style: Any) -> None:
+    ax.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>,head_length=3.6,head_width=1.9",
+            connectionstyle=f"arc3,rad={bend}",
+            mutation_scale=1,
+            zorder=2,
+            gid="arrow",
+            **{"color": "0.2", "lw": 1.0, "shrinkA": FROM_RIM, "shrinkB": FROM_RIM, **style},
+        )
+    )
 
 
 def _generation(ax: Axes, x: float, rows: dict[str, float]) -> None:
@@ -158,9 +166,7 @@ def _inference(ax: Axes, x: float, rows: dict[str, float]) -> None:
         _arrow(ax, (x, rows["x"]), (x, rows[name]), 0.0 if name == "z_1" else -0.38)
         if above:
             _arrow(ax, (x, rows[above]), (x, rows[name]))
-        ax.text(
-            x + 0.22, rows[name], rf"$q({name}\,|\,{above + ',' if above else ''}x)$", va="center", size=8
-        )
+        ax.text(x + 0.22, rows[name], rf"$q({name}\,|\,{above + ',' if above else ''}x)$", va="center", size=8)
 
 
 def _ladder(ax: Axes, x: float, rows: dict[str, float]) -> None:
@@ -192,9 +198,10 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
     """The distortion and the rate of each layer against the epoch, of a few models of the grid.
 
     Arguments:
-        history: one row a model and epoch, as `hvae_core.runs.results.training_history` returns. The first seed is drawn:
-            of one architecture the cheapest and the dearest top layer, all layers cheap, and the nearest to the VAE; of
-            several the one nearest to the VAE of each.
+        history: one row a model and epoch, as `hvae_core.runs.results.training_history` returns.
+
+    Drawn are, of the first seed, the model nearest to the VAE, those with the cheapest and with the dearest top
+    layer, and the one with all layers cheap; of several architectures the model nearest to the VAE of each.
     """
     numbers = layer_numbers(sum(str(column).startswith("train_rate_") for column in history))
     known = history.dropna(subset=["train_distortion"])
@@ -212,9 +219,7 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
         f"train_rate_{n}": f"rate {rate_name(n, numbers[0])}" for n in numbers
     }
     lines = known[known["member"].isin(models)]
-    highest = (
-        max((float(lines[term].max()) for term in terms if "rate" in term), default=1.0) if models else 1.0
-    )
+    highest = max((float(lines[term].max()) for term in terms if "rate" in term), default=1.0) if models else 1.0
     for ax, (term, title) in zip(panels, terms.items(), strict=False):
         if not models:
             draw.not_computed(ax, title)
@@ -261,9 +266,7 @@ def _shown(history: pd.DataFrame) -> dict[int, str]:
         members = list(near.groupby(first["model"], sort=False).idxmin())[: len(COLOURS)]
     else:
         lean = where.iloc[:, 0] - where.iloc[:, 1:].mean(axis=1).fillna(0.0)
-        members = list(
-            dict.fromkeys([near.idxmin(), lean.idxmin(), lean.idxmax(), where.sum(axis=1).idxmin()])
-        )
+        members = list(dict.fromkeys([near.idxmin(), lean.idxmin(), lean.idxmax(), where.sum(axis=1).idxmin()]))
 
     def label(member: int) -> str:
         model = str(first.loc[member, "model"])
@@ -271,11 +274,7 @@ def _shown(history: pd.DataFrame) -> dict[int, str]:
             return "the network, over all betas as they were drawn"
         numbers = ", ".join("–" if pd.isna(value) else f"{value:.3g}" for value in first.loc[member, given])
         setting = f"{'r' if kind == 'target' else 'β'} = {numbers if len(given) == 1 else f'({numbers})'}"
-        return (
-            (f"{model}: " if several else "")
-            + setting
-            + (", VAE" if kind == "beta" and near[member] == 0 else "")
-        )
+        return (f"{model}: " if several else "") + setting + (", VAE" if kind == "beta" and near[member] == 0 else "")
 
     return {int(member): label(member) for member in members}
 
@@ -312,9 +311,7 @@ def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None) -> Paper
         ax.set_xlabel(f"{title} ({NATS})")
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
-    fig.legend(
-        *left.get_legend_handles_labels(), loc="outside upper center", ncols=len(numbers), frameon=False
-    )
+    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(numbers), frameon=False)
     fig.caption = "Rates of the layers, and the distortion, of each model; betas with the top layer's first."
     return fig
 
@@ -335,38 +332,34 @@ def best_and_worst(
         originals: ``(n, C, H, W)`` uint8, shown above.
     """
     shown = {m.column: m for m in (PSNR, INCEPTION)}[metric]
-    kept = np.flatnonzero(images.any(axis=(1, 2, 3, 4)) & np.isfinite(results["rate"].to_numpy(float)))
-    value = values(results, shown)[kept]
-    known = np.isfinite(value).any()
-    ends = {} if not len(kept) else (
-        {"best": kept[np.nanargmax(value)], "worst": kept[np.nanargmin(value)]} if known else {"first": kept[0], "last": kept[-1]}
-    )  # fmt: skip
-    strips = {} if originals is None else {"test images": originals}
-    for name, row in ends.items():
-        about = (
-            f": {shown.name} {draw.shown(values(results, shown)[row])} {shown.unit}".rstrip() if known else ""
-        )
-        strips[f"{name}{about} at β = {draw.setting(results, row)}"] = images[row]
-    if not strips:
-        fig = draw.new_figure(1.0, described(results))
-        draw.not_computed(fig.add_subplot(xticks=[], yticks=[]), "", "no model keeps images")
-        strips = {}
-    else:
-        some = next(iter(strips.values()))
-        height = draw.WIDTH * some.shape[-2] / (some.shape[-1] * len(some))
-        fig = draw.new_figure(0.35 + (height + 0.24) * len(strips), described(results))
-        for ax, (title, strip) in zip(
-            fig.subplots(len(strips), 1, squeeze=False).flat, strips.items(), strict=True
-        ):
-            picture = montage(strip, columns=len(strip), rows=1)
-            ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            ax.set_title(title, loc="left")
-            ax.set_axis_off()
     what = "reconstructed by modes" if metric == "psnr" else "sampled from the prior"
-    fig.caption = caption(
-        results, f"Images {what}, by the model with the highest and by that with the lowest {shown.name}."
-    )
+    text = caption(results, f"Images {what}, by the models with the highest and with the lowest {shown.name}.")
+    strips = {"test images": originals} if originals is not None else {}
+    for name, row in _ends(results, shown, np.asarray(images.any(axis=(1, 2, 3, 4)))).items():
+        value = values(results, shown)[row]
+        about = f": {shown.name} {draw.shown(value)} {shown.unit}".rstrip() if np.isfinite(value) else ""
+        strips[f"{name}{about} at β = {draw.setting(results, row)}"] = images[row]
+    height = draw.WIDTH * images.shape[-2] / (images.shape[-1] * images.shape[1])
+    fig = draw.new_figure(0.35 + (height + 0.24) * max(len(strips), 1), described(results))
+    panels = fig.subplots(max(len(strips), 1), 1, squeeze=False).flat
+    for ax, (title, strip) in zip(panels, strips.items(), strict=False):
+        ax.imshow(montage(strip, columns=len(strip), rows=1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(title, loc="left")
+    for ax in panels:
+        ax.set_axis_off()
+    if not strips:
+        draw.not_computed(panels[0], "", "no model keeps images")
+    fig.caption = text
     return fig
+
+
+def _ends(results: pd.DataFrame, metric: Metric, kept: np.ndarray) -> dict[str, int]:
+    """Rows of the best and of the worst model that are kept; of the first and the last if none has the metric."""
+    value = np.where(kept, values(results, metric), np.nan)
+    rows = np.flatnonzero(kept & np.isfinite(results["rate"].to_numpy(float)))
+    if np.isfinite(value).any():
+        return {"best": int(np.nanargmax(value)), "worst": int(np.nanargmin(value))}
+    return {"first": int(rows[0]), "last": int(rows[-1])} if len(rows) else {}
 
 
 @styled
@@ -402,9 +395,10 @@ def diversity_sharpness(results: pd.DataFrame) -> PaperFigure:
     ax.set_xlabel("diversity (classes)")
     ax.set_ylabel("sharpness (1: the classifier is sure)")
     text = (
-        "A dot a model: diversity, the number of classes that its samples are spread over, and sharpness, how sure the "
-        "classifier is of each. Dashed grey curves: equal Inception Score, their product. The score itself is a mean over five "
-        "parts of the samples, so it differs a little from the product of the means. Black circle: VAE. Red: beta-VAE. Star: best."
+        "A dot a model: diversity, the number of classes that its samples are spread over, and sharpness, how "
+        "sure the classifier is of each. Dashed grey curves: equal Inception Score, their product. The score "
+        "itself is a mean over five parts of the samples, so it differs a little from the product of the means. "
+        "Black circle: VAE. Red: beta-VAE. Star: best."
     )
     fig.caption = caption(results, text)
     return fig
@@ -432,7 +426,9 @@ def _equal_scores(ax: Axes, taken: np.ndarray) -> None:
 def accuracy_and_bound(
     results: pd.DataFrame, label_probabilities: np.ndarray | None = None, rate_scale: RateScale = "sqrt"
 ) -> PaperFigure:
-    """Accuracy of an RBF SVM on the mode mu_L and on a sample of z_L, against R(z_L) and I_q(y; z_L), with the bound of Eq. 11.
+    """Accuracy of an RBF SVM on the mode mu_L and on a sample of z_L, with the bound of Eq. 11.
+
+    Left it is against R(z_L), right against I_q(y; z_L).
 
     Arguments:
         results: one row a model.
@@ -446,16 +442,15 @@ def accuracy_and_bound(
     mode, sample = accuracy(f"mu{top}", "rbf_svm"), accuracy(f"z{top}", "rbf_svm")
     fig = draw.new_figure(2.9, described(results))
     panels = fig.subplots(1, 2, sharey=True)
+    told = np.maximum(values(points, information(top)), 0)  # an estimate, which may be below 0
     nats = {
-        rate_name(top, top): points[f"rate_{top}"].to_numpy(float),
-        information(top).name: np.maximum(values(points, information(top)), 0),  # an estimate, which may be below 0
+        f"the rate of $z_{top}$": (rate_name(top, top), points[f"rate_{top}"].to_numpy(float)),
+        "its information on the label": (information(top).name, told),
     }
-    for ax, (name, along) in zip(panels, nats.items(), strict=True):
+    for ax, (title, (name, along)) in zip(panels, nats.items(), strict=True):
         _mode_and_sample(ax, points, along, (mode, sample), label_probabilities, rate_scale)
         ax.set_xlabel(f"{name} ({NATS})")
-        ax.set_title(
-            f"against {f'the rate of $z_{top}$' if name.startswith('$R') else 'its information on the label'}"
-        )
+        ax.set_title(f"against {title}")
     panels[0].set_ylabel("accuracy of an RBF SVM (%)")
     panels[0].set_ylim(0, 103)
     marks = [
@@ -469,29 +464,34 @@ def accuracy_and_bound(
             color=COLOURS[1],
             label=f"on the mode {latent_name(f'mu{top}')}",
         ),
-        Line2D(
-            [], [], ls="", marker="o", ms=4, color=COLOURS[0], label=f"on a sample {latent_name(f'z{top}')}"
-        ),
+        Line2D([], [], ls="", marker="o", ms=4, color=COLOURS[0], label=f"on a sample {latent_name(f'z{top}')}"),
     ]
     if label_probabilities is not None:
         marks.append(Line2D([], [], ls="--", color=draw.BLACK, label="bound $f^{-1}$ for samples, Eq. 11"))
     fig.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False)
-    bound = "The bound is for classifiers that see a sample, up to the noise of an accuracy on few test images; the mode, a " \
-            "noiseless function of the image, may lie above it. " if label_probabilities is not None else (
-        "The bound is not drawn, as the labels' frequencies are not known. ")  # fmt: skip
+    bound = "The bound is not drawn, as the labels' frequencies are not known."
+    if label_probabilities is not None:
+        bound = (
+            "The bound is for classifiers that see a sample, up to the noise of an accuracy on few test images; "
+            "the mode, a noiseless function of the image, may lie above it."
+        )
     fig.caption = caption(
         results,
-        "Two marks a model, joined by a line: accuracy on the mode of the top layer, and on one sample of it, against its rate "
-        f"and against its information on the label. {bound}",
+        "Two marks a model, joined by a line: accuracy on the mode of the top layer and on one sample of it, "
+        f"against its rate and against its information on the label. {bound}",
         rate_scale,
     )
     return fig
 
 
 def _mode_and_sample(
-    ax: Axes, points: pd.DataFrame, along: np.ndarray, metrics: tuple[Metric, Metric], label_probabilities: np.ndarray | None,
+    ax: Axes,
+    points: pd.DataFrame,
+    along: np.ndarray,
+    metrics: tuple[Metric, Metric],
+    label_probabilities: np.ndarray | None,
     scale: RateScale,
-) -> None:  # fmt: skip
+) -> None:
     highest = float(along[np.isfinite(along)].max(initial=0)) or 1.0
     draw.set_rate_scale(ax, "x", highest, scale, floor=0.03)
     if label_probabilities is not None:
@@ -523,6 +523,4 @@ def _mode_and_sample(
         gid="mode",
         clip_on=False,
     )
-    ax.scatter(
-        along[known], sample[known], area, color=COLOURS[0], lw=0, zorder=3, gid="sample", clip_on=False
-    )
+    ax.scatter(along[known], sample[known], area, color=COLOURS[0], lw=0, zorder=3, gid="sample", clip_on=False)

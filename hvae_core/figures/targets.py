@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -190,6 +191,8 @@ def shares(results: pd.DataFrame) -> PaperFigure:
     Source: Paper A, Section 5.3 and Fig. 6, which could hold the rate fixed only approximately, by a hull.
     """
     points, top = fixed_totals(results), layers(results)
+    keys = [f"target_{n}" for n in layer_numbers(top)]
+    models = results[drawable(results)].merge(points[[*keys, "total", "share"]], on=keys)
     fig = draw.new_figure(3.9, described(results))
     looks = dict(zip(points["total"].unique(), LAYERS * len(points), strict=False))
     for ax, metric in zip(fig.subplots(2, 3).flat, share_metrics(results), strict=True):
@@ -200,13 +203,17 @@ def shares(results: pd.DataFrame) -> PaperFigure:
         spread = metric.factor * points[f"{metric.column}_sd"].fillna(0).to_numpy(float)
         for total, (colour, marker) in looks.items():
             here = (points["total"] == total).to_numpy()
+            of_seeds = models[models["total"] == total].assign(value=metric.factor * models[metric.column])
+            sns.stripplot(
+                of_seeds, x="share", y="value", native_scale=True, jitter=False, size=2, color=colour, alpha=0.35, ax=ax, legend=False
+            )
             ax.errorbar(points["share"][here], value[here], spread[here], color=colour, lw=0.9, elinewidth=0.6, capsize=1.5, zorder=2)
             filled = np.where(points["held"][here], colour, "white")
             ax.scatter(points["share"][here], value[here], s=11, marker=marker, ec=colour, fc=filled, lw=0.7, zorder=3)
             row = optimum(points[here], metric)
             if row is not None:
                 draw.star(ax, (points["share"][here].iloc[row], value[here][row]))
-        ax.set(title=metric.label, xlim=(-0.04, 1.04))
+        ax.set(title=metric.label, xlim=(-0.04, 1.04), ylabel="")
         ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.set_xlabel(rf"share of $z_{top}$ in the total rate")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -219,7 +226,7 @@ def shares(results: pd.DataFrame) -> PaperFigure:
     fig.caption = caption(
         results,
         f"The total rate is held fixed, on training images, and the share of z_{top} moves from none to all. Metrics on test images; star: the best share (of D: the lowest) whose targets are held; "
-        "bars: standard deviation over seeds; open: in at least one seed a rate is off its target by more than 2 % or 0.1 nats, or the model diverged.",
+        "bars: standard deviation over seeds, small dots: each seed; open: in at least one seed a rate is off its target by more than 2 % or 0.1 nats, or the model diverged.",
     )
     return fig
 
