@@ -274,15 +274,36 @@ def test_a_settled_choice_has_no_warning():
     [
         (seeded(), 5, "The budget is below the lowest total rate explored, 6 nats, at beta_2 = 10, beta_1 = 10"),
         (seeded(), 601, "The budget is above the highest total rate explored, 600 nats, at beta_2 = 0.1, beta_1 = 0.1"),
-        (seeded(value=np.roll(MIDDLE, 3)), None, "on the edge of the grid, at beta_2 = 10 (the highest); a better one may lie outside"),
+        (
+            seeded(value=np.roll(MIDDLE, 3)),
+            None,
+            "on the edge of the grid, at beta_2 = 10 (the highest); a better one may lie outside",
+        ),
         (seeded(value=np.roll(MIDDLE, -4)), None, "at beta_2 = 0.1 (the lowest), beta_1 = 0.1 (the lowest)"),
         (made([1, 3, 2], L=2, betas=(1.0,), rates=[[1, 1]]), None, "beta_2 = 1 (the only one explored)"),
-        (seeded(5), None, "not settled: the runner-up, beta_2 = 1, beta_1 = 10, reaches 1 dB, which is closer than the standard deviation over seeds, 7.071 dB"),
-        (made(MIDDLE), None, "a single seed, so its spread over seeds is unknown; the runner-up, beta_2 = 1, beta_1 = 10, reaches 1 dB"),
-        (seeded().assign(status=["ok"] * 6 + ["diverged"] * 2 + ["ok"] * 10), None, "were not evaluated: beta_2 = 1, beta_1 = 0.1."),
-        (seeded().assign(status=["ok"] * 8 + ["missing"] + ["ok"] * 9), None, "were not evaluated: beta_2 = 1, beta_1 = 1."),
+        (
+            seeded(5),
+            None,
+            "not settled: the runner-up, beta_2 = 1, beta_1 = 10, reaches 1 dB, "
+            "which is closer than the standard deviation over seeds, 7.071 dB",
+        ),
+        (
+            made(MIDDLE),
+            None,
+            "a single seed, so its spread over seeds is unknown; the runner-up, beta_2 = 1, beta_1 = 10, reaches 1 dB",
+        ),
+        (
+            seeded().assign(status=["ok"] * 6 + ["diverged"] * 2 + ["ok"] * 10),
+            None,
+            "were not evaluated: beta_2 = 1, beta_1 = 0.1.",
+        ),
+        (
+            seeded().assign(status=["ok"] * 8 + ["missing"] + ["ok"] * 9),
+            None,
+            "were not evaluated: beta_2 = 1, beta_1 = 1.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_warnings(results, budget, warning):
     warnings = recommend(results, "reconstruction", budget).warnings
     assert sum(warning in sentence for sentence in warnings) == 1
@@ -335,11 +356,20 @@ def test_interpolation_between_models_far_apart_is_said():
     ("arguments", "named"),
     [
         ((synthetic(3), "reconstuction"), "did you mean reconstruction"),
-        ((synthetic(3), "distortion"), "allowed are reconstruction (psnr), representation (acc_z2_rbf_svm), generation"),
+        (
+            (synthetic(3), "distortion"),
+            "allowed are reconstruction (psnr), representation (acc_z2_rbf_svm), generation",
+        ),
         ((synthetic(3), "dataset"), "'dataset' is unknown"),
         ((synthetic(3), None), "'None' is unknown"),
-        ((synthetic(3).drop(columns="acc_z2_rbf_svm"), "representation"), "acc_z2_rbf_svm was not computed; allowed are reconstruction"),
-        ((synthetic(3, labels=False), "generation"), "inception_score was not computed; allowed are reconstruction (psnr)"),
+        (
+            (synthetic(3).drop(columns="acc_z2_rbf_svm"), "representation"),
+            "acc_z2_rbf_svm was not computed; allowed are reconstruction",
+        ),
+        (
+            (synthetic(3, labels=False), "generation"),
+            "inception_score was not computed; allowed are reconstruction (psnr)",
+        ),
         ((synthetic(3), "generation", 0), "total_rate = 0: allowed is a positive number"),
         ((synthetic(3), "generation", -2.0), "total_rate = -2.0"),
         ((synthetic(3), "generation", NAN), "total_rate = nan"),
@@ -350,7 +380,7 @@ def test_interpolation_between_models_far_apart_is_said():
         ((pd.DataFrame({"a": [1]}), "generation"), "lack the columns"),
         ((pd.concat([synthetic(3), synthetic(3).assign(model="lvae")]), "generation"), "one model, not ghvae, lvae"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_plain_line(arguments, named):
     with pytest.raises(InputError, match=re.escape(named)) as error:
         recommend(*arguments)

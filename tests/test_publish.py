@@ -74,9 +74,7 @@ def write_run(output, name, **changes):
 
 
 def files(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -127,9 +125,7 @@ def test_a_published_grid_is_drawn_anew_of_what_is_stored(finished, monkeypatch)
     folder = publish.publish("grid", root)
     shutil.copytree(driven, root / "runs/driven")
     before = files(folder)
-    monkeypatch.setattr(
-        publish, "_draw", lambda name, root: write_text(root / "figures" / name / "fig3.json", "new")
-    )
+    monkeypatch.setattr(publish, "_draw", lambda name, root: write_text(root / "figures" / name / "fig3.json", "new"))
     assert publish.publish("grid", root, redraw=True) == folder
     assert files(root / "figures/grid") == {"fig3.json": b"new"}
     assert files(folder) == before
@@ -254,10 +250,7 @@ def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(finished, tmp_pat
     )
     published = publish.publish("a", finished / "published")
     assert load_config(published).dataset == "mine.npz"
-    assert (
-        nbformat.read(published / "notebooks/10_train.ipynb", as_version=4).cells[0].source
-        == 'dataset = "mine.npz"'
-    )
+    assert nbformat.read(published / "notebooks/10_train.ipynb", as_version=4).cells[0].source == 'dataset = "mine.npz"'
 
 
 # --- what is committed --------------------------------------------------------------------------------------

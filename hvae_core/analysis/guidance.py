@@ -225,9 +225,7 @@ def _points(run: str | Path | pd.DataFrame) -> pd.DataFrame:
         raise InputError(f"{name}: {error}") from None
     if not np.isfinite(points["rate"]).any():
         counts = ", ".join(f"{count} {kind}" for kind, count in status(results).value_counts().items())
-        raise InputError(
-            f"{name}: no finished model to recommend ({counts}); ./run_all.sh or the notebooks make them"
-        )
+        raise InputError(f"{name}: no finished model to recommend ({counts}); ./run_all.sh or the notebooks make them")
     return points
 
 
@@ -259,9 +257,7 @@ def _positive(total_rate: float) -> float:
     is_number = isinstance(total_rate, (int, float, np.number)) and not isinstance(total_rate, bool)
     if is_number and math.isfinite(total_rate) and total_rate > 0:
         return float(total_rate)
-    raise InputError(
-        f"total_rate = {total_rate}: allowed is a positive number of nats per image, or None for any"
-    )
+    raise InputError(f"total_rate = {total_rate}: allowed is a positive number of nats per image, or None for any")
 
 
 # --- what there is to choose from ---------------------------------------------------------------------------

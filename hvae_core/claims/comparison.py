@@ -156,9 +156,7 @@ def numbers(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
     return _side_by_side(found, lambda run, one: one.ours)
 
 
-def _side_by_side(
-    found: Mapping[str, Sequence[Finding]], cell: Callable[[str, Finding], str]
-) -> pd.DataFrame:
+def _side_by_side(found: Mapping[str, Sequence[Finding]], cell: Callable[[str, Finding], str]) -> pd.DataFrame:
     table = statements(found).drop(columns=["where", "rule"])
     for run, findings in found.items():
         cells = {one.statement: cell(run, one) for one in findings}

@@ -478,9 +478,7 @@ def _information(points: pd.DataFrame) -> Numbers | None:
 def _gains(points: pd.DataFrame, layer: int, probes: Sequence[str]) -> Numbers:
     """How accuracies on mu_2 are correlated with the rate of a layer at a fixed rate of the other."""
     rates = f"rate_{layer}", f"rate_{3 - layer}"
-    found = [
-        {"name": NAMES[probe], "value": _partial(points, f"acc_mu2_{probe}", *rates)} for probe in probes
-    ]
+    found = [{"name": NAMES[probe], "value": _partial(points, f"acc_mu2_{probe}", *rates)} for probe in probes]
     return {"correlations": found}
 
 
@@ -528,8 +526,7 @@ _CORRELATIONS: Sequence[str | Each] = [Each("correlations", "{name} {value:.2f}"
 _ACCURACIES = Each("accuracies", "{name} {mu_2:.2f} and {mu_1:.2f}")
 _DECIDED = "so in {well}, the other way in {ill}"
 _ALL_ABOVE = (
-    " of all models (the paper: of those on the hull): "
-    "agrees if all are above 0.3, partly if some, differs if none"
+    " of all models (the paper: of those on the hull): agrees if all are above 0.3, partly if some, differs if none"
 )
 _MORE_ACCURATE = "rank correlation of the accuracy with R(z_2) at fixed R(z_1 given z_2)," + _ALL_ABOVE
 _MORE_ACCURATE_BY_Z1 = "rank correlation of the accuracy with R(z_1 given z_2) at fixed R(z_2)," + _ALL_ABOVE
@@ -605,8 +602,7 @@ PAPER_A = (
     ),
     Rule(
         source="A, Section 5.5 and Fig. 5, of SVHN",
-        statement="the Inception Score is high where z_2 has more rate than in a comparable beta-VAE "
-        "(beta_2 < beta_1)",
+        statement="the Inception Score is high where z_2 has more rate than in a comparable beta-VAE (beta_2 < beta_1)",
         measure=_inception_region,
         sentence=["{lower} of {high}, among all {all_lower} of {known}; beta_2 < 1 in {below_1}"],
         verdict=_limits("lower", "high", agrees=0.75, differs=0.5, enough=("known", 10)),
@@ -619,8 +615,7 @@ PAPER_A = (
         measure=_inception_driver,
         sentence=["{good:.0f} %, among all models {all:.0f} %"],
         verdict=_limits("good", agrees=60, differs=40),
-        rule="share of sharpness in the variance of log IS, above its median: agrees from 60 %, differs "
-        "below 40 %",
+        rule="share of sharpness in the variance of log IS, above its median: agrees from 60 %, differs below 40 %",
     ),
     Rule(
         source="A, Section 5.5 and Fig. 5, of SVHN",
@@ -690,8 +685,7 @@ PAPER_A = (
     ),
     Rule(
         source="A, Fig. 6",
-        statement="accuracies on the mode mu_2, of which Eq. 11 does not speak, lie below f^-1(R) all the "
-        "same",
+        statement="accuracies on the mode mu_2, of which Eq. 11 does not speak, lie below f^-1(R) all the same",
         measure=_modes_above_bound,
         sentence=["{over} of {known}"],
         verdict=_limits("within", "known", agrees=0.95, differs=0.95),

@@ -103,8 +103,7 @@ def _finished(run: str) -> None:
 def _redrawable(target: Path) -> None:
     if not (target.exists() and load_config(target).kind is KINDS["hierarchical"]):
         raise InputError(
-            f"{target.name} is no published grid of ghvae or lvae: "
-            "the figures of others need more than is published"
+            f"{target.name} is no published grid of ghvae or lvae: the figures of others need more than is published"
         )
 
 
@@ -194,9 +193,7 @@ def _clean(notebook: Path, *folders: Path) -> None:
     executed = json.loads(text)["metadata"].get("papermill", {})
     # The checkout and the output folder may be those of another machine.
     paths = [(Path(executed.get(key) or ""), depth) for key, depth in (("output_path", 3), ("input_path", 1))]
-    elsewhere = [
-        path.parents[depth] for path, depth in paths if path.is_absolute() and len(path.parents) > depth + 1
-    ]
+    elsewhere = [path.parents[depth] for path, depth in paths if path.is_absolute() and len(path.parents) > depth + 1]
     content = json.loads(_without(text, *folders, *elsewhere, ROOT))
     for cell in content["cells"]:
         cell["metadata"].pop("execution", None)  # times that papermill has noted too
@@ -222,9 +219,7 @@ def few_colours(png: bytes, colours: int = 256) -> bytes:
     256 colours take a third of the space, 64 a quarter.
     """
     with Image.open(io.BytesIO(png)) as image:
-        few = image.convert("RGB").quantize(
-            colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-        )
+        few = image.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     made = io.BytesIO()
     few.save(made, "PNG", optimize=True)
     return made.getvalue()

@@ -118,9 +118,7 @@ def _legend(fig: PaperFigure, budget: bool, interpolated: bool) -> None:
         entries.append(Line2D([], [], ls=":", lw=1, color=BUDGET, label="budget"))
     if interpolated:
         entries.append(
-            Line2D(
-                [], [], ls="", marker="x", ms=4, color=draw.BLACK, mew=0.9, label="interpolated, not trained"
-            )
+            Line2D([], [], ls="", marker="x", ms=4, color=draw.BLACK, mew=0.9, label="interpolated, not trained")
         )
     fig.legend(
         handles=entries,

@@ -205,7 +205,7 @@ def shares(results: pd.DataFrame) -> PaperFigure:
             here = (points["total"] == total).to_numpy()
             of_seeds = models[models["total"] == total].assign(value=metric.factor * models[metric.column])
             sns.stripplot(
-                of_seeds, x="share", y="value", native_scale=True, jitter=False, size=2, color=colour, alpha=0.35, ax=ax, legend=False
+                of_seeds, x="share", y="value", native_scale=True, jitter=False, size=3, color=colour, alpha=0.6, ax=ax, legend=False
             )
             ax.errorbar(points["share"][here], value[here], spread[here], color=colour, lw=0.9, elinewidth=0.6, capsize=1.5, zorder=2)
             filled = np.where(points["held"][here], colour, "white")
