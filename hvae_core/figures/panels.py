@@ -73,11 +73,12 @@ class PaperFigure(Figure):
 
         The engine is set to None then, not to "none", for which Matplotlib draws once more before each file.
         """
-        if self.get_layout_engine() is not None:
-            self.draw_without_rendering()
-            with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
-                self.set_layout_engine(None)
-        super().savefig(*args, **options)
+        with rc_context(STYLE):  # of ticks, too, which are made when they are drawn
+            if self.get_layout_engine() is not None:
+                self.draw_without_rendering()
+                with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+                    self.set_layout_engine(None)
+            super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()

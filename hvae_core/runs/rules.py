@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hvae_core.names import CONDITIONED, HIERARCHICAL, LAYERS, check_sizes
 from hvae_core.runs.grid import FixedTotal
 
-if TYPE_CHECKING:
-    from hvae_core.runs.config import Config
+Config = Any  # `hvae_core.runs.config.Config`, which imports these rules
 
 
 @dataclass(frozen=True)
