@@ -1,4 +1,7 @@
-"""Shared by all tests: double precision where truths are checked, places for results, and one small run of the batch."""
+"""Shared by all tests.
+
+Double precision where truths are checked, places for results, and one small run of the batch.
+"""
 
 import os
 import shutil
@@ -84,8 +87,17 @@ def grid(*betas, seeds=1):
     return [Member((b2, b1), seed) for seed in range(seeds) for b2 in betas for b1 in betas]
 
 
-TINY = ["--set", "betas=[0.1, 1, 10]", "epochs=2", "train_images=200", "test_images=150", "generated_samples=200",
-        "classifier_epochs=3", "--name", "tiny"]  # fmt: skip
+TINY = [
+    "--set",
+    "betas=[0.1, 1, 10]",
+    "epochs=2",
+    "train_images=200",
+    "test_images=150",
+    "generated_samples=200",
+    "classifier_epochs=3",
+    "--name",
+    "tiny",
+]
 
 
 class Done(NamedTuple):
@@ -105,9 +117,13 @@ class Batch(NamedTuple):
     def run_all(self, *arguments: str, **env: str) -> Done:
         """``./run_all.sh`` without its set-up, in a process of its own."""
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "hvae_core", *arguments], cwd=self.checkout, capture_output=True, text=True,
-            env=self.environment(**env), check=False,
-        )  # fmt: skip
+            [sys.executable, "-P", "-m", "hvae_core", *arguments],
+            cwd=self.checkout,
+            capture_output=True,
+            text=True,
+            env=self.environment(**env),
+            check=False,
+        )
         return Done(done.returncode, done.stdout, done.stderr)
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -117,7 +133,10 @@ class Batch(NamedTuple):
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Batch, Done]:
-    """The run ``tiny``, made once for the whole suite, in all its processes; who changes it takes a copy of it (`own_run`)."""
+    """The run ``tiny``, made once for the whole suite, in all its processes.
+
+    Who changes it takes a copy of it (`own_run`).
+    """
     base = tmp_path_factory.getbasetemp()
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     batch = Batch(place / "checkout", place / "output")

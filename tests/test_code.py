@@ -47,7 +47,8 @@ def measuring(*stages):
 GHVAES = ("ghvae", "deep", "conditioned", "targets", "shares")
 CONDITIONED = ("conditioned", "conditioned lvae")
 PAPER_A = ("reconstruction", "generation", "representation")
-# What is out of date by itself. All measurements are, too, when weights are trained anew: their key holds whose they are.
+# What is out of date by itself. All measurements are, too, when weights are trained anew: their key holds whose they
+# are.
 STALE = {
     # what all results are computed with
     "terms": set(STAGES),

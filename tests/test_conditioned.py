@@ -1,4 +1,7 @@
-"""A conditioned network is, at any betas, an ordinary model; its training is reproducible; outside its range nothing is said."""
+"""A conditioned network is, at any betas, an ordinary model; its training is reproducible.
+
+Outside its range nothing is said.
+"""
 
 import json
 import math
@@ -75,7 +78,9 @@ KINDS = [{}, {"coarse": ()}, {"fine": ()}]  # all tables; without those of weigh
 
 
 @pytest.mark.parametrize("tables", KINDS)
-@pytest.mark.parametrize("make", [MAKE, lambda: MAKE("lvae"), lambda: build("ghvae", (1, 28, 28), latent_sizes=(3, 5, 32)), Chain])
+@pytest.mark.parametrize(
+    "make", [MAKE, lambda: MAKE("lvae"), lambda: build("ghvae", (1, 28, 28), latent_sizes=(3, 5, 32)), Chain]
+)
 def test_at_its_betas_it_is_an_ordinary_model(make, tables, double):
     plain = make()
     network = randomised(Conditioned(make(), [(0.1, 100.0)] * plain.layers, **tables))
@@ -103,7 +108,9 @@ def test_every_change_scale_and_shift_is_learned(tables):
     network = Conditioned(MAKE(), BETAS, **tables)
     x = torch.rand(200, 1, 28, 28).round()
     low, high = network.low, network.high
-    terms = network(x, network.model.noise(200, torch.Generator().manual_seed(0)), low + torch.rand(200, 2) * (high - low))
+    terms = network(
+        x, network.model.noise(200, torch.Generator().manual_seed(0)), low + torch.rand(200, 2) * (high - low)
+    )
     (terms.distortion + terms.rates.sum(1)).mean().backward()
     for table in (network.changes, network.modulation):
         if len(table.values):
@@ -163,7 +170,9 @@ def test_a_batch_size_that_makes_few_groups_is_refused_with_sizes_that_do_not():
 @pytest.mark.parametrize("last", [16, 12, 7, 1])
 def test_the_last_batch_of_an_epoch_may_be_of_any_size(images, last):
     """16 and 12 divide into more groups than 22 does, 7 and 1 into fewer than a batch has to."""
-    population = train_conditioned(MAKE, [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)], images[: 22 + last], Plan(epochs=1, batch_size=22))
+    population = train_conditioned(
+        MAKE, [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)], images[: 22 + last], Plan(epochs=1, batch_size=22)
+    )
     assert population.history[0].isfinite().all()
 
 
@@ -172,7 +181,8 @@ def test_the_last_batch_of_an_epoch_may_be_of_any_size(images, last):
 def test_the_betas_of_batches_are_uniform_and_spread(seed, layers):
     points = spread(1024, layers, torch.Generator().manual_seed(seed))
     assert points.shape == (1024, layers) and points.min() >= 0 and points.max() < 1
-    # Of any 16 in a row that begin at a multiple of 16 exactly one is in each sixteenth of each axis; of independent points that is so once in 10 ** 6.
+    # Of any 16 in a row that begin at a multiple of 16 exactly one is in each sixteenth of each axis; of independent
+    # points that is so once in 10 ** 6.
     cells = (16 * points).long().view(-1, 16, layers)
     assert (cells.sort(1).values == torch.arange(16)[:, None]).all()
     # ... and yet one alone may lie anywhere: first points of many sequences are uniform.
@@ -182,7 +192,9 @@ def test_the_betas_of_batches_are_uniform_and_spread(seed, layers):
 
 def test_outside_its_range_the_range_is_named():
     network = Conditioned(MAKE(), [(0.1, 10.0), (1.0, 100.0)])
-    with pytest.raises(InputError, match=r"beta_2 = 20: the model is conditioned on beta_2 from 0\.1 to 10, beta_1 from 1 to 100"):
+    with pytest.raises(
+        InputError, match=r"beta_2 = 20: the model is conditioned on beta_2 from 0\.1 to 10, beta_1 from 1 to 100"
+    ):
         network.at((20.0, 1.0))
     with pytest.raises(InputError, match=r"beta_1 = 0\.5"):
         network.at((1.0, 0.5))
@@ -210,7 +222,9 @@ def test_betas_start_at_points_and_grow_apart_to_the_whole_range():
         drawn = draw_betas(torch.tensor([[0.1, 3.0], [100.0, 3.0]]).log(), low, high, uniform, grown)
         assert (drawn >= low - 1e-6).all() and (drawn <= high + 1e-6).all()
         extent = drawn.amax(0) - drawn.amin(0)
-        torch.testing.assert_close(extent, torch.stack([(high - low)[0], min(grown, 1) * (high - low)[1]]), rtol=0.01, atol=1e-6)
+        torch.testing.assert_close(
+            extent, torch.stack([(high - low)[0], min(grown, 1) * (high - low)[1]]), rtol=0.01, atol=1e-6
+        )
         upper = uniform[:, 0] > 0.5
         assert drawn[upper, 0].min() >= drawn[~upper, 0].max(), "each half moves from its own side"
     torch.testing.assert_close(draw_betas(torch.stack([low, low]), low, low, uniform, 0.5), low.expand(4000, 2))
@@ -255,14 +269,21 @@ def test_the_learning_rate_rises_then_follows_the_schedule(images, monkeypatch):
 
     monkeypatch.setattr(conditioned._Network, "step", kept)
     monkeypatch.setattr(conditioned, "RISING", 0.25)
-    train_conditioned(MAKE, CORNERS[:1], images[:16], Plan(epochs=8, batch_size=8, learning_rate=1e-3, schedule="two-phase"))
+    train_conditioned(
+        MAKE, CORNERS[:1], images[:16], Plan(epochs=8, batch_size=8, learning_rate=1e-3, schedule="two-phase")
+    )
     wanted = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1] + [2 * (16 - step) / 16 for step in range(9, 16)]
     assert [1000 * rate for rate in rates] == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(("make", "betas", "start"), [
-    (MAKE, BETAS, {(0.1, 3.0), (100.0, 3.0)}), (lambda: MAKE("lvae"), BETAS, {(0.1, 0.1), (0.1, 100.0)}), (MAKE, [(1.0, 10.0), (0.1, 2.0)], {(1.0, 2.0), (10.0, 2.0)}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "betas", "start"),
+    [
+        (MAKE, BETAS, {(0.1, 3.0), (100.0, 3.0)}),
+        (lambda: MAKE("lvae"), BETAS, {(0.1, 0.1), (0.1, 100.0)}),
+        (MAKE, [(1.0, 10.0), (0.1, 2.0)], {(1.0, 2.0), (10.0, 2.0)}),
+    ],
+)
 def test_where_the_betas_begin_is_the_architectures_and_within_the_range(make, betas, start, images, monkeypatch):
     drawn, step = [], conditioned._Network.step
 
@@ -271,15 +292,22 @@ def test_where_the_betas_begin_is_the_architectures_and_within_the_range(make, b
         return step(self, x, noise, log_betas, **options)
 
     monkeypatch.setattr(conditioned._Network, "step", kept)
-    train_conditioned(make, [Member(corner, 0) for corner in zip(*betas, strict=True)], images[:8], Plan(epochs=2, batch_size=8, learning_rate=1e-3))
+    train_conditioned(
+        make,
+        [Member(corner, 0) for corner in zip(*betas, strict=True)],
+        images[:8],
+        Plan(epochs=2, batch_size=8, learning_rate=1e-3),
+    )
     assert {tuple(round(beta, 4) for beta in betas) for betas in drawn[0].tolist()} == start
 
 
 def test_one_seed_does_not_matter_to_another(images):
     together = train_conditioned(MAKE, [*CORNERS, Member((0.1, 0.1), 0), Member((100.0, 100.0), 0)], images, SETTINGS)
     alone = train_conditioned(MAKE, CORNERS, images, SETTINGS)
-    assert_same({name: value[1] for name, value in together.parameters.items()},
-                {name: value[0] for name, value in alone.parameters.items()})  # fmt: skip
+    assert_same(
+        {name: value[1] for name, value in together.parameters.items()},
+        {name: value[0] for name, value in alone.parameters.items()},
+    )
 
 
 def test_a_network_that_diverges_says_so_and_leaves_the_others(images, monkeypatch):
@@ -298,7 +326,10 @@ def test_a_network_that_diverges_says_so_and_leaves_the_others(images, monkeypat
     monkeypatch.setattr(conditioned._Network, "step", nothing_of_seed_0)
     half = train_conditioned(MAKE, members, images, SETTINGS)
     assert half.diverged_epoch == [1, 1, None, None]
-    assert_same({name: value[1] for name, value in half.parameters.items()}, {name: value[0] for name, value in alone.parameters.items()})
+    assert_same(
+        {name: value[1] for name, value in half.parameters.items()},
+        {name: value[0] for name, value in alone.parameters.items()},
+    )
 
 
 def test_a_network_that_is_lost_is_not_dialled(images):
@@ -324,11 +355,16 @@ def test_what_a_conditioned_network_cannot_be(change, message):
 
 
 def test_at_a_single_point_it_trains_to_the_unconditioned_models_loss():
-    """With the range of the betas collapsed to a point: same initial weights, order of images and noise. It is there sooner, since several tables move together."""
+    """With the range of the betas collapsed to a point: same initial weights, order of images and noise.
+
+    It is there sooner, since several tables move together.
+    """
     x = load("digits").x_train[:300]
     betas, settings = (0.5, 2.0), Plan(epochs=25, batch_size=50, learning_rate=2e-3, schedule="two-phase")
     plain = train(MAKE, [Member(betas, 0)], x, settings).member(0)
-    channels, conditioned = (train_conditioned(MAKE, [Member(betas, 0)], x, settings, **tables).member(0) for tables in ({"coarse": ()}, {}))
+    channels, conditioned = (
+        train_conditioned(MAKE, [Member(betas, 0)], x, settings, **tables).member(0) for tables in ({"coarse": ()}, {})
+    )
     terms = [average_terms(model, x, 0) for model in (plain, channels, conditioned)]
     wanted, of_channels, actual = (t["distortion"] + 0.5 * t["rate_2"] + 2 * t["rate_1"] for t in terms)
     assert of_channels == pytest.approx(wanted, rel=0.03)
@@ -374,14 +410,17 @@ class KnownNetwork:
 X = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize(("wanted", "betas"), [
-    ({"rate_2": 8, "rate_1": 4 / 1.1}, (1, 2)),
-    ({"rate_2": 40, "rate_1": 0.8 / 1.5}, (0.2, 10)),
-    ({"rate_2": 8, "beta_1": 5}, (1, 5)),
-    ({"rate_2": 8 / 1.3, "rate_1": 8 / 1.3 / (1 + 0.1 / 1.3)}, (1.3, 1.3)),
-    ({"beta_2": 1, "rate_1": 40 / 1.1}, (1, 0.2)),
-    ({"beta_2": 3, "beta_1": 7}, (3, 7)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wanted", "betas"),
+    [
+        ({"rate_2": 8, "rate_1": 4 / 1.1}, (1, 2)),
+        ({"rate_2": 40, "rate_1": 0.8 / 1.5}, (0.2, 10)),
+        ({"rate_2": 8, "beta_1": 5}, (1, 5)),
+        ({"rate_2": 8 / 1.3, "rate_1": 8 / 1.3 / (1 + 0.1 / 1.3)}, (1.3, 1.3)),
+        ({"beta_2": 1, "rate_1": 40 / 1.1}, (1, 0.2)),
+        ({"beta_2": 3, "beta_1": 7}, (3, 7)),
+    ],
+)
 def test_the_dial_finds_betas_that_are_known(wanted, betas):
     found = dial(KnownNetwork(), X, **wanted)
     assert found.betas == pytest.approx(betas, rel=0.03)
@@ -391,24 +430,33 @@ def test_the_dial_finds_betas_that_are_known(wanted, betas):
     assert found.distortion == pytest.approx(100 - sum(found.rates), rel=1e-5)
 
 
-@pytest.mark.parametrize(("wanted", "said"), [
-    ({"rate_2": 300, "rate_1": 4}, r"rate_2 = 300: with beta_2 from 0\.1 to 100, beta_1 from 0\.1 to 100 it goes from 0\.08 to 80 nats"),
-    ({"rate_2": 79, "rate_1": 75}, "no betas with .* give them together; nearest are"),
-    ({"rate_2": 3}, "it takes a rate or a beta of each layer, such as rate_2, rate_1"),
-    ({"rate_2": 3, "rate_3": 3}, "it takes a rate or a beta of each layer"),
-    ({"rate_2": 3, "beta_2": 3}, "it takes a rate or a beta of each layer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (
+            {"rate_2": 300, "rate_1": 4},
+            r"rate_2 = 300: with beta_2 from 0\.1 to 100, beta_1 from 0\.1 to 100 it goes from 0\.08 to 80 nats",
+        ),
+        ({"rate_2": 79, "rate_1": 75}, "no betas with .* give them together; nearest are"),
+        ({"rate_2": 3}, "it takes a rate or a beta of each layer, such as rate_2, rate_1"),
+        ({"rate_2": 3, "rate_3": 3}, "it takes a rate or a beta of each layer"),
+        ({"rate_2": 3, "beta_2": 3}, "it takes a rate or a beta of each layer"),
+    ],
+)
 def test_what_cannot_be_dialled_is_refused_with_the_range(wanted, said):
     with pytest.raises(InputError, match=said):
         dial(KnownNetwork(), X, **wanted)
 
 
-@pytest.mark.parametrize(("wanted", "said"), [
-    ({"rate_2": 300, "beta_1": 5}, r"rate_2 = 300: with beta_2 from 0\.1 to 100, beta_1 = 5 it goes from"),
-    ({"rate_2": math.inf, "rate_1": 4}, "rate_2 = inf: it takes a finite number"),
-    ({"rate_2": None, "rate_1": 4}, "rate_2 = None: it takes a finite number"),
-    ({"rate_2": "8", "rate_1": 4}, "rate_2 = '8': it takes a finite number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"rate_2": 300, "beta_1": 5}, r"rate_2 = 300: with beta_2 from 0\.1 to 100, beta_1 = 5 it goes from"),
+        ({"rate_2": math.inf, "rate_1": 4}, "rate_2 = inf: it takes a finite number"),
+        ({"rate_2": None, "rate_1": 4}, "rate_2 = None: it takes a finite number"),
+        ({"rate_2": "8", "rate_1": 4}, "rate_2 = '8': it takes a finite number"),
+    ],
+)
 def test_the_dial_takes_numbers_and_says_what_it_kept(wanted, said):
     with pytest.raises(InputError, match=said):
         dial(KnownNetwork(), X, **wanted)
@@ -438,7 +486,9 @@ def trained():
     """A small network on part of the digits, and images that it has not seen."""
     data = load("digits").first(400, 200)
     members = [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)]
-    networks = train_conditioned(MAKE, members, data.x_train, Plan(epochs=80, batch_size=50, learning_rate=2e-3, schedule="two-phase"))
+    networks = train_conditioned(
+        MAKE, members, data.x_train, Plan(epochs=80, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+    )
     return networks.networks[0], data.x_test
 
 
@@ -447,14 +497,19 @@ def test_the_dial_on_a_trained_network(trained):
     middle = average_terms(network.at((0.5, 2.0)), x, 0)
     found = dial(network, x, rate_2=middle["rate_2"], rate_1=middle["rate_1"])
     assert found.rates == pytest.approx((middle["rate_2"], middle["rate_1"]), abs=max(0.1, 0.02 * middle["rate_1"]))
-    with pytest.raises(InputError, match=r"rate_1 = 900: with beta_2 from 0\.1 to 10, beta_1 from 0\.1 to 10 it goes from"):
+    with pytest.raises(
+        InputError, match=r"rate_1 = 900: with beta_2 from 0\.1 to 10, beta_1 from 0\.1 to 10 it goes from"
+    ):
         dial(network, x, rate_2=1, rate_1=900)
     with pytest.raises(InputError, match="the model is conditioned on"):
         dial(network, x, beta_2=1, beta_1=900)
 
 
 def test_a_rate_falls_with_its_own_beta(trained):
-    """Along each beta, the other at three values: no rate rises by more than 1 % of its highest value on the line between neighbours (a short training)."""
+    """Along each beta, the other at three values.
+
+    No rate rises by more than 1 % of its highest value on the line between neighbours (a short training).
+    """
     network, x = trained
     betas = np.geomspace(0.1, 10, 9)
     for other in (0.1, 1.0, 10.0):
@@ -478,16 +533,31 @@ def test_slides_keep_image_and_noise(trained):
 
 
 def rows(betas, distortion, psnr, seeds=1):
-    return pd.DataFrame([
-        {"beta_2": b2, "beta_1": b1, "seed": seed, "status": "ok", "distortion": distortion(b2, b1, seed), "rate_2": 5 / b2, "rate_1": 5 / b1,
-         "rate": 5 / b2 + 5 / b1, "psnr": psnr(b2, b1)}
-        for b2 in betas for b1 in betas for seed in range(seeds)
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "beta_2": b2,
+                "beta_1": b1,
+                "seed": seed,
+                "status": "ok",
+                "distortion": distortion(b2, b1, seed),
+                "rate_2": 5 / b2,
+                "rate_1": 5 / b1,
+                "rate": 5 / b2 + 5 / b1,
+                "psnr": psnr(b2, b1),
+            }
+            for b2 in betas
+            for b1 in betas
+            for seed in range(seeds)
+        ]
+    )
 
 
 def test_fidelity_is_the_difference_of_l_at_shared_betas():
     own = rows([0.1, 0.5, 1, 10], lambda b2, b1, s: 95 + (b2 == 10), lambda b2, b1: 20 - abs(np.log10(b2)))
-    models = rows([0.1, 1, 10], lambda b2, b1, s: 90 + (s == 1) * 2, lambda b2, b1: 19 - abs(np.log10(b2 * 10)), seeds=2)
+    models = rows(
+        [0.1, 1, 10], lambda b2, b1, s: 90 + (s == 1) * 2, lambda b2, b1: 19 - abs(np.log10(b2 * 10)), seeds=2
+    )
     table = fidelity(own, models)
     assert len(table) == 9
     at = table.set_index(["beta_2", "beta_1"])
@@ -496,7 +566,9 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
     assert at.loc[(1, 1), "spread_percent"] == pytest.approx(100 * np.sqrt(2) / 101)
     assert summary(table).set_index("of").loc["L, %", "points"] == 9
     highest = optima(own, models).set_index("metric").loc["psnr"]
-    assert highest["conditioned"].startswith("1,") and highest["models"].startswith("0.1,") and highest["steps apart"] == 1
+    assert (
+        highest["conditioned"].startswith("1,") and highest["models"].startswith("0.1,") and highest["steps apart"] == 1
+    )
     assert highest["lost"] == pytest.approx(1)
     with pytest.raises(InputError, match="share no betas"):
         fidelity(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
@@ -504,18 +576,31 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
 
 def test_its_figures_draw_what_is_there(trained):
     own = rows([0.1, 1, 10], lambda b2, b1, s: 95, lambda *_: 20).assign(dataset="digits", model="ghvae-conditioned")
-    models = rows([0.1, 1, 10], lambda b2, b1, s: 90 + s, lambda *_: 19, seeds=2).assign(dataset="digits", model="ghvae")
+    models = rows([0.1, 1, 10], lambda b2, b1, s: 90 + s, lambda *_: 19, seeds=2).assign(
+        dataset="digits", model="ghvae"
+    )
     table = fidelity(own, models)
-    for figure in (figures.surface(own), figures.surface(own, models), figures.fidelity(table), figures.fidelity(fidelity(own, models[models["seed"] == 0])),
-                   figures.sliding([slide(trained[0], trained[1][:3], layer, steps=3) for layer in (2, 1)])):  # fmt: skip
+    for figure in (
+        figures.surface(own),
+        figures.surface(own, models),
+        figures.fidelity(table),
+        figures.fidelity(fidelity(own, models[models["seed"] == 0])),
+        figures.sliding([slide(trained[0], trained[1][:3], layer, steps=3) for layer in (2, 1)]),
+    ):
         assert figure.caption
         figure.draw_without_rendering()
 
 
 def test_rows_of_the_surface_have_the_same_axes_and_all_points():
-    own = rows(np.geomspace(0.1, 100, 13), lambda b2, b1, s: 95, lambda *_: 20).assign(dataset="digits", model="ghvae-conditioned")
+    own = rows(np.geomspace(0.1, 100, 13), lambda b2, b1, s: 95, lambda *_: 20).assign(
+        dataset="digits", model="ghvae-conditioned"
+    )
     models = rows([0.1, 3, 100], lambda b2, b1, s: 90, lambda *_: 19).assign(dataset="digits", model="ghvae")
-    axes = [ax for ax in figures.surface(own, models).axes if ax.get_xlabel() or ax.get_title() or ax.get_ylabel() or ax.collections]
+    axes = [
+        ax
+        for ax in figures.surface(own, models).axes
+        if ax.get_xlabel() or ax.get_title() or ax.get_ylabel() or ax.collections
+    ]
     limits = {(ax.get_xlim(), ax.get_ylim()) for ax in axes if ax.get_xscale() == "log"}
     assert len(limits) == 1
     (low, high), _ = limits.pop()
@@ -536,8 +621,18 @@ def test_where_everything_diverged_that_is_said():
 
 
 def tiny(**changes):
-    values = {"name": "tiny", "model": "ghvae-conditioned", "betas": [0.1, 1, 100], "epochs": 2, "batch_size": 50,
-              "train_images": 100, "test_images": 60, "generated_samples": 20, "classifier_epochs": 1, "seeds": 2}  # fmt: skip
+    values = {
+        "name": "tiny",
+        "model": "ghvae-conditioned",
+        "betas": [0.1, 1, 100],
+        "epochs": 2,
+        "batch_size": 50,
+        "train_images": 100,
+        "test_images": 60,
+        "generated_samples": 20,
+        "classifier_epochs": 1,
+        "seeds": 2,
+    }
     return Config.make(values | changes)
 
 
@@ -560,12 +655,26 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
     results = finished(config)
     assert list(results["model"].unique()) == ["ghvae-conditioned"] and len(results) == 9
     assert list(stages.separate_grids(config)) == ["grid"]
-    papermill.execute_notebook(ROOT / "notebooks/95_conditioned.ipynb", output / "95.ipynb", {"name": config.name}, kernel_name="python3",
-                               progress_bar=False, cwd=str(ROOT))  # fmt: skip
+    papermill.execute_notebook(
+        ROOT / "notebooks/95_conditioned.ipynb",
+        output / "95.ipynb",
+        {"name": config.name},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=str(ROOT),
+    )
     drawn = {path.stem for path in (output / "figures/own").iterdir()}
-    assert drawn == {*config.kind.figures, *config.kind.tables, "fidelity_grid", "fidelity_table_grid", "optima_table_grid"}
+    assert drawn == {
+        *config.kind.figures,
+        *config.kind.tables,
+        "fidelity_grid",
+        "fidelity_table_grid",
+        "optima_table_grid",
+    }
     about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
-    assert about["function"] == "hvae_core.analysis.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
+    assert (
+        about["function"] == "hvae_core.analysis.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
+    )
     table = pd.read_csv(output / "figures/own/fidelity_table_grid.csv")
     assert len(table) == 4 and table["percent"].notna().all()
 
@@ -585,7 +694,9 @@ def test_a_run_has_one_row_a_point(output):
         assert average_terms(model, data.x_test, member.seed)["rate_2"] == pytest.approx(table["rate_2"][i], rel=1e-5)
         if member.seed == 1:
             assert_same(model.state_dict(), network.at(member.betas).state_dict())
-    assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 9], "a network a seed"
+    assert sorted(pd.read_parquet(output / "runs/tiny/history.parquet")["member"].unique()) == [0, 9], (
+        "a network a seed"
+    )
     with pytest.raises(InputError, match="no trained model 18"):
         load_model("tiny", 18)
     # What is kept in memory is not what a reader may change, and is read again when the file is another.
@@ -596,7 +707,11 @@ def test_a_run_has_one_row_a_point(output):
         tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     save_tensors(weights, {name: torch.zeros_like(value) for name, value in tensors.items()}, about)
     assert all((value == 0).all() for value in load_model("tiny", 17).parameters())
-    save_tensors(weights, {name: value[..., :2] if name.endswith("modulation.values") else value for name, value in tensors.items()}, about)
+    save_tensors(
+        weights,
+        {name: value[..., :2] if name.endswith("modulation.values") else value for name, value in tensors.items()},
+        about,
+    )
     with pytest.raises(InputError, match="made by an earlier version"):
         load_model("tiny", 17)
 
@@ -614,15 +729,20 @@ def test_classifiers_score_a_part_of_many_points(output, monkeypatch):
 
 @pytest.mark.parametrize("task", ["reconstruction", "representation"])
 def test_the_best_model_within_a_rate_keeps_to_it(output, task):
-    """Either the best point of the run, with its metric, or a model between two points, at the rates that were promised to suit better."""
+    """Either the best point of the run, with its metric, or a model between two points, at the rates promised."""
     config = tiny(seeds=1, epochs=8)
     results = finished(config)
     budget, x = float(results["rate"].median()), stages.load_data(config).x_test
     found, advice = best("tiny", task, x, total_rate=budget)
     allowed = sum(tolerance(rate) for rate in found.rates)
     assert sum(found.rates) <= budget + allowed
-    point = results[np.isclose(results["beta_2"], advice.betas[0]) & np.isclose(results["beta_1"], advice.betas[1])].iloc[0]
-    assert point["rate"] <= budget and point[{"reconstruction": "psnr", "representation": "acc_z2_rbf_svm"}[task]] == advice.value
+    point = results[
+        np.isclose(results["beta_2"], advice.betas[0]) & np.isclose(results["beta_1"], advice.betas[1])
+    ].iloc[0]
+    assert (
+        point["rate"] <= budget
+        and point[{"reconstruction": "psnr", "representation": "acc_z2_rbf_svm"}[task]] == advice.value
+    )
     if found.betas == pytest.approx(advice.betas):
         assert found.rates == pytest.approx((point["rate_2"], point["rate_1"]), rel=1e-3)
     else:

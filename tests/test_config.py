@@ -282,8 +282,7 @@ BROKEN = [  # each rule in its order: a configuration that breaks it, and what i
     ),
     (
         {"target_rates": [None, [2]], "betas": [[1, 2], [0]]},
-        "betas: z_1 has a target rate, so it takes one beta, above 0, to start from; such as "
-        "betas: [[0.1], [0.1]]",
+        "betas: z_1 has a target rate, so it takes one beta, above 0, to start from; such as betas: [[0.1], [0.1]]",
     ),
     (
         {"target_rates": [[1, 1], [2]], **START},
@@ -303,8 +302,7 @@ BROKEN = [  # each rule in its order: a configuration that breaks it, and what i
     ({**CONDITIONED, "bins": [2]}, "bins: a conditioned network has a beta for every layer"),
     (
         {**CONDITIONED, "sigma_x": 0.3},
-        "sigma_x = 0.3: at least 0.4 for conditioned models, which take the logarithm of L; "
-        "below, D may be negative",
+        "sigma_x = 0.3: at least 0.4 for conditioned models, which take the logarithm of L; below, D may be negative",
     ),
     ({"betas": [1, 2], "blocks": 9, "block": 4}, "block: 4 of 4 blocks; they are counted from 0"),
     (

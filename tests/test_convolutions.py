@@ -47,15 +47,23 @@ def test_convolutions_as_matrix_products(batch, inputs, outputs, stride, strides
     sides = [stride * (blocks + strides) - 2 * padding for blocks in (height, width)]
     if min(sides) > 0:
         x = torch.randn(batch, inputs, *sides).double()
-        torch.testing.assert_close(convolved(x, weight, stride, padding), F.conv2d(x, weight, stride=stride, padding=padding))
+        torch.testing.assert_close(
+            convolved(x, weight, stride, padding), F.conv2d(x, weight, stride=stride, padding=padding)
+        )
     x, weight = torch.randn(batch, inputs, height, width).double(), weight.transpose(0, 1)
     if min(height, width) * stride + kernel - stride > 2 * padding:
         expected = F.conv_transpose2d(x, weight, stride=stride, padding=padding)
         torch.testing.assert_close(transposed(x, weight, stride, padding), expected)
 
 
-MODELS = [("ghvae", (1, 28, 28), {}), ("ghvae", (3, 32, 32), {}), ("lvae", (1, 28, 28), {}), ("lvae", (3, 32, 32), {}),
-          ("---", (1, 28, 28), {"width": 0.1}), ("-+v", (1, 28, 28), {"width": 0.1, "pseudo_inputs": 3})]  # fmt: skip
+MODELS = [
+    ("ghvae", (1, 28, 28), {}),
+    ("ghvae", (3, 32, 32), {}),
+    ("lvae", (1, 28, 28), {}),
+    ("lvae", (3, 32, 32), {}),
+    ("---", (1, 28, 28), {"width": 0.1}),
+    ("-+v", (1, 28, 28), {"width": 0.1, "pseudo_inputs": 3}),
+]
 
 
 @pytest.mark.parametrize(("name", "shape", "options"), MODELS)
@@ -65,7 +73,10 @@ def test_many_models_at_once_have_the_same_terms_and_gradients(double, name, sha
     for change in (lambda model: model, for_vmap):
         torch.manual_seed(0)
         model = change(build(name, shape, **options))
-        stacked = {name: torch.stack([value.detach(), 0.9 * value.detach()]).requires_grad_() for name, value in model.named_parameters()}
+        stacked = {
+            name: torch.stack([value.detach(), 0.9 * value.detach()]).requires_grad_()
+            for name, value in model.named_parameters()
+        }
         noise = model.noise(2, torch.Generator().manual_seed(0))
 
         def loss(parameters, model=model, noise=noise):
@@ -117,10 +128,15 @@ def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, sha
         torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("layer", [
-    torch.nn.Conv2d(2, 3, 4, 2, 1, dilation=2), torch.nn.ConvTranspose2d(2, 3, 4, 2, 1, output_padding=1), torch.nn.Conv2d(2, 3, 4, 2, 1),
-    torch.nn.Conv2d(2, 3, 4, 2, 1, padding_mode="reflect"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.Conv2d(2, 3, 4, 2, 1, dilation=2),
+        torch.nn.ConvTranspose2d(2, 3, 4, 2, 1, output_padding=1),
+        torch.nn.Conv2d(2, 3, 4, 2, 1),
+        torch.nn.Conv2d(2, 3, 4, 2, 1, padding_mode="reflect"),
+    ],
+)
 def test_shapes_that_are_not_ours_are_left_to_pytorch(layer):
     x = torch.randn(2, 2, 7, 7, requires_grad=True)
     expected = layer(x)
@@ -131,7 +147,9 @@ def test_shapes_that_are_not_ours_are_left_to_pytorch(layer):
 
 def test_other_layers_stay_as_they_are():
     model = for_cpu(build("---", (1, 28, 28), width=0.1))
-    assert {type(module).__module__ for module in model.modules() if isinstance(module, torch.nn.Conv2d)} == {"torch.nn.modules.conv"}
+    assert {type(module).__module__ for module in model.modules() if isinstance(module, torch.nn.Conv2d)} == {
+        "torch.nn.modules.conv"
+    }
     x = torch.rand(2, 1, 28, 28)
     assert layout(model)(x) is x
 
@@ -153,7 +171,12 @@ def test_training_in_bfloat16_ends_where_float32_does():
     x = load("digits").x_train[:500]
     ends = {}
     for precision in ("float32", "bfloat16"):
-        population = train(lambda: build("ghvae", (1, 28, 28)), grid(0.3), x, Plan(epochs=8, batch_size=50, learning_rate=2e-3, precision=precision))
+        population = train(
+            lambda: build("ghvae", (1, 28, 28)),
+            grid(0.3),
+            x,
+            Plan(epochs=8, batch_size=50, learning_rate=2e-3, precision=precision),
+        )
         assert {value.dtype for value in population.parameters.values()} == {torch.float32}
         ends[precision] = population.history[:, -1].sum(1)
     torch.testing.assert_close(ends["bfloat16"], ends["float32"], rtol=0.03, atol=0)
@@ -167,4 +190,6 @@ def test_precision_is_for_the_hierarchical_models():
     with pytest.raises(InputError, match="precision"):
         Config.make({"precision": "half"})
     with pytest.raises(InputError, match="precision = half: allowed are"):
-        train(lambda: build("ghvae", (1, 28, 28)), grid(1.0), load("digits").x_train[:8], Plan(epochs=1, precision="half"))
+        train(
+            lambda: build("ghvae", (1, 28, 28)), grid(1.0), load("digits").x_train[:8], Plan(epochs=1, precision="half")
+        )

@@ -1,4 +1,5 @@
 """Data sets: every format from files made here, every kind of bad input, downloads from this machine only."""
+
 from __future__ import annotations
 
 import email.message
@@ -62,15 +63,22 @@ def idx(values: np.ndarray) -> bytes:
 
 def mnist_files(pack: bool = True) -> dict[str, bytes]:
     label = np.arange(12, dtype="u1") % 10
-    files = {"train-images-idx3-ubyte": levels(12, 28, 28), "train-labels-idx1-ubyte": label,
-             "t10k-images-idx3-ubyte": levels(5, 28, 28), "t10k-labels-idx1-ubyte": label[:5]}
+    files = {
+        "train-images-idx3-ubyte": levels(12, 28, 28),
+        "train-labels-idx1-ubyte": label,
+        "t10k-images-idx3-ubyte": levels(5, 28, 28),
+        "t10k-labels-idx1-ubyte": label[:5],
+    }
     return {name + ".gz" * pack: gzip.compress(idx(v)) if pack else idx(v) for name, v in files.items()}
 
 
 def cifar10_files() -> dict[str, bytes]:
-    return {f"cifar-10-batches-py/{name}": pickle.dumps(
-        {b"data": levels(3, 3072), b"labels": [i, 0, 9], b"batch_label": name.encode()}, protocol=2)
-        for i, name in enumerate(readers.CIFAR10_BATCHES)}
+    return {
+        f"cifar-10-batches-py/{name}": pickle.dumps(
+            {b"data": levels(3, 3072), b"labels": [i, 0, 9], b"batch_label": name.encode()}, protocol=2
+        )
+        for i, name in enumerate(readers.CIFAR10_BATCHES)
+    }
 
 
 def cifar10_archive(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -109,7 +117,7 @@ def omniglot_files() -> dict[str, bytes]:
             for character in (1, 2):
                 for drawer in range(1, 21):
                     paper = np.full((105, 105), 255, np.uint8)
-                    paper[4 * drawer:4 * drawer + 16, 10:40] = 0
+                    paper[4 * drawer : 4 * drawer + 16, 10:40] = 0
                     name = f"{alphabet}/character{character:02}/{character:04}_{drawer:02}.png"
                     archive.writestr(f"images_{half}/{name}", png(paper, "1"))
         files[f"images_{half}.zip"] = buffer.getvalue()
@@ -121,9 +129,16 @@ def omniglot_small(path: Path) -> None:
     character = np.repeat([0, 1, 2, 2], 20).astype("u2")
     drawer = np.tile(np.arange(1, 21, dtype="u1"), 4)
     x = np.zeros((80, 28, 28), np.uint8)
-    x[np.arange(80), character, drawer] = 255   # a drawing says who drew what
-    np.savez(path, x=x, character=character, drawer=drawer, alphabet=(character == 2).astype("u1"),
-             split=np.repeat([1, 1, 1, 2], 20), alphabet_names=np.array(["Greek", "Latin"]))
+    x[np.arange(80), character, drawer] = 255  # a drawing says who drew what
+    np.savez(
+        path,
+        x=x,
+        character=character,
+        drawer=drawer,
+        alphabet=(character == 2).astype("u1"),
+        split=np.repeat([1, 1, 1, 2], 20),
+        alphabet_names=np.array(["Greek", "Latin"]),
+    )
 
 
 # ----------------------------------------------------------------------------------------------- the data set
@@ -159,8 +174,13 @@ def test_fingerprint_sees_every_part() -> None:
     x, y = torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 1])
     d = Dataset("a", x, y, x, y, ("p", "q"), ())
     assert replace(d, name="b", notes=("c",)).fingerprint == d.fingerprint
-    others = [replace(d, x_train=x + 1), replace(d, x_test=x + 1), replace(d, y_train=1 - y),
-              replace(d, y_test=None), replace(d, class_names=("p", "r"))]
+    others = [
+        replace(d, x_train=x + 1),
+        replace(d, x_test=x + 1),
+        replace(d, y_train=1 - y),
+        replace(d, y_test=None),
+        replace(d, class_names=("p", "r")),
+    ]
     assert len({d.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
@@ -210,21 +230,32 @@ def amat_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("folder", ["static-mnist", "binarized_mnist"])
 def test_static_mnist_of_larochelle_and_murray(tmp_path: Path, amat_sizes: None, folder: str, end: str) -> None:
     x = levels(10, 28, 28) % 2
-    write(tmp_path / folder, {"binarized_mnist_train.amat": amat(x[:7], end), "binarized_mnist_valid.amat": b"not read",
-                              "binarized_mnist_test.amat": amat(x[7:], end).rstrip()}, None)
-    write(tmp_path, mnist_files(), None)   # stand back
+    write(
+        tmp_path / folder,
+        {
+            "binarized_mnist_train.amat": amat(x[:7], end),
+            "binarized_mnist_valid.amat": b"not read",
+            "binarized_mnist_test.amat": amat(x[7:], end).rstrip(),
+        },
+        None,
+    )
+    write(tmp_path, mnist_files(), None)  # stand back
     d = offline("static-mnist", tmp_path)
     assert np.array_equal(d.x_train[:, 0].numpy(), x[:7] * 255) and np.array_equal(d.x_test[:, 0].numpy(), x[7:] * 255)
     assert d.x_train.dtype == torch.uint8 and d.binary and d.name == "static-mnist"
     assert d.y_train is d.y_test is None and d.num_classes == 0
-    assert d.notes[0] == "fixed binarisation of Larochelle and Murray (2011)" and not any("rounding" in n for n in d.notes)
+    assert d.notes[0] == "fixed binarisation of Larochelle and Murray (2011)" and not any(
+        "rounding" in n for n in d.notes
+    )
 
 
 def test_static_mnist_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amat_sizes: None) -> None:
     train, test = levels(12, 28, 28), levels(5, 28, 28)
     train[:, :10], train[:, 10:20] = 0, 255
-    files = mnist_files() | {"train-images-idx3-ubyte.gz": gzip.compress(idx(train)),
-                             "t10k-images-idx3-ubyte.gz": gzip.compress(idx(test))}
+    files = mnist_files() | {
+        "train-images-idx3-ubyte.gz": gzip.compress(idx(train)),
+        "t10k-images-idx3-ubyte.gz": gzip.compress(idx(test)),
+    }
     write(tmp_path, files, monkeypatch)
     d = offline("static-mnist", tmp_path)
     assert (len(d.x_train), len(d.x_test)) == (7, 5) and d.binary and set(d.x_train.flatten().tolist()) == {0, 255}
@@ -241,7 +272,10 @@ def test_static_mnist_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 STATIC: dict[str, tuple[dict[str, bytes | None], str]] = {
     "half of them": ({"binarized_mnist_test.amat": None}, r"train.amat is there, but binarized_mnist_test.amat is not"),
     "other half": ({"binarized_mnist_train.amat": None}, r"test.amat is there, but binarized_mnist_train.amat is not"),
-    "cut short": ({"binarized_mnist_train.amat": amat(np.ones((6, 28, 28), int))}, "4,704 digits and 6 line ends, .* 7 lines"),
+    "cut short": (
+        {"binarized_mnist_train.amat": amat(np.ones((6, 28, 28), int))},
+        "4,704 digits and 6 line ends, .* 7 lines",
+    ),
     "one line": ({"binarized_mnist_test.amat": amat(np.ones((3, 28, 28), int), " ")}, "2,352 digits and 0 line ends"),
     "grey levels": ({"binarized_mnist_test.amat": amat(np.full((3, 28, 28), 2))}, "holds '2'; allowed are 0 and 1"),
     "empty": ({"binarized_mnist_test.amat": b""}, "holds 0 digits"),
@@ -251,7 +285,10 @@ STATIC: dict[str, tuple[dict[str, bytes | None], str]] = {
 @pytest.mark.parametrize("case", STATIC)
 def test_wrong_amat_files_get_one_plain_line(tmp_path: Path, amat_sizes: None, case: str) -> None:
     changes, message = STATIC[case]
-    files = {"binarized_mnist_train.amat": amat(levels(7, 28, 28) % 2), "binarized_mnist_test.amat": amat(levels(3, 28, 28) % 2)}
+    files = {
+        "binarized_mnist_train.amat": amat(levels(7, 28, 28) % 2),
+        "binarized_mnist_test.amat": amat(levels(3, 28, 28) % 2),
+    }
     write(tmp_path / "static-mnist", {k: v for k, v in (files | changes).items() if v is not None}, None)
     with pytest.raises(InputError, match=message) as caught:
         offline("static-mnist", tmp_path)
@@ -279,7 +316,7 @@ def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = svhn_files()
     write(tmp_path / "SVHN", files, monkeypatch)
     d = offline("svhn", tmp_path)
-    stored = loadmat(str(tmp_path / "SVHN/train_32x32.mat"))["X"]   # (row, column, channel, image)
+    stored = loadmat(str(tmp_path / "SVHN/train_32x32.mat"))["X"]  # (row, column, channel, image)
     assert d.x_train.shape == (11, 3, 32, 32) and d.x_train.is_contiguous() and len(d.x_test) == 4
     assert np.array_equal(d.x_train[7, 2].numpy(), stored[:, :, 2, 7])
     assert d.y_train is not None and d.y_train.tolist() == [*range(1, 10), 0, 1], "10 stands for digit 0"
@@ -287,7 +324,7 @@ def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_omniglot_official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, omniglot_files(), monkeypatch)
-    omniglot_small(tmp_path / "omniglot_small.npz")   # stands back behind the official files
+    omniglot_small(tmp_path / "omniglot_small.npz")  # stands back behind the official files
     d = offline("omniglot", tmp_path)
     assert d.class_names == ("Angelic", "Greek") and (len(d.x_train), len(d.x_test)) == (64, 16)
     assert d.y_test is not None and torch.bincount(d.y_test).tolist() == [8, 8], "both alphabets are in test"
@@ -300,7 +337,7 @@ def test_omniglot_small_drops_doubles(tmp_path: Path) -> None:
     omniglot_small(tmp_path / "omniglot_small.npz")
     d = offline("omniglot", tmp_path)
     assert (len(d.x_train), len(d.x_test)) == (48, 12) and d.class_names == ("Greek", "Latin")
-    drawn = [tuple((x[0] > 0).nonzero()[0].tolist()) for x in (*d.x_train, *d.x_test)]   # (character, drawer)
+    drawn = [tuple((x[0] > 0).nonzero()[0].tolist()) for x in (*d.x_train, *d.x_test)]  # (character, drawer)
     assert len(set(drawn)) == 60 and max(who for _, who in drawn[:48]) == 16
     assert d.y_train is not None and d.y_train.tolist() == [int(which == 2) for which, _ in drawn[:48]]
     assert d.notes[0] == "omniglot_small.npz, 60 drawings without doubles"
@@ -311,8 +348,12 @@ def test_omniglot_small_drops_doubles(tmp_path: Path) -> None:
 
 def npz(path: Path, **arrays: Any) -> str:
     """A good .npz, but for the arrays given; None leaves one out."""
-    good: dict[str, Any] = {"x_train": levels(6, 28, 28), "y_train": np.arange(6) % 3,
-                            "x_test": levels(4, 28, 28), "y_test": np.arange(4) % 3}
+    good: dict[str, Any] = {
+        "x_train": levels(6, 28, 28),
+        "y_train": np.arange(6) % 3,
+        "x_test": levels(4, 28, 28),
+        "y_test": np.arange(4) % 3,
+    }
     np.savez(path / "mine.npz", **{k: v for k, v in (good | arrays).items() if v is not None})
     return str(path / "mine.npz")
 
@@ -330,7 +371,7 @@ def test_npz(tmp_path: Path) -> None:
 
 def test_npz_without_labels_is_scaled(tmp_path: Path) -> None:
     half = np.zeros((2, 3, 64, 48))
-    half[:, :, :32] = 1.0   # floats, upper half white
+    half[:, :, :32] = 1.0  # floats, upper half white
     d = load(npz(tmp_path, x_train=half, x_test=half, y_train=None, y_test=None))
     assert d.x_train.shape == (2, 3, 32, 32) and d.y_train is d.y_test is None and d.num_classes == 0
     assert d.x_train[:, :, :15].eq(255).all() and d.x_train[:, :, 17:].eq(0).all()
@@ -354,15 +395,23 @@ def folder(root: Path, files: dict[str, bytes]) -> str:
 
 def grey_folder(root: Path, **changes: bytes | None) -> str:
     """A good folder, but for the files given; None leaves one out."""
-    files = {f"{split}/{name}/{i}.png": png(levels(28, 28)) for split in ("train", "test")
-             for name in ("ant", "bee") for i in range(3)}
+    files = {
+        f"{split}/{name}/{i}.png": png(levels(28, 28))
+        for split in ("train", "test")
+        for name in ("ant", "bee")
+        for i in range(3)
+    }
     return folder(root, {k: v for k, v in (files | changes).items() if v is not None})
 
 
 def test_folder(tmp_path: Path) -> None:
-    files = {f"{split}/{name}/{i}.png": png(np.full((40, 20, 3), shade + i, np.uint8))
-             for split in ("train", "test") for name, shade in (("ant", 10), ("bee", 100)) for i in range(5)}
-    files["train/ant/0.png"] = png(np.full((8, 8), 14, np.uint8))   # one grey, one of another size
+    files = {
+        f"{split}/{name}/{i}.png": png(np.full((40, 20, 3), shade + i, np.uint8))
+        for split in ("train", "test")
+        for name, shade in (("ant", 10), ("bee", 100))
+        for i in range(5)
+    }
+    files["train/ant/0.png"] = png(np.full((8, 8), 14, np.uint8))  # one grey, one of another size
     files["train/.hidden"] = b""
     d = load(folder(tmp_path, files))
     assert d.x_train.shape == (10, 3, 32, 32) and d.class_names == ("ant", "bee") and d.name == "pictures"
@@ -473,8 +522,11 @@ DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "two dimensions": (LABELS, lambda b: gzip.compress(idx(levels(2, 2))), "08 02, expected is 00 00 08 01"),
     "empty": (LABELS, lambda b: b"", "it begins with nothing"),
     "web page": (LABELS, lambda b: b"<html>", "cannot be read"),
-    "other labels": (LABELS, lambda b: gzip.compress(idx(np.ones(5, "u1"))),
-                     "has md5 [0-9a-f]{32}, expected is [0-9a-f]{32}: delete it to download it again"),
+    "other labels": (
+        LABELS,
+        lambda b: gzip.compress(idx(np.ones(5, "u1"))),
+        "has md5 [0-9a-f]{32}, expected is [0-9a-f]{32}: delete it to download it again",
+    ),
 }
 
 
@@ -488,11 +540,18 @@ def test_damaged_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: st
         offline("mnist", tmp_path)
 
 
-@pytest.mark.parametrize(("dataset", "files"), [
-    ("cifar10", cifar10_files), ("cifar10", lambda: cifar10_archive({})),
-    ("svhn", svhn_files), ("omniglot", omniglot_files)])
-def test_other_files_are_checked_before_they_are_read(tmp_path: Path, dataset: str,
-                                                      files: Callable[[], dict[str, bytes]]) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "files"),
+    [
+        ("cifar10", cifar10_files),
+        ("cifar10", lambda: cifar10_archive({})),
+        ("svhn", svhn_files),
+        ("omniglot", omniglot_files),
+    ],
+)
+def test_other_files_are_checked_before_they_are_read(
+    tmp_path: Path, dataset: str, files: Callable[[], dict[str, bytes]]
+) -> None:
     write(tmp_path, files(), None)
     with pytest.raises(InputError, match=r"has md5 .* expected is .* delete it"):
         offline(dataset, tmp_path)
@@ -560,7 +619,9 @@ def test_download_tries_mirrors_in_turn(tmp_path: Path, server: dict[str, bytes]
     assert offline("mnist", tmp_path / "new").fingerprint == d.fingerprint
 
 
-def test_download_fetches_only_what_is_missing_and_reports(tmp_path: Path, server: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_fetches_only_what_is_missing_and_reports(
+    tmp_path: Path, server: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, {k: v for k, v in server.items() if "images" in k}, None)
     seen: list[tuple[float, int | None]] = []
     monkeypatch.setattr(Progress, "update", lambda self, done: seen.append((done, self.total)))
@@ -571,7 +632,7 @@ def test_download_fetches_only_what_is_missing_and_reports(tmp_path: Path, serve
 
 
 def test_download_when_no_mirror_works(tmp_path: Path, server: dict[str, bytes]) -> None:
-    server.clear()   # the good mirror has nothing either
+    server.clear()  # the good mirror has nothing either
     with pytest.raises(InputError) as caught:
         load("mnist", tmp_path)
     message = str(caught.value)
@@ -596,7 +657,7 @@ def test_download_breaks_off(tmp_path: Path, server: dict[str, bytes]) -> None:
 
 def test_download_onto_a_full_disk(tmp_path: Path, server: dict[str, bytes]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))   # as good as a full disk, and works for root too
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # as good as a full disk, and works for root too
     try:
         with pytest.raises(InputError, match=r"train-images\S* cannot be written .*mnist: File too large"):
             load("mnist", tmp_path)

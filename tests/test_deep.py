@@ -1,4 +1,7 @@
-"""Hierarchies of more than two layers: the paper's model where they have two, and the same promises where they have more."""
+"""Hierarchies of more than two layers.
+
+The paper's model where they have two, and the same promises where they have more.
+"""
 
 import math
 
@@ -73,21 +76,32 @@ def test_the_table_covers_every_distribution_and_parameter(shape, sizes):
     table = architecture_table(model)
     top = len(sizes)
     assert list(dict.fromkeys(table["distribution"])) == [
-        f"q(z_{top}|x)", *(f"q(z_{n}|z_{n + 1},x)" for n in range(top - 1, 0, -1)),
-        *(f"p(z_{n}|z_{n + 1})" for n in range(top - 1, 0, -1)), "p(x|z_1)", "total",
-    ]  # fmt: skip
+        f"q(z_{top}|x)",
+        *(f"q(z_{n}|z_{n + 1},x)" for n in range(top - 1, 0, -1)),
+        *(f"p(z_{n}|z_{n + 1})" for n in range(top - 1, 0, -1)),
+        "p(x|z_1)",
+        "total",
+    ]
     assert table["parameters"].iloc[-1] == sum(p.numel() for p in model.parameters())
     layers = table.set_index(["distribution", "step"])["layers"]
     hidden = model.sizes.channels * 8
     for i, number in enumerate(range(top - 1, 1, -1), 1):
         given, on = f"z_{number + 1}", f"on z_{number + 1}"
-        assert layers[f"q(z_{number}|{given},x)", on] == layers[f"p(z_{number}|{given})", on] == f"FC({sizes[i - 1]}, {hidden})"
-        assert layers[f"q(z_{number}|{given},x)", "std"] == layers[f"p(z_{number}|{given})", "mean"] == f"FC({hidden}, {sizes[i]})"
+        assert (
+            layers[f"q(z_{number}|{given},x)", on]
+            == layers[f"p(z_{number}|{given})", on]
+            == f"FC({sizes[i - 1]}, {hidden})"
+        )
+        assert (
+            layers[f"q(z_{number}|{given},x)", "std"]
+            == layers[f"p(z_{number}|{given})", "mean"]
+            == f"FC({hidden}, {sizes[i]})"
+        )
 
 
 @pytest.mark.parametrize("sizes", [(8, 20, 256), (3, 5, 7, 64)])
 def test_the_rate_of_every_layer_is_its_kl(sizes, double):
-    """Closed form against the mean of log q(z_l | z_{l+1}, x) - log p(z_l | z_{l+1}) over samples, given the layers above."""
+    """Closed form against the mean of log q - log p over samples, given the layers above."""
     model, x, samples = make(GREY, sizes), torch.rand(1, *GREY).round(), 20_000
     noise = model.noise(1, torch.Generator().manual_seed(1))
     rates = model(x, noise).rates[0]
@@ -103,7 +117,10 @@ def test_the_rate_of_every_layer_is_its_kl(sizes, double):
 
 @pytest.mark.parametrize("layer", range(4))
 def test_a_rate_depends_on_its_own_networks_and_those_above(layer):
-    """R(z_l | z_{l+1}) on q and p of its layer, and through the samples on q of the layers above; on no network below."""
+    """R(z_l | z_{l+1}) on q and p of its layer, and through the samples on q of the layers above.
+
+    On no network below.
+    """
     model = make(GREY, (3, 5, 7, 64))
     run(model, torch.rand(2, *GREY)).rates[:, layer].sum().backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -231,7 +248,8 @@ def binned(L, *counts, size=5):
 
 
 @pytest.mark.parametrize(
-    ("counts", "expected"), [((1, 2), [(3,), (2, 1)]), ((2, 1), [(3, 2), (1,)]), ((1, 1, 1), [(3,), (2,), (1,)]), ((3,), [(3, 2, 1)])]
+    ("counts", "expected"),
+    [((1, 2), [(3,), (2, 1)]), ((2, 1), [(3, 2), (1,)]), ((1, 1, 1), [(3,), (2,), (1,)]), ((3,), [(3, 2, 1)])],
 )
 def test_the_axes_of_the_figures_follow_the_bins(counts, expected):
     results = binned(3, *counts, size=3)
@@ -242,7 +260,9 @@ def test_the_axes_of_the_figures_follow_the_bins(counts, expected):
     np.testing.assert_allclose(x, results[[f"rate_{n}" for n in upper]].sum(axis=1))
     np.testing.assert_allclose(y, results[[f"rate_{n}" for n in lower]].sum(axis=1))
     np.testing.assert_allclose(split_betas(results)[0], results["beta_3"])
-    np.testing.assert_allclose(split_betas(results)[1] ** len(lower), results[[f"beta_{n}" for n in lower]].prod(axis=1))
+    np.testing.assert_allclose(
+        split_betas(results)[1] ** len(lower), results[[f"beta_{n}" for n in lower]].prod(axis=1)
+    )
 
 
 def bars(ax, gid):
@@ -283,9 +303,18 @@ def test_a_model_that_is_not_there_leaves_a_gap():
     assert "1 not drawn (1 diverged)" in words(fig)
 
 
-@pytest.mark.parametrize("results", [synthetic(3, L=1), synthetic(4), synthetic(3, L=3), binned(3, 3), synthetic(3).iloc[[4]],
-                                     synthetic(3).assign(status="diverged")],
-                         ids=["one layer", "two", "three", "one beta", "one model", "none"])  # fmt: skip
+@pytest.mark.parametrize(
+    "results",
+    [
+        synthetic(3, L=1),
+        synthetic(4),
+        synthetic(3, L=3),
+        binned(3, 3),
+        synthetic(3).iloc[[4]],
+        synthetic(3).assign(status="diverged"),
+    ],
+    ids=["one layer", "two", "three", "one beta", "one model", "none"],
+)
 def test_the_figure_is_made_of_any_run(results):
     figures.layers(results.reset_index(drop=True)).draw_without_rendering()
 
@@ -306,8 +335,18 @@ def test_two_bins_make_a_grid_of_cells():
 
 # --- a whole run ------------------------------------------------------------------------------------------------
 
-SMALL = ["latent_sizes=[2, 3, 4, 64]", "bins=[1, 1, 2]", "betas=[[0.1, 1], [1], [1, 10]]", "epochs=1", "train_images=60", "test_images=60",
-         "batch_size=20", "generated_samples=20", "classifier_epochs=1", "blocks=1"]  # fmt: skip
+SMALL = [
+    "latent_sizes=[2, 3, 4, 64]",
+    "bins=[1, 1, 2]",
+    "betas=[[0.1, 1], [1], [1, 10]]",
+    "epochs=1",
+    "train_images=60",
+    "test_images=60",
+    "batch_size=20",
+    "generated_samples=20",
+    "classifier_epochs=1",
+    "blocks=1",
+]
 
 
 def test_a_deep_run_reports_every_layer(tmp_path):
@@ -316,8 +355,11 @@ def test_a_deep_run_reports_every_layer(tmp_path):
     results = pd.read_parquet(tmp_path / "runs/deep/results.parquet")
     assert list(results) == columns(4)
     assert results[["beta_4", "beta_3", "beta_2", "beta_1"]].to_numpy().tolist() == [
-        [0.1, 1, 1, 1], [0.1, 1, 10, 10], [1, 1, 1, 1], [1, 1, 10, 10]
-    ]  # fmt: skip
+        [0.1, 1, 1, 1],
+        [0.1, 1, 10, 10],
+        [1, 1, 1, 1],
+        [1, 1, 10, 10],
+    ]
     rates = results[[f"rate_{n}" for n in (4, 3, 2, 1)]]
     assert (rates >= 0).all(axis=None) and not rates.isna().any(axis=None)
     np.testing.assert_allclose(results["rate"], rates.sum(axis=1))

@@ -64,7 +64,7 @@ def test_more_information_allows_more_accuracy(p, nats):
 
 
 def test_the_accuracy_bound_is_fanos_inequality_for_a_symmetric_channel():
-    """A label that is flipped with probability e: I = log 2 - H(e), and the best classifier reaches 1 - e, the bound."""
+    """A label that is flipped with probability e: I = log 2 - H(e), and the best classifier reaches 1 - e."""
     for flipped in (0.01, 0.1, 0.3):
         entropy = -flipped * math.log(flipped) - (1 - flipped) * math.log(1 - flipped)
         assert bounds.accuracy_bound(math.log(2) - entropy, [0.5, 0.5]) == pytest.approx(1 - flipped)
@@ -74,6 +74,10 @@ def test_unknown_information_gives_an_unknown_bound_and_one_class_is_refused():
     assert np.isnan(bounds.accuracy_bound([np.nan, 1.0], [0.5, 0.5])).tolist() == [True, False]
     with pytest.raises(ValueError, match="at least two"):
         bounds.accuracy_bound(1.0, [1.0])
+
+
+def test_label_probabilities_count_classes_that_are_absent():
+    assert bounds.label_probabilities([0, 0, 2, 0], classes=4).tolist() == [0.75, 0, 0.25, 0]
 
 
 def test_distortion_bound():
@@ -106,6 +110,20 @@ def test_psnr_of_a_known_error():
     scores = psnr(Shifted(0.1), x)
     assert scores["psnr"] == pytest.approx((20 + (20 - 20 * math.log10(2))) / 2, abs=1e-4)
     assert scores["psnr_pooled"] == pytest.approx(-10 * math.log10((0.01 + 0.04) / 2), abs=1e-4)
+
+
+class Grey(torch.nn.Module):
+    """Reconstructs a grey image whatever it sees."""
+
+    def reconstruct(self, x):
+        return torch.full_like(x, 0.25)
+
+
+def test_the_error_of_an_image_is_the_mean_over_its_colours_and_pixels():
+    x = torch.randint(0, 256, (5, 3, 6, 7), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    expected = ((x.numpy() / 255 - 0.25) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(reconstruction.errors(Grey(), x), expected, rtol=1e-5)
+    assert (reconstruction.reconstructions(Grey(), x) == 64).all(), "0.25 * 255, rounded"
 
 
 def test_psnr_does_not_depend_on_the_batches():
@@ -160,6 +178,25 @@ def test_samples_are_a_function_of_the_seed():
     assert a.shape == (7, 1, 28, 28)
 
 
+class Bright(torch.nn.Module):
+    """Generates its noise, brighter than white and darker than black."""
+
+    def noise(self, batch, source):
+        return [torch.randn(batch, 1, 2, 3, generator=source)]
+
+    def generate(self, noise):
+        return 0.5 + noise[0]
+
+
+def test_samples_lie_between_black_and_white_and_are_as_many_as_asked_for(monkeypatch):
+    monkeypatch.setattr(generation, "BATCH", 3)
+    x = generation.samples(Bright(), 10, seed=0)
+    assert x.shape == (10, 1, 2, 3)
+    assert (x.min(), x.max()) == (0, 1)
+    assert ((x > 0) & (x < 1)).float().mean() > 0.2, "the rest is as it was"
+    assert len(x.unique()) > 15, "no two batches have the same noise"
+
+
 def test_the_classifier_is_trained_once_and_kept(tmp_path, monkeypatch):
     data = D.load("digits").first(400, 200)
     other = classifier.classifier_for(data, tmp_path, epochs=6, precision="bfloat16")
@@ -202,9 +239,10 @@ def test_the_classifier_sees_each_batch_shifted_by_up_to_two_pixels_with_its_lab
     for images, of in zip(model.seen, labels, strict=True):
         framed = torch.nn.functional.pad(D.pixels(x[of]), (2, 2, 2, 2))  # black
         shifts += [
-            (down, right) for down, right in itertools.product(steps, steps)
+            (down, right)
+            for down, right in itertools.product(steps, steps)
             if torch.equal(images, framed[:, :, 2 - down : 8 - down, 2 - right : 9 - right])
-        ]  # fmt: skip
+        ]
     assert len(shifts) == 400, "one shift for both images of a batch"
     assert set(shifts) == set(itertools.product(steps, steps))
 
@@ -340,6 +378,20 @@ def test_too_few_labels_to_learn_from_are_not_scored(images):
 
 
 # --- rates ------------------------------------------------------------------------------------------------------
+
+
+def test_average_terms_are_the_means_over_images_of_the_terms_in_batches(monkeypatch, images):
+    model, source = build("lvae", (1, 28, 28)), generator(3, Purpose.EVALUATION)
+    monkeypatch.setattr(rates, "BATCH", 5)
+    with torch.no_grad():
+        parts = [model(D.pixels(x), model.noise(len(x), source)) for x in images.split(5)]
+    scores = rates.average_terms(model, images, seed=3)
+    assert list(scores) == ["distortion", "rate_2", "rate_1", "rate", "elbo"]
+    assert scores["distortion"] == pytest.approx(torch.cat([terms.distortion for terms in parts]).mean().item())
+    rate_2, rate_1 = torch.cat([terms.rates for terms in parts]).mean(0).tolist()
+    assert (scores["rate_2"], scores["rate_1"]) == (pytest.approx(rate_2), pytest.approx(rate_1))
+    assert scores["rate"] == pytest.approx(rate_2 + rate_1)
+    assert scores["elbo"] == pytest.approx(-(scores["distortion"] + scores["rate"]))
 
 
 def test_average_terms_weigh_every_image_alike(monkeypatch, images):

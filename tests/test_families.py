@@ -131,7 +131,10 @@ def test_density_of_a_mixture_integrates_to_one(double):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_samples_of_a_mixture_follow_it(dtype):
-    """One number gives component and place: each coordinate follows its mixture, and given a component they are apart."""
+    """One number gives component and place.
+
+    Each coordinate follows its mixture, and given a component they are apart.
+    """
     p = Mixture(*(value.to(dtype) for value in mixture()))
     noise = normal(20_000, 2).to(dtype)
     sample = p.sample(noise)
@@ -139,6 +142,7 @@ def test_samples_of_a_mixture_follow_it(dtype):
     torch.testing.assert_close(p.log_prob_of_sample(noise), p.log_prob(sample))
     weights = p.log_weights.exp().numpy()
     for i in range(2):
+
         def cdf(v, i=i):
             return (weights * stats.norm.cdf(v[:, None], p.mean[:, i].numpy(), p.std[:, i].numpy())).sum(1)
 
@@ -291,17 +295,40 @@ def conv(inputs, outputs, *kernel):
 
 def counts():
     """Numbers of parameters by part, by hand from Appendix F; a gated layer has two of each weight."""
-    encoder = (conv(1, 64, 5, 5) + conv(32, 64, 5, 5) + conv(32, 128, 5, 5) + conv(64, 128, 5, 5)
-               + conv(64, 512, 7, 7) + 2 * conv(256, 64))  # fmt: skip
+    encoder = (
+        conv(1, 64, 5, 5)
+        + conv(32, 64, 5, 5)
+        + conv(32, 128, 5, 5)
+        + conv(64, 128, 5, 5)
+        + conv(64, 512, 7, 7)
+        + 2 * conv(256, 64)
+    )
     flow = 4 * (conv(64, 640) + 2 * conv(640, 640) + conv(640, 64))
-    simple = (conv(64, 128, 7, 7) + 2 * conv(64, 128, 5, 5) + conv(64, 64, 5, 5) + conv(32, 64, 5, 5)
-              + conv(32, 64, 4, 4) + conv(32, 1, 5, 5))  # fmt: skip
+    simple = (
+        conv(64, 128, 7, 7)
+        + 2 * conv(64, 128, 5, 5)
+        + conv(64, 64, 5, 5)
+        + conv(32, 64, 5, 5)
+        + conv(32, 64, 4, 4)
+        + conv(32, 1, 5, 5)
+    )
     residual = 2 * conv(64, 128, 2, 3) + 2 * conv(64, 128, 2, 2) + conv(64, 128)
     shortcuts = conv(64, 128) + 64 * 128
-    pixelcnn = (conv(64, 2 * 784) + conv(2, 64, 2, 3) + conv(2, 64, 1, 3) + conv(2, 64, 2, 1)
-                + 12 * residual + 6 * shortcuts + 4 * (conv(64, 64, 2, 3) + conv(64, 64, 2, 2)) + conv(64, 1))  # fmt: skip
-    return ({"-": encoder, "+": encoder + flow}, {"-": simple, "+": pixelcnn},
-            {"-": 0, "+": flow, "v": 500 * 784 + 500})  # fmt: skip
+    pixelcnn = (
+        conv(64, 2 * 784)
+        + conv(2, 64, 2, 3)
+        + conv(2, 64, 1, 3)
+        + conv(2, 64, 2, 1)
+        + 12 * residual
+        + 6 * shortcuts
+        + 4 * (conv(64, 64, 2, 3) + conv(64, 64, 2, 2))
+        + conv(64, 1)
+    )
+    return (
+        {"-": encoder, "+": encoder + flow},
+        {"-": simple, "+": pixelcnn},
+        {"-": 0, "+": flow, "v": 500 * 784 + 500},
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -336,8 +363,10 @@ def test_layers_of_appendix_f():
 def sizes_of_maps(module, *arguments):
     """Heights of the maps that the named submodules give out, in order of their calls."""
     sizes = []
-    hooks = [child.register_forward_hook(lambda _, __, y: sizes.append((y[0] if isinstance(y, tuple) else y).shape[2]))
-             for child in module]  # fmt: skip
+    hooks = [
+        child.register_forward_hook(lambda _, __, y: sizes.append((y[0] if isinstance(y, tuple) else y).shape[2]))
+        for child in module
+    ]
     arguments[0](*arguments[1:])
     for hook in hooks:
         hook.remove()

@@ -37,9 +37,11 @@ def synthetic(size=5, seeds=1, L=2, *, tied=False, diverged=0, labels=True):
     """Results as of a trained grid: the cheaper layer takes the rate, and layers collapse where beta is high."""
     rng = np.random.default_rng(0)
     numbers = layer_numbers(L)
-    settings = [(b, *[a] * (L - 1)) for b in grid(size) for a in grid(size)] if tied else list(
-        itertools.product(grid(size), repeat=L)
-    )  # fmt: skip
+    settings = (
+        [(b, *[a] * (L - 1)) for b in grid(size) for a in grid(size)]
+        if tied
+        else list(itertools.product(grid(size), repeat=L))
+    )
     rows = []
     for betas, seed in itertools.product(settings, range(seeds)):
         cheap = min(betas)
@@ -57,19 +59,30 @@ def synthetic(size=5, seeds=1, L=2, *, tied=False, diverged=0, labels=True):
         information = 2.3 * (1 - np.exp(-top / 4))
         known = 1 - np.exp(-(top + 0.05) / 3)
         row = {
-            "dataset": "mnist", "model": "ghvae", "seed": seed, "epochs": 200, "status": "ok",
+            "dataset": "mnist",
+            "model": "ghvae",
+            "seed": seed,
+            "epochs": 200,
+            "status": "ok",
             **{f"beta_{n}": b for n, b in zip(numbers, betas, strict=True)},
             **{f"{kind}rate_{n}": r for n, r in zip(numbers, rates, strict=True) for kind in ("", "train_")},
-            "distortion": distortion, "train_distortion": distortion, "rate": rate, "elbo": -distortion - rate,
-            "psnr": 10 + 9 * (1 - np.exp(-rate / 60)) + noise[2], "psnr_pooled": 10.0,
-            "inception_score": diversity * sharpness, "inception_score_std": 0.1, "diversity": diversity,
-            "sharpness": sharpness, f"mi_z{L}": information, "accuracy_bound_mi": 0.5, "accuracy_bound_rate": 0.9,
-        }  # fmt: skip
+            "distortion": distortion,
+            "train_distortion": distortion,
+            "rate": rate,
+            "elbo": -distortion - rate,
+            "psnr": 10 + 9 * (1 - np.exp(-rate / 60)) + noise[2],
+            "psnr_pooled": 10.0,
+            "inception_score": diversity * sharpness,
+            "inception_score_std": 0.1,
+            "diversity": diversity,
+            "sharpness": sharpness,
+            f"mi_z{L}": information,
+            "accuracy_bound_mi": 0.5,
+            "accuracy_bound_rate": 0.9,
+        }
         for latent, k in itertools.product([*(f"mu{n}" for n in numbers), f"z{L}"], range(4)):
             floor = 0.1 if latent.startswith("z") else 0.6
-            row[f"acc_{latent}_{PROBES[k]}"] = min(
-                floor + (0.85 + 0.03 * k - floor) * known + noise[3 + k], 0.99
-            )
+            row[f"acc_{latent}_{PROBES[k]}"] = min(floor + (0.85 + 0.03 * k - floor) * known + noise[3 + k], 0.99)
         rows.append(row)
     results = pd.DataFrame(rows).reindex(columns=columns(L))
     if not labels:
@@ -90,10 +103,15 @@ def pictures(members, n=18, shape=(1, 28, 28)):
 
 PROBABILITIES = np.full(10, 0.1)
 FIGURES = {
-    "fig1": figures.fig1, "fig3": figures.fig3, "fig4": lambda r: figures.fig4(r, pictures(len(r))),
-    "fig5": figures.fig5, "fig6": lambda r: figures.fig6(r, PROBABILITIES), "fig7": figures.fig7,
-    "fig8": figures.fig8, "fig9": figures.fig9,
-}  # fmt: skip
+    "fig1": figures.fig1,
+    "fig3": figures.fig3,
+    "fig4": lambda r: figures.fig4(r, pictures(len(r))),
+    "fig5": figures.fig5,
+    "fig6": lambda r: figures.fig6(r, PROBABILITIES),
+    "fig7": figures.fig7,
+    "fig8": figures.fig8,
+    "fig9": figures.fig9,
+}
 
 
 def drawn(ax, gid):
@@ -145,9 +163,7 @@ def test_a_setting_without_models_stays_as_a_hole():
     points = figures.grid_means(results)
     lost = results["status"] != "ok"
     assert len(points) == 25 and lost.sum() == 2
-    assert (
-        points.loc[lost, ["rate", "psnr"]].isna().all(axis=None) and points.loc[~lost, "psnr"].notna().all()
-    )
+    assert points.loc[lost, ["rate", "psnr"]].isna().all(axis=None) and points.loc[~lost, "psnr"].notna().all()
 
 
 @pytest.mark.parametrize(
@@ -252,8 +268,9 @@ def test_every_figure_is_made_of_any_run(run, name):
 def test_axes_name_the_layers():
     ax = colour_panel(figures.fig3(synthetic(3, L=3)))
     assert (ax.get_xlabel(), ax.get_ylabel()) == (
-        "$R(z_3)$ (nats per image)", r"$R(z_{<3}\,|\,z_3)$ (nats per image)",
-    )  # fmt: skip
+        "$R(z_3)$ (nats per image)",
+        r"$R(z_{<3}\,|\,z_3)$ (nats per image)",
+    )
     results = synthetic(3, L=3)
     assert_allclose(
         drawn(ax, "VAE")[0, 1],
@@ -279,11 +296,7 @@ def test_fig4_shows_the_models_it_names():
     fig = figures.fig4(results, images)
     points = figures.grid_means(results)
     first = points.loc[points["rate"].idxmax(), ["beta_2", "beta_1"]]
-    ok = (
-        (results["beta_2"] == first["beta_2"])
-        & (results["beta_1"] == first["beta_1"])
-        & (results["status"] == "ok")
-    )
+    ok = (results["beta_2"] == first["beta_2"]) & (results["beta_1"] == first["beta_1"]) & (results["status"] == "ok")
     shown = fig.axes[3].images[0].get_array()
     assert_allclose(shown[:8, 9:17], images.reconstructions[np.flatnonzero(ok)[0], 1].transpose(1, 2, 0))
     assert f"= {results['rate_1'][ok].iloc[0]:.3g} nats" in fig.axes[0].get_title()
@@ -327,9 +340,7 @@ def test_table1_is_the_best_of_all_models():
     assert table.index.tolist() == ["mu_2", "mu_1", "z_2 (sampled)"]
     row = results["acc_mu1_rbf_svm"].idxmax()
     assert table.loc["mu_1", "RBF SVM (%)"] == pytest.approx(100 * results["acc_mu1_rbf_svm"][row], abs=0.005)
-    assert (
-        table.loc["mu_1", "RBF SVM: betas"] == f"({results['beta_2'][row]:.3g}, {results['beta_1'][row]:.3g})"
-    )
+    assert table.loc["mu_1", "RBF SVM: betas"] == f"({results['beta_2'][row]:.3g}, {results['beta_1'][row]:.3g})"
     assert pd.isna(table.loc["z_2 (sampled)", "kNN (%)"])
 
 
@@ -362,11 +373,16 @@ def labels_of(fig):
 @pytest.mark.parametrize(
     ("name", "results"),
     [
-        ("fig1", synthetic(21, diverged=9)), ("fig3", synthetic(5, seeds=2, diverged=3)), ("fig5", synthetic(5)),
-        ("fig6", synthetic(5)), ("fig4", synthetic(4)), ("fig8", synthetic(5)), ("fig9", synthetic(3, L=3)),
+        ("fig1", synthetic(21, diverged=9)),
+        ("fig3", synthetic(5, seeds=2, diverged=3)),
+        ("fig5", synthetic(5)),
+        ("fig6", synthetic(5)),
+        ("fig4", synthetic(4)),
+        ("fig8", synthetic(5)),
+        ("fig9", synthetic(3, L=3)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_text_is_legible(name, results):
     fig = FIGURES[name](results)
     fig.draw_without_rendering()
@@ -375,9 +391,7 @@ def test_text_is_legible(name, results):
     assert len(boxes) > 6
     for text, box, _ in boxes:
         assert text.get_fontsize() >= 7, text
-        assert box.x0 > -1 and box.y0 > -1 and box.x1 < fig.bbox.width + 1 and box.y1 < fig.bbox.height + 1, (
-            text
-        )
+        assert box.x0 > -1 and box.y0 > -1 and box.x1 < fig.bbox.width + 1 and box.y1 < fig.bbox.height + 1, text
     for (text, a, tilted), (other, b, also_tilted) in itertools.combinations(boxes, 2):
         wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert tilted or also_tilted or wide < 1 or high < 1.5, (text, other)
@@ -424,7 +438,11 @@ def test_tables_are_saved_for_people_and_programs(tmp_path):
 
 
 @settings(deadline=None)
-@given(st.floats(1e-9, 1e9) | st.integers(-6, 6).map(lambda k: float(np.nextafter(10.0**k, 0))), st.sampled_from(["sqrt", "linear"]), st.integers(2, 5))
+@given(
+    st.floats(1e-9, 1e9) | st.integers(-6, 6).map(lambda k: float(np.nextafter(10.0**k, 0))),
+    st.sampled_from(["sqrt", "linear"]),
+    st.integers(2, 5),
+)
 def test_round_levels_lie_within_the_axis(highest, scale, count):
     levels = round_levels(highest, scale, count)
     assert len(levels) >= (scale == "sqrt")
@@ -449,7 +467,9 @@ def test_optima_of_fig1_are_among_the_models_of_which_all_metrics_are_known():
     place = drawn(landscape, "best")[0]
     rest = results.drop(row)
     assert_allclose(place, rest.loc[rest["psnr"].idxmax(), ["beta_2", "beta_1"]].astype(float))
-    assert "Only the 24 settings" in fig.caption and "24 of 25 compared" in landscape.get_title().replace("\N{NO-BREAK SPACE}", " ")
+    assert "Only the 24 settings" in fig.caption and "24 of 25 compared" in landscape.get_title().replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     for whole in (synthetic(5), synthetic(5, labels=False), synthetic(5, diverged=3)):
         fig = figures.fig1(whole)
         assert "compared" not in fig.caption + " ".join(ax.get_title() for ax in fig.axes)
@@ -459,10 +479,17 @@ def test_markers_of_a_model_that_is_best_for_several_lie_in_each_other():
     results = synthetic(5)
     metrics = ["inception_score", "psnr", "acc_mu2_rbf_svm"]
     vae = (results["beta_2"] == 1) & (results["beta_1"] == 1)
-    for row, innermost in ((results.index[~vae][3], 22), (results.index[vae][0], 22 * 2.4)):  # the VAE has a circle, too
+    for row, innermost in (
+        (results.index[~vae][3], 22),
+        (results.index[vae][0], 22 * 2.4),
+    ):  # the VAE has a circle, too
         results[metrics] = results[metrics].clip(upper=0.5)
         results.loc[row, metrics] = 0.9
-        (marks,) = [[c for c in ax.collections if c.get_gid() == "best"] for ax in figures.fig1(results).axes if ax.get_title() == "colour code"]
+        (marks,) = [
+            [c for c in ax.collections if c.get_gid() == "best"]
+            for ax in figures.fig1(results).axes
+            if ax.get_title() == "colour code"
+        ]
         assert len({tuple(mark.get_offsets()[0]) for mark in marks}) == 1
         areas = [float(mark.get_sizes()[0]) for mark in marks]
         assert len(areas) == 3 and areas == sorted(areas, reverse=True) and areas[-1] == pytest.approx(innermost)
@@ -488,14 +515,21 @@ def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
     own = np.flatnonzero(results["beta_2"] == results["beta_1"])
     for start, stop, edge in zip(own[:-1], own[1:], baseline.get_xydata().reshape(-1, 50, 2), strict=True):
         assert_allclose(edge[[0, -1]], np.column_stack([rate, value])[[start, stop]])
-        assert_allclose(edge[:, 1], np.interp(edge[:, 0], *np.column_stack([rate, value])[sorted((start, stop), key=lambda i: rate[i])].T))
+        assert_allclose(
+            edge[:, 1],
+            np.interp(edge[:, 0], *np.column_stack([rate, value])[sorted((start, stop), key=lambda i: rate[i])].T),
+        )
 
 
 def test_numbers_of_the_fidelity_stand_in_the_middle_of_their_cells():
-    table = synthetic(5)[["beta_2", "beta_1", "rate_2", "rate_1"]].assign(percent=np.arange(25.0), spread_percent=np.nan)
+    table = synthetic(5)[["beta_2", "beta_1", "rate_2", "rate_1"]].assign(
+        percent=np.arange(25.0), spread_percent=np.nan
+    )
     ax = figures.fidelity(table).axes[0]
     (cells,) = [c for c in ax.collections if c.get_gid() == "models"]
-    middles = {tuple(np.sqrt(path.vertices[:4].min(0) * path.vertices[:4].max(0)).round(9)) for path in cells.get_paths()}
+    middles = {
+        tuple(np.sqrt(path.vertices[:4].min(0) * path.vertices[:4].max(0)).round(9)) for path in cells.get_paths()
+    }
     assert {tuple(np.round(text.get_position(), 9)) for text in ax.texts} == middles
 
 

@@ -44,6 +44,17 @@ def test_runs_from_lowest_rate_to_highest_value(points):
     assert (np.diff(rate[hull]) > 0).all() and (np.diff(value[hull]) > 0).all()
 
 
+@given(st.floats(0, 50), st.floats(0.1, 5), st.integers(3, 9))
+def test_all_points_of_a_bent_curve_are_corners_and_all_below_its_chords_are_not(start, step, count):
+    """The rising half of a parabola, wherever it begins, and the middles of its chords, a bit lower."""
+    rate = start + step * np.arange(count)
+    value = 7 - (rate - rate[-1]) ** 2
+    middle, chord = (rate[1:] + rate[:-1]) / 2, (value[1:] + value[:-1]) / 2
+    hull = upper_hull([*middle, *rate], [*(chord - 0.01 * step**2), *value])
+    assert hull.tolist() == list(range(count - 1, 2 * count - 1))
+    assert lower_hull([*middle, *rate], [*(0.01 * step**2 - chord), *-value]).tolist() == hull.tolist()
+
+
 def test_points_that_are_not_finite_are_left_out():
     assert upper_hull([0, NAN, 1, 2, np.inf], [0, 9, 5, NAN, 9]).tolist() == [0, 2]
     assert upper_hull([NAN], [1.0]).size == 0
@@ -67,11 +78,13 @@ def frontier_by_definition(rate, distortion):
     """Every point that is beaten by none: no more rate and no more distortion, and one of them less."""
     points = list(zip(rate, distortion, strict=True))
     finite = [i for i, p in enumerate(points) if np.isfinite(p).all()]
+    values = [points[i] for i in finite]
     kept = [
-        i for i in finite
-        if not any(a <= points[i][0] and b <= points[i][1] and (a, b) != points[i] for a, b in (points[j] for j in finite))
+        i
+        for i in finite
+        if not any(a <= points[i][0] and b <= points[i][1] and (a, b) != points[i] for a, b in values)
         and not any(points[j] == points[i] for j in finite if j < i)
-    ]  # fmt: skip
+    ]
     return sorted(kept, key=lambda i: rate[i])
 
 

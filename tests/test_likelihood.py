@@ -252,6 +252,8 @@ def test_everything_at_once(grey, chain, monkeypatch):
 
 
 def test_noise_is_not_that_of_the_terms():
-    streams = [generator(0, Purpose.EVALUATION, stream).initial_seed()
-               for stream in (0, likelihood.IWAE_STREAM, likelihood.GENERATED_STREAM, likelihood.DECODED_STREAM)]  # fmt: skip
+    streams = [
+        generator(0, Purpose.EVALUATION, stream).initial_seed()
+        for stream in (0, likelihood.IWAE_STREAM, likelihood.GENERATED_STREAM, likelihood.DECODED_STREAM)
+    ]
     assert len(set(streams)) == 4

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core.objective import lagrangian, target_rate, warm_up
@@ -16,6 +16,7 @@ def terms(layers: int, batch: int = 5) -> Terms:
     return Terms(torch.rand(batch, generator=source) * 100, torch.rand(batch, layers, generator=source) * 30)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), positive)
 def test_equal_betas_make_a_beta_vae(layers, beta):
     t = terms(layers)
@@ -23,12 +24,14 @@ def test_equal_betas_make_a_beta_vae(layers, beta):
     torch.testing.assert_close(lagrangian(t, torch.full((layers,), beta)), expected, rtol=1e-5, atol=1e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5))
 def test_all_betas_one_make_the_negative_elbo(layers):
     t = terms(layers)
     torch.testing.assert_close(lagrangian(t, torch.ones(layers)), -elbo(t).mean())
 
 
+@settings(deadline=None)
 @given(st.lists(positive, min_size=1, max_size=5))
 def test_a_beta_is_the_price_of_its_own_rate(betas):
     t = terms(len(betas))
@@ -37,6 +40,7 @@ def test_a_beta_is_the_price_of_its_own_rate(betas):
     torch.testing.assert_close(rates.grad, torch.tensor(betas).expand_as(rates) / len(rates))
 
 
+@settings(deadline=None)
 @given(st.lists(positive, min_size=1, max_size=5), positive)
 def test_a_target_rate_is_a_penalty_on_each_layers_mean_rate(targets, weight):
     t = terms(len(targets))
@@ -55,26 +59,33 @@ def test_rates_are_drawn_to_their_targets_from_both_sides():
     torch.testing.assert_close(rates.grad.sum(0), torch.tensor([3.0, -3.0]))
 
 
+@settings(deadline=None)
 @given(st.floats(1, 6), st.floats(0.1, 8), st.floats(0.5, 5))
 def test_where_the_penalty_holds_the_target(steepness, target, weight):
-    """Of a family whose D falls with R as steeply as -steepness at R = 0 and flattens out: R* or the beta-VAE, beta = w."""
+    """Of a family whose D falls as steeply as -steepness at R = 0 and flattens out: R* or the beta-VAE, beta = w."""
     rates = torch.linspace(0, 10, 4001, dtype=torch.float64)
     distortion = 3 * steepness * torch.exp(-rates / 3)  # its slope is -w at
     rate_of_beta = max(0.0, 3 * torch.log(torch.tensor(steepness / weight)).item())
-    losses = [target_rate(Terms(d[None], r[None, None]), torch.tensor([target], dtype=torch.float64), weight)
-              for d, r in zip(distortion[::20], rates[::20], strict=True)]  # fmt: skip
+    losses = [
+        target_rate(Terms(d[None], r[None, None]), torch.tensor([target], dtype=torch.float64), weight)
+        for d, r in zip(distortion[::20], rates[::20], strict=True)
+    ]
     reached = rates[::20][torch.stack(losses).argmin()].item()
     assert reached == pytest.approx(max(target, rate_of_beta), abs=0.06)
 
 
 def test_with_a_decoder_that_can_do_all_a_weight_of_one_holds_from_below_only():
     rates, target = torch.tensor([0.2, 0.5, 0.7, 0.9]), torch.tensor([0.5])
-    losses = {weight: [target_rate(Terms(3 - r[None], r[None, None]), target, weight).item() for r in rates]
-              for weight in (1.0, 2.0)}  # fmt: skip
+    losses = {
+        weight: [target_rate(Terms(3 - r[None], r[None, None]), target, weight).item() for r in rates]
+        for weight in (1.0, 2.0)
+    }
     assert losses[1.0] == pytest.approx([2.8 + 0.3, 2.5, 2.5, 2.5])
+    assert target_rate(Terms(2.8 * torch.ones(1), 0.2 * torch.ones(1, 1)), target).item() == losses[1.0][0], "w is 1"
     assert losses[2.0] == pytest.approx([2.8 + 0.6, 2.5, 2.7, 2.9])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.floats(0, 1))
 def test_warm_up_rises_from_the_first_step_to_one(steps, fraction):
     factors = [warm_up(step, steps, fraction) for step in range(steps)]
@@ -82,6 +93,14 @@ def test_warm_up_rises_from_the_first_step_to_one(steps, fraction):
     assert factors == sorted(factors)
     assert all(factor == 1 for step, factor in enumerate(factors) if step + 1 >= fraction * steps)
     assert fraction > 0 or set(factors) == {1.0}
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50))
+def test_after_a_part_of_the_warm_up_betas_have_this_part_of_their_value(ramp, flat):
+    factors = [warm_up(step, ramp + flat, ramp / (ramp + flat)) for step in range(ramp + flat)]
+    assert factors == pytest.approx([(step + 1) / ramp for step in range(ramp)] + [1.0] * flat)
+    assert warm_up(0, 3, 0.5) == pytest.approx(1 / 1.5), "a ramp may end within an update"
 
 
 def test_layers_are_numbered_from_the_top_as_in_the_paper():

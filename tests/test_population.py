@@ -81,7 +81,9 @@ def test_neighbours_do_not_matter(images):
 
 @pytest.mark.parametrize("make", [MAKE, lambda: build("lvae", (1, 28, 28))], ids=["ghvae", "lvae"])
 def test_stacked_and_one_at_a_time_agree(double, images, make):
-    """vmap over stacked parameters, and convolutions of our own, are another order of the same arithmetic: after 50 steps
+    """vmap over stacked parameters, and convolutions of our own, are another order of the same arithmetic.
+
+    After 50 steps
     weights agree to 1e-10 relative in double precision."""
     settings = replace(SETTINGS, epochs=13, learning_rate=3e-4, warm_up=0.2)
     loop = train(make, GRID[:4], images.double() / 255, settings, chunk=1)
@@ -93,7 +95,7 @@ def test_stacked_and_one_at_a_time_agree(double, images, make):
 
 
 def test_stacked_and_one_at_a_time_agree_in_float32(images):
-    """An input of a ReLU may round to the other side of 0 in one of the two, which moves a few weights by a part of a step of Adam.
+    """An input of a ReLU may round to the other side of 0 in one of the two: a few weights move by a part of a step.
 
     So terms and weights agree to 1e-3 on any processor; computed in bfloat16 by mistake, they would differ by 1e-2.
     """
@@ -128,7 +130,9 @@ def test_normalised_gradients_have_norm_one_for_each_member_alone():
     directions = gradient.clone()
     engine.normalise(gradient)
     assert gradient.flatten(1).norm(dim=1).tolist() == pytest.approx([1, 1, 1])
-    assert torch.nn.functional.cosine_similarity(gradient.flatten(1), directions.flatten(1)).tolist() == pytest.approx([1, 1, 1])
+    assert torch.nn.functional.cosine_similarity(gradient.flatten(1), directions.flatten(1)).tolist() == pytest.approx(
+        [1, 1, 1]
+    )
     nothing = torch.zeros(2, 3)
     engine.normalise(nothing)
     assert not nothing.any()
@@ -172,7 +176,10 @@ def test_a_member_that_becomes_nan_changes_nothing_for_the_others(images, chunk)
 
 
 def compiling(monkeypatch, device, backend="aot_eager"):
-    """From the first update, whatever the device; on a CPU graphs are traced, but not translated, which would take a minute."""
+    """From the first update, whatever the device.
+
+    On a CPU graphs are traced, but not translated, which would take a minute.
+    """
     monkeypatch.setattr(engine, "COMPILED_ON", (device,))
     monkeypatch.setattr(engine, "COMPILED_FROM", 1)
     graphs, real = [], torch.compile
@@ -182,13 +189,26 @@ def compiling(monkeypatch, device, backend="aot_eager"):
         return (torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend)(graph, inputs)
 
     if device == "cpu":
-        monkeypatch.setattr(torch, "compile", lambda function, mode, **options: real(function, backend=counted, **options))
+        monkeypatch.setattr(
+            torch, "compile", lambda function, mode, **options: real(function, backend=counted, **options)
+        )
     return graphs
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[
-    pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")])])  # fmt: skip
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+            ],
+        ),
+    ],
+)
 def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, device):
     """The last batch of an epoch is smaller, and computed without; betas change from step to step."""
     images = images.double() / 255
@@ -203,7 +223,10 @@ def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, d
 
 
 def test_adam_counts_its_steps_in_float32_also_in_double_precision(double, images, monkeypatch):
-    """PyTorch's fused kernel on a GPU reads them as float32 whatever their type: of a float64 it reads zero, and divides by it."""
+    """PyTorch's fused kernel on a GPU reads them as float32 whatever their type.
+
+    Of a float64 it reads zero, and divides by it.
+    """
     made, real = [], torch.optim.Adam
 
     def kept(*args, **options):
@@ -271,7 +294,9 @@ def test_the_objective_is_the_readers_to_change(images):
     def five_nats(terms, betas):
         return terms.distortion.mean() + 100 * (terms.rates[:, 0].mean() - 5).abs() + terms.rates[:, 1].mean()
 
-    result = train(MAKE, [Member((1.0, 1.0), 0)], images, Plan(epochs=60, batch_size=32, learning_rate=3e-3), objective=five_nats)
+    result = train(
+        MAKE, [Member((1.0, 1.0), 0)], images, Plan(epochs=60, batch_size=32, learning_rate=3e-3), objective=five_nats
+    )
     assert result.history[0, -1, 1].item() == pytest.approx(5, abs=1)
 
 
@@ -305,7 +330,9 @@ def test_killed_at_twenty_random_moments_and_resumed_is_as_if_uninterrupted(tmp_
         process = context.Process(target=_train_small, args=(tmp_path, True))
         process.start()
         wanted = epochs[-1] + moments.randint(0, 4)  # epochs to wait for, and then a moment within one
-        while process.is_alive() and wanted > epochs[-1] and not (tmp_path / f"epoch-{wanted:06d}.safetensors").exists():
+        while (
+            process.is_alive() and wanted > epochs[-1] and not (tmp_path / f"epoch-{wanted:06d}.safetensors").exists()
+        ):
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.03))
         os.kill(process.pid, signal.SIGKILL)

@@ -11,8 +11,15 @@ from hvae_core.training.population import train
 
 
 def test_a_line_says_what_how_far_and_how_long():
-    status = {"label": "training", "done": 3.7, "total": 10, "unit": "epochs of 4 models", "note": "mean D 90.1, R 20.0",
-              "elapsed": 60.0, "left": 102.0}  # fmt: skip
+    status = {
+        "label": "training",
+        "done": 3.7,
+        "total": 10,
+        "unit": "epochs of 4 models",
+        "note": "mean D 90.1, R 20.0",
+        "elapsed": 60.0,
+        "left": 102.0,
+    }
     assert progress.describe(status) == "training: 3/10 epochs of 4 models, mean D 90.1, R 20.0, 1 min 42 s left"
     assert progress.describe({**status, "done": 10}).endswith("done in 1 min 0 s")
     unknown = {**status, "label": "downloading", "total": None, "unit": "MB", "note": "", "left": None}

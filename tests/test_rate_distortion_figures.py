@@ -18,7 +18,10 @@ FIGURE_COLUMNS = ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"]
 
 
 def synthetic(families=FAMILIES, points=3, seeds=1, *, diverged=0, dataset="mnist"):
-    """Results as of trained families: autoregressive decoders collapse at beta >= 1, the others are best near 22 nats."""
+    """Results as of trained families.
+
+    Autoregressive decoders collapse at beta >= 1, the others are best near 22 nats.
+    """
     rng = np.random.default_rng(0)
     rows = []
     for family, seed in itertools.product(families, range(seeds)):
@@ -35,11 +38,25 @@ def synthetic(families=FAMILIES, points=3, seeds=1, *, diverged=0, dataset="mnis
                 excess = 2 + gap + 124 * np.exp(-rate / 5) + 0.006 * max(0, rate - 22) ** 2
             total = 80.2 + excess
             bound = -total + 0.02 * rate
-            rows.append({
-                "dataset": dataset, "model": family, "seed": seed, "epochs": 200, "status": "ok", "beta_1": beta,
-                "distortion": total - rate, "rate_1": rate, "rate": rate, "elbo": -total, "iwae_5": bound - 0.3,
-                "iwae_500": bound, "mi_lower": 0.8 * rate, "mi_upper": 1.1 * rate, "active_units": min(64, 2 * rate // 1),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "model": family,
+                    "seed": seed,
+                    "epochs": 200,
+                    "status": "ok",
+                    "beta_1": beta,
+                    "distortion": total - rate,
+                    "rate_1": rate,
+                    "rate": rate,
+                    "elbo": -total,
+                    "iwae_5": bound - 0.3,
+                    "iwae_500": bound,
+                    "mi_lower": 0.8 * rate,
+                    "mi_upper": 1.1 * rate,
+                    "active_units": min(64, 2 * rate // 1),
+                }
+            )
     results = pd.DataFrame(rows)
     lost = np.linspace(0, len(results) - 1, diverged + 2).astype(int)[1:-1]
     results.loc[lost, "status"] = ["diverged", "missing"] * (diverged // 2) + ["diverged"] * (diverged % 2)
@@ -51,10 +68,18 @@ def hierarchical(name="ghvae"):
     """A run of Paper A: total rates of a two-layer grid."""
     rate = np.linspace(0, 12, 49) ** 2
     total = 88 + 118 * np.exp(-rate / 8) + 0.004 * (rate - 20) ** 2
-    return pd.DataFrame({
-        "dataset": "mnist", "model": name, "status": "ok", "rate_2": rate / 3, "rate_1": 2 * rate / 3, "rate": rate,
-        "distortion": total - rate, "elbo": -total,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "dataset": "mnist",
+            "model": name,
+            "status": "ok",
+            "rate_2": rate / 3,
+            "rate_1": 2 * rate / 3,
+            "rate": rate,
+            "distortion": total - rate,
+            "elbo": -total,
+        }
+    )
 
 
 def pictures(models, n=6, repeats=5):
@@ -177,7 +202,9 @@ def test_collapsed_models_and_high_rates_are_within_the_axes():
         places = np.concatenate(list(families_drawn(ax).values()))
         inside = ax.transAxes.inverted().transform(ax.transData.transform(places))
         assert (inside > 0.01).all() and (inside < 0.99).all()
-        near, far = (inside[np.isclose(places[:, 0], r), 0].max() for r in (results["rate"].min(), results["rate"].max()))
+        near, far = (
+            inside[np.isclose(places[:, 0], r), 0].max() for r in (results["rate"].min(), results["rate"].max())
+        )
         assert near < 0.05 and far > 0.9
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hvae_core.data.dataset import pixels
-from hvae_core.evaluation import stacked, classifier, generation, rates, reconstruction, representation
+from hvae_core.evaluation import classifier, generation, rates, reconstruction, representation, stacked
 from hvae_core.evaluation.stacked import Measurement
 from hvae_core.models import build
 from hvae_core.names import FAMILIES
@@ -80,7 +80,10 @@ def test_rates_of_every_architecture_pass_through_in_blocks(name, images, double
     monkeypatch.setattr(rates, "pixels", lambda x: pixels(x).double())
     torch.manual_seed(0)
     options = {"latent_sizes": [8, 20, 256]} if name == "deep" else {"width": 0.1, "pseudo_inputs": 5}
-    made = [build("ghvae" if name == "deep" else name, (1, 28, 28), **options).requires_grad_(False).eval() for _ in range(2)]
+    made = [
+        build("ghvae" if name == "deep" else name, (1, 28, 28), **options).requires_grad_(False).eval()
+        for _ in range(2)
+    ]
 
     def compute(model, seed):
         return {"terms": rates.mean_terms(model, images[:3], seed)}
@@ -132,7 +135,9 @@ def test_out_of_memory_halves_the_block_and_changes_nothing(images, monkeypatch,
     assert sizes == [5, 3, 2, 2, 2, 2], "and the next seed begins with what suffices; one model needs no stack"
     assert "out of memory with 5 models at once; going on with 3" in capsys.readouterr().err
     for index, tensors in halved.items():
-        torch.testing.assert_close(tensors["terms"], compute(made[index], members[index].seed)["terms"], rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            tensors["terms"], compute(made[index], members[index].seed)["terms"], rtol=1e-5, atol=0
+        )
 
 
 def test_out_of_memory_of_a_single_model_is_an_error():
@@ -147,8 +152,18 @@ def test_out_of_memory_of_a_single_model_is_an_error():
 
 # --- through the stages -----------------------------------------------------------------------------------------
 
-SETTINGS = ["betas=[1, 10]", "seeds=2", "epochs=1", "train_images=40", "test_images=30", "batch_size=20", "blocks=1",
-            "generated_samples=20", "classifier_epochs=1", "device=cpu"]  # fmt: skip
+SETTINGS = [
+    "betas=[1, 10]",
+    "seeds=2",
+    "epochs=1",
+    "train_images=40",
+    "test_images=30",
+    "batch_size=20",
+    "blocks=1",
+    "generated_samples=20",
+    "classifier_epochs=1",
+    "device=cpu",
+]
 
 
 def in_blocks(monkeypatch, size=2):
@@ -161,7 +176,9 @@ def run(name):
     config = load_profile("quick", SETTINGS, name)
     open_run(config)
     data = stages.load_data(config)
-    stages.train_members(config, data, lambda terms, betas: lagrangian(terms, betas) * torch.where((betas == 10).all(), torch.nan, 1.0))
+    stages.train_members(
+        config, data, lambda terms, betas: lagrangian(terms, betas) * torch.where((betas == 10).all(), torch.nan, 1.0)
+    )
     collect(name)
     return config, data
 
@@ -235,7 +252,10 @@ def test_scores_run_in_processes_and_go_on_where_they_were_stopped(output, monke
     monkeypatch.setattr(measuring, "load_model", counted)
     table = stages.evaluate(config, "reconstruction", Measurement(compute, score))
     assert loaded == [4, 5, 6]
-    expected = [reconstruction.scores(reconstruction.errors(load("stopped", i), data.x_test))["psnr"] for i in (0, 1, 2, 4, 5, 6)]
+    expected = [
+        reconstruction.scores(reconstruction.errors(load("stopped", i), data.x_test))["psnr"]
+        for i in (0, 1, 2, 4, 5, 6)
+    ]
     np.testing.assert_allclose(table["psnr"].dropna(), expected, rtol=1e-5)
 
 

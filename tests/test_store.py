@@ -14,9 +14,9 @@ from hvae_core.errors import InputError
 from hvae_core.files import locked, save_tensors, whole_file, write_table, write_text
 from hvae_core.objective import lagrangian
 from hvae_core.pipeline import measuring, stages, training
+from hvae_core.runs.code import _code
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, load_config, open_run, run_folder
-from hvae_core.runs.code import _code
 from hvae_core.runs.identity import described_function, keep_objective
 from hvae_core.runs.profiles import load_profile
 from hvae_core.runs.provenance import provenance
@@ -30,7 +30,44 @@ def tiny(name="tiny", *changes):
     return load_profile("quick", [*TINY, *changes], name)
 
 
-CONTRACT = ["dataset", "model", "seed", "beta_2", "beta_1", "epochs", "status", "distortion", "rate_2", "rate_1", "rate", "elbo", "train_distortion", "train_rate_2", "train_rate_1", "psnr", "psnr_pooled", "inception_score", "inception_score_std", "diversity", "sharpness", "mi_z2", "accuracy_bound_mi", "accuracy_bound_rate", "acc_mu2_logistic", "acc_mu2_linear_svm", "acc_mu2_rbf_svm", "acc_mu2_knn", "acc_mu1_logistic", "acc_mu1_linear_svm", "acc_mu1_rbf_svm", "acc_mu1_knn", "acc_z2_logistic", "acc_z2_linear_svm", "acc_z2_rbf_svm", "acc_z2_knn"]
+CONTRACT = [
+    "dataset",
+    "model",
+    "seed",
+    "beta_2",
+    "beta_1",
+    "epochs",
+    "status",
+    "distortion",
+    "rate_2",
+    "rate_1",
+    "rate",
+    "elbo",
+    "train_distortion",
+    "train_rate_2",
+    "train_rate_1",
+    "psnr",
+    "psnr_pooled",
+    "inception_score",
+    "inception_score_std",
+    "diversity",
+    "sharpness",
+    "mi_z2",
+    "accuracy_bound_mi",
+    "accuracy_bound_rate",
+    "acc_mu2_logistic",
+    "acc_mu2_linear_svm",
+    "acc_mu2_rbf_svm",
+    "acc_mu2_knn",
+    "acc_mu1_logistic",
+    "acc_mu1_linear_svm",
+    "acc_mu1_rbf_svm",
+    "acc_mu1_knn",
+    "acc_z2_logistic",
+    "acc_z2_linear_svm",
+    "acc_z2_rbf_svm",
+    "acc_z2_knn",
+]
 
 
 def test_columns_of_the_contract():
@@ -188,7 +225,9 @@ def test_a_diverged_model_keeps_its_row_and_is_not_evaluated(output):
     assert results["distortion"].isna().tolist() == [False, False, True, True]
     table = pd.read_parquet(run_folder("ill") / "tables" / "training.parquet")
     assert table["diverged_epoch"].tolist()[2:] == [1, 1]
-    images = measuring.drawn_images(config, "ill", lambda model, seed: {"shown": np.ones((2, 28, 28), np.uint8)}, {"shown": (2, 28, 28)})["shown"]
+    images = measuring.drawn_images(
+        config, "ill", lambda model, seed: {"shown": np.ones((2, 28, 28), np.uint8)}, {"shown": (2, 28, 28)}
+    )["shown"]
     assert images[:2].all()
     assert not images[2:].any()
 
@@ -243,8 +282,11 @@ def test_an_objective_of_an_earlier_version_is_known_again(output):
     keep_objective(config, objective)
     keep_objective(config, objective)
     path = output / "runs/run/objective.txt"
-    path.write_text(path.read_text().replace("arguments(", "arguments(posonlyargs=[], ").replace(
-        ")])]) values", ")], decorator_list=[], type_params=[])], type_ignores=[]) values"))  # fmt: skip
+    path.write_text(
+        path.read_text()
+        .replace("arguments(", "arguments(posonlyargs=[], ")
+        .replace(")])]) values", ")], decorator_list=[], type_params=[])], type_ignores=[]) values")
+    )
     assert "type_params=[]" in path.read_text()
     keep_objective(config, objective)
 
@@ -274,8 +316,13 @@ def test_an_objective_is_known_by_what_its_parts_refer_to(monkeypatch):
     ]
     before = [described_function(function) for function in functions]
     assert before == [described_function(function) for function in functions]
-    monkeypatch.setattr("tests.test_store.WEIGHTS" if __name__.startswith("tests.") else f"{__name__}.WEIGHTS", [3.0, 2.0])
-    functions[3:] = [partial(functions[3].func, torch.arange(5000).index_fill(0, torch.tensor(2500), 0)), partial(functions[4].func, scale=2.0)]
+    monkeypatch.setattr(
+        "tests.test_store.WEIGHTS" if __name__.startswith("tests.") else f"{__name__}.WEIGHTS", [3.0, 2.0]
+    )
+    functions[3:] = [
+        partial(functions[3].func, torch.arange(5000).index_fill(0, torch.tensor(2500), 0)),
+        partial(functions[4].func, scale=2.0),
+    ]
     assert not set(before) & {described_function(function) for function in functions}
 
 
@@ -314,7 +361,10 @@ def test_measurements_of_other_weights_are_not_joined_with_new_ones(trained):
     results = load_results(config.name)
     block_folder(config, 0).joinpath("weights.safetensors").unlink()
     stages.train_members(config, data.first(39))
-    with pytest.raises(InputError, match=r"run 'tiny' was trained anew after its reconstruction was measured; ./run_all.sh or 20_reconstruction"):
+    with pytest.raises(
+        InputError,
+        match=r"run 'tiny' was trained anew after its reconstruction was measured; ./run_all.sh or 20_reconstruction",
+    ):
         load_results(config.name)
     for stage in config.kind.stages:
         stages.evaluate(config, stage, lambda model, seed: {})
@@ -347,8 +397,15 @@ def test_runs_whose_data_are_not_known_are_not_compared():
 
 def test_a_model_of_colour_images_comes_back_with_its_sigma(output, tmp_path):
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "colour.npz", **{f"x_{split}": rng.integers(0, 256, (20, 3, 32, 32), np.uint8) for split in ("train", "test")})
-    config = load_profile("quick", ["betas=[1]", "epochs=1", "batch_size=20", "blocks=1", "sigma_x=0.3", f"dataset={tmp_path / 'colour.npz'}"], "colour")
+    np.savez(
+        tmp_path / "colour.npz",
+        **{f"x_{split}": rng.integers(0, 256, (20, 3, 32, 32), np.uint8) for split in ("train", "test")},
+    )
+    config = load_profile(
+        "quick",
+        ["betas=[1]", "epochs=1", "batch_size=20", "blocks=1", "sigma_x=0.3", f"dataset={tmp_path / 'colour.npz'}"],
+        "colour",
+    )
     open_run(config)
     data = stages.load_data(config)
     table = stages.train_members(config, data)
@@ -382,7 +439,14 @@ def test_read_in_order_without_the_batch(output):
 
 
 def families(name, *changes):
-    small = ["model=['---', '--v', '+--']", "betas=[[0.1, 1.0]]", "width=0.1", "pseudo_inputs=5", "epochs=1", "batch_size=20"]
+    small = [
+        "model=['---', '--v', '+--']",
+        "betas=[[0.1, 1.0]]",
+        "width=0.1",
+        "pseudo_inputs=5",
+        "epochs=1",
+        "batch_size=20",
+    ]
     return load_profile("rd-quick", [*small, "train_images=40", "test_images=30", *changes], name)
 
 
@@ -422,7 +486,10 @@ def test_hierarchical_runs_on_the_same_data_are_comparable(output):
     for config in (families("plane"), tiny("same"), tiny("other", "test_images=29"), families("no-grid")):
         open_run(config)
         keep_data(config, stages.load_data(config))
-        write_table(run_folder(config.name) / "results.parquet", table.assign(dataset="digits" if config.name == "plane" else "copy"))
+        write_table(
+            run_folder(config.name) / "results.parquet",
+            table.assign(dataset="digits" if config.name == "plane" else "copy"),
+        )
     found = stages.comparable(families("plane"))
     assert list(found) == ["same"]
     assert found["same"]["dataset"].tolist() == ["digits"]

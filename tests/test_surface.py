@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from hvae_core.analysis.surface import Surface, compare, objective_values, slopes, summary
 from hvae_core.errors import InputError
 
-A, S = np.array([200.0, 120.0]), np.array([8.0, 15.0])  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
+A, S = (
+    np.array([200.0, 120.0]),
+    np.array([8.0, 15.0]),
+)  # D = sum of A exp(-R / S), so beta = A / S exp(-R / S) at the optimum
 
 
 def at(betas, seed=0, **more):
@@ -38,7 +41,9 @@ def test_between_the_points_of_a_grid_the_surface_is_met(b2, b1):
 
 def test_at_the_points_it_is_exact_and_outside_it_says_nothing():
     surface = Surface.of(GRID, 2)
-    np.testing.assert_allclose(surface(GRID[["beta_2", "beta_1"]][:49])[:, 0], objective_values(GRID[:49], 2), rtol=1e-6)
+    np.testing.assert_allclose(
+        surface(GRID[["beta_2", "beta_1"]][:49])[:, 0], objective_values(GRID[:49], 2), rtol=1e-6
+    )
     assert np.isnan(surface([[0.05, 1], [1, 6]])).all()
 
 
@@ -63,17 +68,35 @@ def test_a_worse_model_at_equal_rates_differs_by_its_distortion():
 
 
 def test_the_spread_is_over_seeds():
-    shifted = pd.DataFrame([at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed) for seed in (0, 1) for b2 in BETAS for b1 in BETAS])
+    shifted = pd.DataFrame(
+        [
+            at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed)
+            for seed in (0, 1)
+            for b2 in BETAS
+            for b1 in BETAS
+        ]
+    )
     assert compare(pd.DataFrame([at((1, 1))]), shifted, 2)["spread"].item() == pytest.approx(np.sqrt(0.5), rel=0.05)
     assert compare(pd.DataFrame([at((1, 1))]), shifted[shifted["seed"] == 0], 2)["spread"].isna().all()
 
 
 def test_the_summary_counts_models_within_the_grid():
-    shifted = pd.DataFrame([at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed) for seed in (0, 1) for b2 in BETAS for b1 in BETAS])
-    models = [at((1, 1), train_distortion=at((1, 1))["distortion"] + off) for off in (-5.0, 0.5, 0.5, 6.0)] + [at((1e-3, 1))]
+    shifted = pd.DataFrame(
+        [
+            at((b2, b1), seed, train_distortion=at((b2, b1))["distortion"] + seed)
+            for seed in (0, 1)
+            for b2 in BETAS
+            for b1 in BETAS
+        ]
+    )
+    models = [at((1, 1), train_distortion=at((1, 1))["distortion"] + off) for off in (-5.0, 0.5, 0.5, 6.0)] + [
+        at((1e-3, 1))
+    ]
     found = summary(compare(pd.DataFrame(models), shifted, 2), Surface.of(shifted, 2, "train_"))
     assert repr(found[["models", "of these within the grid"]].tolist()) == "[5, 4]", "counts, not 5.0"
-    assert found[[f"{name} one standard deviation over the seeds, % of models" for name in ("within", "below", "above")]].tolist() == [50, 25, 25]
+    assert found[
+        [f"{name} one standard deviation over the seeds, % of models" for name in ("within", "below", "above")]
+    ].tolist() == [50, 25, 25]
     one = summary(compare(pd.DataFrame(models), GRID[GRID["seed"] == 0], 2), Surface.of(GRID, 2))
     assert not one.index.str.contains("standard deviation").any()
 

@@ -14,12 +14,29 @@ def row(r2, r1, seed=0, off=(0.0, 0.0), **more):
     """A model asked for r2 and r1 nats."""
     held = all(abs(o) <= max(0.02 * r, 0.1) for o, r in zip(off, (r2, r1), strict=True))
     return {
-        "dataset": "digits", "model": "ghvae", "seed": seed, "status": "ok", "target_2": r2, "target_1": r1,
-        "target_status": "reached" if held else "unreached", "target_reason": None, "beta_2": 9 / (1 + r2) + 0.01 * seed, "beta_1": 5 / (1 + r1),
-        "train_rate_2": r2 + off[0], "train_rate_1": r1 + off[1], "rate_2": r2 * 1.1, "rate_1": r1 * 1.1, "rate": 1.1 * (r2 + r1),
-        "distortion": 200 - 3 * r1 - r2, "psnr": 10 + r1 + seed, "inception_score": 2 + r2 * r1 / 100, "mi_z2": min(2.3, r2),
-        "acc_z2_rbf_svm": min(1, 0.1 + r2 / 20), "acc_mu2_rbf_svm": np.nan, **more,
-    }  # fmt: skip
+        "dataset": "digits",
+        "model": "ghvae",
+        "seed": seed,
+        "status": "ok",
+        "target_2": r2,
+        "target_1": r1,
+        "target_status": "reached" if held else "unreached",
+        "target_reason": None,
+        "beta_2": 9 / (1 + r2) + 0.01 * seed,
+        "beta_1": 5 / (1 + r1),
+        "train_rate_2": r2 + off[0],
+        "train_rate_1": r1 + off[1],
+        "rate_2": r2 * 1.1,
+        "rate_1": r1 * 1.1,
+        "rate": 1.1 * (r2 + r1),
+        "distortion": 200 - 3 * r1 - r2,
+        "psnr": 10 + r1 + seed,
+        "inception_score": 2 + r2 * r1 / 100,
+        "mi_z2": min(2.3, r2),
+        "acc_z2_rbf_svm": min(1, 0.1 + r2 / 20),
+        "acc_mu2_rbf_svm": np.nan,
+        **more,
+    }
 
 
 GRID = pd.DataFrame([row(r2, r1) for r2 in (1, 4, 10) for r1 in (2, 8)])
@@ -46,7 +63,11 @@ def test_the_table_counts_what_is_held():
     assert "Not held: 1 models" in table.attrs["caption"]
 
 
-@pytest.mark.parametrize("frame", [GRID, SHARES, GRID.assign(target_1=np.nan), GRID.assign(target_2=np.nan, target_1=np.nan)], ids=["grid", "shares", "one layer", "none"])
+@pytest.mark.parametrize(
+    "frame",
+    [GRID, SHARES, GRID.assign(target_1=np.nan), GRID.assign(target_2=np.nan, target_1=np.nan)],
+    ids=["grid", "shares", "one layer", "none"],
+)
 def test_the_figure_of_targets_is_made_of_any_run(frame):
     if frame["target_2"].isna().all():
         with pytest.raises(InputError, match="without target rates"):
@@ -94,7 +115,9 @@ def test_the_best_share_is_the_highest_and_of_the_distortion_the_lowest():
     assert table.loc["psnr", "settled"]
     assert "acc_mu2_rbf_svm" not in table.index
     missed = SHARES.assign(target_status=SHARES["target_status"].where(SHARES["target_2"] > 0, "unreached"))
-    assert figures.shares_table(missed).set_index("metric").loc["psnr", "best share"] == 0.25, "what is not held does not win"
+    assert figures.shares_table(missed).set_index("metric").loc["psnr", "best share"] == 0.25, (
+        "what is not held does not win"
+    )
     nothing = figures.shares_table(SHARES.assign(target_status="unreached"))
     assert len(nothing) == 5 and nothing["best share"].isna().all(), "and where nothing is held nothing wins"
     single = figures.shares_table(SHARES[SHARES["seed"] == 0])

@@ -232,9 +232,14 @@ def test_a_digits_model_holds_both_rates_and_its_betas_give_them_again():
 
 @pytest.mark.parametrize(
     ("rate", "last", "said"),
-    [(3.0, LOWEST, "lowest that is tried, 0.001: here z_2 carries no more"), (30.0, HIGHEST, "highest that is tried, 1000: here z_2 carries no less"),
-     (8.0, 0.5, "beta_2 is still falling"), (12.0, 2.0, "beta_2 is still rising"), (12.0, 1.0, "moves no more, at 1")],
-)  # fmt: skip
+    [
+        (3.0, LOWEST, "lowest that is tried, 0.001: here z_2 carries no more"),
+        (30.0, HIGHEST, "highest that is tried, 1000: here z_2 carries no less"),
+        (8.0, 0.5, "beta_2 is still falling"),
+        (12.0, 2.0, "beta_2 is still rising"),
+        (12.0, 1.0, "moves no more, at 1"),
+    ],
+)
 def test_a_target_that_is_missed_has_a_plain_reason(rate, last, said):
     multipliers = torch.ones(20, 2)
     multipliers[-1, 0] = last
@@ -267,7 +272,7 @@ def test_the_tolerance_is_two_percent_or_a_tenth_of_a_nat():
         ({"target_rates": [[1], [2]], "warm_up": 0.5}, "warm_up"),
         ({"target_rates": [[1, 1], [2]]}, "stands there twice"),
     ],
-)  # fmt: skip
+)
 def test_targets_that_make_no_run_are_named(changes, said):
     with pytest.raises(InputError, match=r"^configuration: ") as error:
         Config.make({"betas": [[0.1], [0.1]], **changes})
@@ -291,8 +296,16 @@ SMALL = ["epochs=3", "train_images=60", "test_images=40", "classifier_epochs=1",
 
 
 def test_a_run_with_targets_reports_betas_and_reasons(tmp_path):
-    status, printed, errors = run_all("digits-targets", "--set", *SMALL, "target_rates=[[2, 900], null]", "betas=[[0.1], [1, 2]]",
-                                      "--name", "mixed", output=tmp_path)  # fmt: skip
+    status, printed, errors = run_all(
+        "digits-targets",
+        "--set",
+        *SMALL,
+        "target_rates=[[2, 900], null]",
+        "betas=[[0.1], [1, 2]]",
+        "--name",
+        "mixed",
+        output=tmp_path,
+    )
     assert status == 0, printed + errors
     results = pd.read_parquet(tmp_path / "runs/mixed/results.parquet")
     assert results["target_2"].tolist() == [2, 900, 2, 900]
@@ -316,8 +329,16 @@ def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
         "digits-grid", "--set", *small, "betas.points=3", "seeds=2", "--name", "grid", output=tmp_path
     )
     assert status == 0, printed + errors
-    status, printed, errors = run_all("digits-shares", "--set", *small, "target_rates.shares=[0, 0.5, 1]", "seeds=2", "--name", "split",
-                                      output=tmp_path)  # fmt: skip
+    status, printed, errors = run_all(
+        "digits-shares",
+        "--set",
+        *small,
+        "target_rates.shares=[0, 0.5, 1]",
+        "seeds=2",
+        "--name",
+        "split",
+        output=tmp_path,
+    )
     assert status == 0, printed + errors
     folder = tmp_path / "figures/split"
     assert {f"{name}.png" for name in ("targets", "shares")} <= {path.name for path in folder.iterdir()}
@@ -339,7 +360,11 @@ def test_the_notebook_of_two_rules_compares_them(output):
         progress_bar=False,
         cwd=str(ROOT),
     )
-    tables = [out["data"]["text/plain"] for cell in nbformat.read(target, as_version=4).cells
-              for out in cell.get("outputs", []) if "text/html" in out.get("data", {})]  # fmt: skip
+    tables = [
+        out["data"]["text/plain"]
+        for cell in nbformat.read(target, as_version=4).cells
+        for out in cell.get("outputs", [])
+        if "text/html" in out.get("data", {})
+    ]
     assert [rule in tables[0] for rule in ("PI, betas start at 0.1", "GECO, gain 0.005")] == [True, True]
     assert "held, %" in tables[0]

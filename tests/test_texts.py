@@ -25,8 +25,7 @@ every_text = pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.re
 def anchors(text: str) -> set[str]:
     """Of the headings, as GitHub makes them."""
     return {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        for heading in HEADING.findall(FENCED.sub("", text))
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(FENCED.sub("", text))
     }
 
 
@@ -107,7 +106,10 @@ def sentences(text: str) -> list[str]:
 
 
 def test_sentences_are_told_apart() -> None:
-    text = "# A title\nOne. Two\ngoes on!\n\n| a <= | table. |\n|---|---|\n\n* a `bullet. of code`\n* another\n```\ncode. code.\n```\n"
+    text = (
+        "# A title\nOne. Two\ngoes on!\n\n| a <= | table. |\n|---|---|\n\n* a `bullet. of code`\n* "
+        "another\n```\ncode. code.\n```\n"
+    )
     assert sentences(text) == ["A title", "One.", "Two goes on!", "a code", "another"]
 
 
@@ -125,9 +127,7 @@ def test_texts_are_short(path: Path) -> None:
 
 def test_the_changelog_has_five_lines_a_version() -> None:
     versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
-    assert [
-        text for text in versions if len([line for line in text.splitlines()[1:] if line.strip()]) > 5
-    ] == []
+    assert [text for text in versions if len([line for line in text.splitlines()[1:] if line.strip()]) > 5] == []
 
 
 def test_conda_users_get_the_versions_of_the_lock() -> None:

@@ -86,8 +86,9 @@ def test_the_training_set_is_the_distribution():
 @given(seeds, spreads)
 def test_terms_are_the_sums_they_stand_for(seed, spread):
     made = model(seed, spread)
-    w_e, b_e, w_d, b_d, m = (p.detach().numpy() for p in (
-        made.encoder.w, made.encoder.b, made.decoder.w, made.decoder.b, made.marginal))  # fmt: skip
+    w_e, b_e, w_d, b_d, m = (
+        p.detach().numpy() for p in (made.encoder.w, made.encoder.b, made.decoder.w, made.decoder.b, made.marginal)
+    )
     code = np.linspace(-1, 1, STATES)
     m = np.exp(m) / np.exp(m).sum()
     distortion, rate = np.zeros(STATES), np.zeros(STATES)
@@ -174,7 +175,13 @@ def test_the_hand_made_optimum():
 
 
 def trained(objective, value: float, starts=range(3), epochs: int = 1500):
-    return train(Toy, [Member((value,), seed) for seed in starts], data(), Plan(epochs=epochs, batch_size=STATES, learning_rate=0.015, schedule="two-phase"), objective=objective)  # fmt: skip
+    return train(
+        Toy,
+        [Member((value,), seed) for seed in starts],
+        data(),
+        Plan(epochs=epochs, batch_size=STATES, learning_rate=0.015, schedule="two-phase"),
+        objective=objective,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +215,21 @@ def test_a_start_is_a_start_whoever_its_neighbours_are():
 
 def test_results_are_rows_of_exact_terms(populations):
     results = toy.results(populations)
-    assert list(results) == ["dataset", "model", "seed", "objective", "target", "beta_1", "epochs", "status",
-                             "distortion", "rate_1", "rate", "elbo", "kl_to_data"]  # fmt: skip
+    assert list(results) == [
+        "dataset",
+        "model",
+        "seed",
+        "objective",
+        "target",
+        "beta_1",
+        "epochs",
+        "status",
+        "distortion",
+        "rate_1",
+        "rate",
+        "elbo",
+        "kl_to_data",
+    ]
     assert results["objective"].tolist() == ["elbo"] * 3 + ["target_rate"] * 3
     assert results["beta_1"].tolist()[:3] == [1.0] * 3 and results["beta_1"][3:].isna().all()
     assert results["target"].tolist()[3:] == [0.5] * 3 and results["target"][:3].isna().all()

@@ -185,9 +185,7 @@ def _recommended(results: pd.DataFrame, task: str, budget: float | None) -> tupl
     """The recommendation, or why there is none."""
     try:
         found = recommend(results, task, budget)
-    except (
-        InputError
-    ) as error:  # such as a metric that needs labels; what else there is stands after the semicolon
+    except InputError as error:  # such as a metric that needs labels; what else there is stands after the semicolon
         return None, str(error).partition("; ")[0]
     if found.betas:
         return found, ""

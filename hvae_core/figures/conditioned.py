@@ -1,4 +1,7 @@
-"""A conditioned network: its surface over the betas, beside that of models trained one by one, and images along the betas."""
+"""A conditioned network.
+
+Its surface over the betas, beside that of models trained one by one, and images along the betas.
+"""
 
 from collections.abc import Mapping
 from typing import cast
@@ -55,13 +58,17 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
     below = "" if separate is None else f" Below, on the same scales: {described(separate)}."
-    fig.caption = caption(results, f"L = D + sum of beta R. Nats per image, test images; colours of L and D on a logarithmic scale. Above: one network at all betas.{below}")
+    fig.caption = caption(
+        results,
+        "L = D + sum of beta R. Nats per image, test images; colours of L and D on a logarithmic scale. Above: "
+        f"one network at all betas.{below}",
+    )
     return fig
 
 
 @styled
 def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
-    """How far L of a conditioned network is from that of models trained one by one, point by point, beside the spread over seeds.
+    """How far L of a conditioned network is from that of single models, point by point, beside the spread over seeds.
 
     Arguments:
         table: what `hvae_core.analysis.fidelity.fidelity` returns.
@@ -70,7 +77,15 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
     percent = table["percent"].to_numpy(float)
     most = max(10.0, np.nanmax(np.abs(percent)))
-    _map(left, table, percent, TwoSlopeNorm(0, -most, most), "conditioned against one by one: L (%)", bar=False, cmap="RdBu_r")
+    _map(
+        left,
+        table,
+        percent,
+        TwoSlopeNorm(0, -most, most),
+        "conditioned against one by one: L (%)",
+        bar=False,
+        cmap="RdBu_r",
+    )
     sides = [draw.cell_sides(axis) for axis in _place(table)]
     across = np.log(sides[0][1] / sides[0][0])  # how wide each cell is drawn
     room = 150 * across.min() / np.log(sides[0][1].max() / sides[0][0].min())  # points, of the narrowest
@@ -87,12 +102,20 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     if several:
         right.errorbar(at, np.zeros(len(at)), spread, color="0.6", ls="", lw=2.5, gid="spread")
     right.plot(at, percent[order], "o", ms=3, color="#0077bb", gid="percent")
-    right.set(title="sorted; bars: standard deviation over seeds" if several else "sorted", xlabel="setting of the betas", ylabel="difference of L (%)", xticks=[])
+    right.set(
+        title="sorted; bars: standard deviation over seeds" if several else "sorted",
+        xlabel="setting of the betas",
+        ylabel="difference of L (%)",
+        xticks=[],
+    )
     right.yaxis.set_major_locator(MaxNLocator(7))
     fig.caption = (
-        "L = D + sum of beta R on test images of a conditioned network (mean over its seeds), relative to the mean over models trained one by one at the same betas, in percent; "
-        f"mean of its size {np.nanmean(np.abs(percent)):.1f}, mean {np.nanmean(percent):+.1f}, from {np.nanmin(percent):+.1f} to {np.nanmax(percent):+.1f}. "
-        f"Right: the same, sorted; light grey: 1 %{'; dark bars: standard deviation of the models over seeds' if several else ''}."
+        "L = D + sum of beta R on test images of a conditioned network (mean over its seeds), relative to the "
+        "mean over models trained one by one at the same betas, in percent; "
+        f"mean of its size {np.nanmean(np.abs(percent)):.1f}, mean {np.nanmean(percent):+.1f}, from "
+        f"{np.nanmin(percent):+.1f} to {np.nanmax(percent):+.1f}. "
+        "Right: the same, sorted; light grey: 1 "
+        f"%{'; dark bars: standard deviation of the models over seeds' if several else ''}."
     )
     return fig
 
@@ -119,9 +142,13 @@ def sliding(slides: list[Slides]) -> PaperFigure:
     for half, slide in zip(np.atleast_1d(np.asarray(fig.subfigures(len(slides), 1))), slides, strict=True):
         panels = half.subplots(1, 2)
         top = slide.betas.shape[1]
-        others = ", ".join(rf"$\beta_{n}$ = {slide.betas[0][top - n]:.3g}" for n in layer_numbers(top) if n != slide.layer)
+        others = ", ".join(
+            rf"$\beta_{n}$ = {slide.betas[0][top - n]:.3g}" for n in layer_numbers(top) if n != slide.layer
+        )
         moving = slide.betas[:, top - slide.layer]
-        for ax, stack, title in zip(panels, (slide.reconstructions, slide.samples), ("reconstructions", "samples"), strict=True):
+        for ax, stack, title in zip(
+            panels, (slide.reconstructions, slide.samples), ("reconstructions", "samples"), strict=True
+        ):
             rows = [slide.originals, *stack] if title == "reconstructions" else list(stack)
             gap = ((0, 0), (1, 1), (1, 1), (0, 0))  # a grey line between images
             tiles = [np.pad(row.transpose(0, 2, 3, 1), gap, constant_values=110) for row in rows]
@@ -133,7 +160,8 @@ def sliding(slides: list[Slides]) -> PaperFigure:
             ax.set_xticks([])
             ax.set(title=f"{title}, {others}", ylabel=rf"$\beta_{slide.layer}$")
     fig.caption = (
-        "One network at betas between the ends of its range: reconstructions by the modes of the posteriors, samples from the priors; "
+        "One network at betas between the ends of its range: reconstructions by the modes of the posteriors, "
+        "samples from the priors; "
         "along a column image and noise are the same."
     )
     return fig
@@ -149,12 +177,17 @@ def _same_limits(column: np.ndarray, points: list[pd.DataFrame]) -> None:
     for axis, values in zip("xy", zip(*map(_place, points), strict=True), strict=True):
         there = np.concatenate(values)
         limits = [sorted(getattr(ax, f"get_{axis}lim")()) for ax in column]
-        low, high = max(low for low, _ in limits if low <= there.min()), min(high for _, high in limits if high >= there.max())
+        low, high = (
+            max(low for low, _ in limits if low <= there.min()),
+            min(high for _, high in limits if high >= there.max()),
+        )
         for ax in column:
             getattr(ax, f"set_{axis}lim")(low, high)
 
 
-def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, title: str, bar: bool, cmap: str = "viridis") -> None:
+def _map(
+    ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, title: str, bar: bool, cmap: str = "viridis"
+) -> None:
     """Values over the plane of betas, a cell a point."""
     plane: Plane = beta_plane(points)
     draw.set_plane(ax, plane)

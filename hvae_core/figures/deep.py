@@ -21,8 +21,8 @@ SMALLEST_RATE = 0.1  # nats per image; of less than that a share says nothing
 def layers(results: pd.DataFrame) -> PaperFigure:
     """The rate of every layer along each beta, in nats and in shares, and the distortion beneath.
 
-    A column for each beta (of a layer, or of a bin of layers that share it), where the others are 1 or next to it, and one
-    where all are equal; a bar a model.
+    A column for each beta (of a layer, or of a bin of layers that share it), where the others are 1 or next to it, and
+    one where all are equal; a bar a model.
 
     Arguments:
         results: one row a model, as `hvae_core.load_results` returns.
@@ -37,21 +37,35 @@ def layers(results: pd.DataFrame) -> PaperFigure:
         line[0].set_title(title)
         line[-1].set_xlabel(label)
         _bars(line, points, rows)
-    for ax, name in zip(panels[:, 0], ("rate (nats per image)", "share of the rate (%)", "D (nats per image)"), strict=True):
+    for ax, name in zip(
+        panels[:, 0], ("rate (nats per image)", "share of the rate (%)", "D (nats per image)"), strict=True
+    ):
         ax.set_ylabel(name)
         ax.set_ylim(0, 100 if "%" in name else None)  # of the whole row
     numbers = layer_numbers(betas(points).shape[1])
     names = [rate_name(n, numbers[0]) for n in numbers]
     handles = [Patch(color=colour, label=name) for colour, name in zip(_colours(len(numbers)), names, strict=True)]
     _, area = draw.RINGS["VAE"]
-    vae = Line2D([], [], color=draw.BLACK, marker="o", ms=area**0.5, mfc="none", mew=0.9, ls="", label="VAE (all β = 1)")
-    fig.legend(handles=[*handles, vae], loc="outside lower center", ncols=5, frameon=False, handletextpad=0.5,
-               columnspacing=1.5, borderpad=0.1, borderaxespad=0.2)  # fmt: skip
+    vae = Line2D(
+        [], [], color=draw.BLACK, marker="o", ms=area**0.5, mfc="none", mew=0.9, ls="", label="VAE (all β = 1)"
+    )
+    fig.legend(
+        handles=[*handles, vae],
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        handletextpad=0.5,
+        columnspacing=1.5,
+        borderpad=0.1,
+        borderaxespad=0.2,
+    )
     fig.caption = caption(
         results,
         "Rates of the layers, the top layer above; their shares of the total rate, where that is at least "
-        f"{SMALLEST_RATE:g} nats; and the distortion. In each column one beta changes, of one layer or of all the layers "
-        "named at the axis, and the others are 1 or the nearest there is; in the last all betas are equal. Circle: VAE.",
+        f"{SMALLEST_RATE:g} nats; and the distortion. In each column one beta changes, of one layer or of all "
+        "the layers "
+        "named at the axis, and the others are 1 or the nearest there is; in the last all betas are equal. "
+        "Circle: VAE.",
     )
     return fig
 
@@ -102,7 +116,9 @@ def _bars(line: np.ndarray, points: pd.DataFrame, rows: np.ndarray) -> None:
         for height, number, colour in reversed(list(zip(heights.T, numbers, _colours(len(numbers)), strict=True))):
             ax.bar(left, height, right - left, base, align="edge", color=colour, gid=f"rate_{number}")
             base = base + height
-    line[-1].bar(left, points["distortion"].to_numpy(float)[rows], right - left, align="edge", color="0.6", gid="distortion")
+    line[-1].bar(
+        left, points["distortion"].to_numpy(float)[rows], right - left, align="edge", color="0.6", gid="distortion"
+    )
     vae = np.flatnonzero(is_vae(points)[rows] & np.isfinite(total))
     draw.ring(line[0], "VAE", vae, (x, total))
     for ax in line:

@@ -29,9 +29,7 @@ def save_figure(fig: Figure, folder: str | Path, name: str, *, provenance: dict[
     return [*paths, _write_note(folder, name, getattr(fig, "caption", ""), provenance)]
 
 
-def save_table(
-    frame: pd.DataFrame, folder: str | Path, name: str, *, provenance: dict[str, Any]
-) -> list[Path]:
+def save_table(frame: pd.DataFrame, folder: str | Path, name: str, *, provenance: dict[str, Any]) -> list[Path]:
     """Write ``name.csv``, ``name.md`` and ``name.json``; the caption is ``frame.attrs["caption"]``, if there.
 
     Raises:
@@ -46,9 +44,7 @@ def save_table(
 
 def _write_note(folder: str | Path, name: str, caption: str, provenance: dict[str, Any]) -> Path:
     path = Path(folder) / f"{name}.json"
-    text = json.dumps(
-        {"caption": caption, **provenance}, indent=2, sort_keys=True, default=str, ensure_ascii=False
-    )
+    text = json.dumps({"caption": caption, **provenance}, indent=2, sort_keys=True, default=str, ensure_ascii=False)
     write_text(path, text + "\n")
     return path
 

@@ -47,13 +47,32 @@ RateScale = Literal["sqrt", "linear"]
 WIDTH = 5.5  # inches: the text width of the paper, so that font sizes are those of the printed page
 DPI = 200  # of PNG files; what is printed is the PDF
 STYLE: Any = {
-    "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "legend.fontsize": 7, "figure.titlesize": 7.5, "axes.linewidth": 0.6, "lines.linewidth": 0.8,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
-    "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.minor.size": 1.5, "ytick.minor.size": 1.5,
-    "xtick.major.pad": 2, "ytick.major.pad": 2, "axes.labelpad": 2, "axes.titlepad": 4,
-    "pdf.fonttype": 42, "image.cmap": "viridis", "savefig.facecolor": "white",
-}  # fmt: skip
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.titlesize": 7.5,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 0.8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "axes.labelpad": 2,
+    "axes.titlepad": 4,
+    "text.hinting": "no_hinting",  # as wide at one dpi as at another: a layout holds for all
+    "pdf.fonttype": 42,
+    "image.cmap": "viridis",
+    "savefig.facecolor": "white",
+}
 TITLE_LETTERS = 32  # that fit above a panel a third of the width wide
 NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, RED, PURPLE, GREY = "black", "#e3170a", "#a020c0", "0.55"
@@ -131,7 +150,9 @@ def rate_plane(points: pd.DataFrame, scale: RateScale = "sqrt") -> Plane:
 def beta_plane(points: pd.DataFrame) -> Plane:
     """The beta of the top layer, or of those that share it, and that of the others (their geometric mean)."""
     upper, lower = split(points)
-    others = ("mean of " if len(bins(points)) > 2 else "") + rf"$\beta_{_subscript(lower)}$" if lower else "no other layer"
+    others = (
+        ("mean of " if len(bins(points)) > 2 else "") + rf"$\beta_{_subscript(lower)}$" if lower else "no other layer"
+    )
     return Plane(*split_betas(points), (rf"$\beta_{_subscript(upper)}$", others), "log")
 
 
@@ -230,7 +251,12 @@ def ring(ax: Axes, name: str, rows: np.ndarray, place: tuple[np.ndarray, ...]) -
 
 
 def baselines(
-    ax: Axes, points: pd.DataFrame, drawn: np.ndarray, place: tuple[np.ndarray, ...], circles: bool = True, over_rate: str = ""
+    ax: Axes,
+    points: pd.DataFrame,
+    drawn: np.ndarray,
+    place: tuple[np.ndarray, ...],
+    circles: bool = True,
+    over_rate: str = "",
 ) -> None:
     """The VAE as a black circle, the beta-VAEs as a dashed red line, with or without circles.
 
@@ -254,7 +280,10 @@ def hull_line(ax: Axes, rate: np.ndarray, value: np.ndarray, scale: str) -> None
 
 
 def straight_in_rate(rate: np.ndarray, value: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray]:
-    """The line through points, straight in the rate between each and the next: on a square-root axis these are curves."""
+    """The line through points, straight in the rate between each and the next.
+
+    On a square-root axis these are curves.
+    """
     if scale != "sqrt" or len(rate) < 2:
         return rate, value
     share = np.linspace(0, 1, 50)[:, None]
@@ -296,9 +325,15 @@ def legend(fig: FigureBase, *names: str) -> None:
         for application, marker in APPLICATIONS.items()
     }
     fig.legend(
-        handles=[entries[name] for name in names], loc="outside lower center", ncols=2 if len(names) == 4 else 3,
-        frameon=False, handletextpad=0.5, columnspacing=1.5, borderpad=0.1, borderaxespad=0.2,
-    )  # fmt: skip
+        handles=[entries[name] for name in names],
+        loc="outside lower center",
+        ncols=2 if len(names) == 4 else 3,
+        frameon=False,
+        handletextpad=0.5,
+        columnspacing=1.5,
+        borderpad=0.1,
+        borderaxespad=0.2,
+    )
 
 
 def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
@@ -312,8 +347,17 @@ def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
         middle = (ax.transData + ax.transAxes.inverted()).transform(place)
         ax.scatter(*place, marker="x", s=14, c=BLACK, linewidths=0.8, zorder=7, gid="chosen", clip_on=False)
         offset = tuple(np.where(middle < 0.5, 9, -9))
-        ax.annotate(",".join(numbers), place, offset, textcoords="offset points", weight="bold", ha="center",
-                    va="center", path_effects=HALO, zorder=8)  # fmt: skip
+        ax.annotate(
+            ",".join(numbers),
+            place,
+            offset,
+            textcoords="offset points",
+            weight="bold",
+            ha="center",
+            va="center",
+            path_effects=HALO,
+            zorder=8,
+        )
         labels.append(middle + np.where(middle < 0.5, 0.1, -0.1))
     return labels
 
@@ -349,7 +393,8 @@ def best_of(points: pd.DataFrame, metric: Metric, known: str = "known") -> str:
         return ""
     unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
     return fill(
-        f"best {shown(value[row])}{unit} at β{NO_BREAK}={NO_BREAK}{setting(points, row)}{known_of(points, metric, known)}",
+        f"best {shown(value[row])}{unit} at "
+        f"β{NO_BREAK}={NO_BREAK}{setting(points, row)}{known_of(points, metric, known)}",
         TITLE_LETTERS,
     )
 
@@ -383,15 +428,31 @@ def colour_plot(
     if plane.scale == "log" and len(corners):
         shades = cells(ax, plane, known, array=value[known], clim=tuple(limits.values()))
     else:
-        shades = ax.scatter(plane.x[known], plane.y[known], c=value[known], s=dot_area(points), zorder=3,
-                            linewidths=0.2, edgecolors="0.25", gid="models", **limits)  # fmt: skip
+        shades = ax.scatter(
+            plane.x[known],
+            plane.y[known],
+            c=value[known],
+            s=dot_area(points),
+            zorder=3,
+            linewidths=0.2,
+            edgecolors="0.25",
+            gid="models",
+            **limits,
+        )
     if plane.scale != "log":
         if len(corners):
             # Shaded triangles know affine transforms only, so the scale of the axes is applied beforehand.
             place = ax.transScale.transform(np.column_stack([plane.x, plane.y]))
             x, y, colour = (np.where(known, c, 1.0) for c in (*place.T, value))
-            ax.tripcolor(Triangulation(x, y, corners), colour, shading="gouraud", alpha=0.8, zorder=1,
-                         transform=ax.transLimits + ax.transAxes, **limits)  # fmt: skip
+            ax.tripcolor(
+                Triangulation(x, y, corners),
+                colour,
+                shading="gouraud",
+                alpha=0.8,
+                zorder=1,
+                transform=ax.transLimits + ax.transAxes,
+                **limits,
+            )
         diagonals(ax, plane, crosses(ax, points, plane) if numbered else ())
     baselines(ax, points, known, (plane.x, plane.y), circles=plane.scale != "log")  # over betas, a diagonal
     ring(ax, "hull", optimal(points, metric), (plane.x, plane.y))
@@ -403,7 +464,7 @@ def colour_plot(
 
 
 def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
-    """A rectangle for every drawn model of a grid of betas, up to halfway (in the logarithm) to its drawn neighbours."""
+    """A rectangle for every drawn model of a grid of betas, halfway (in the logarithm) to its drawn neighbours."""
     left, right, low, high = (side for axis in (plane.x, plane.y) for side in cell_sides(axis[drawn]))
     corners = np.stack([[left, low], [right, low], [right, high], [left, high]]).transpose(2, 0, 1)
     # An edge in the colour of its cell closes the hairlines that some viewers show between cells.
@@ -469,8 +530,9 @@ def mesh(
     corners = triangles(points, known)
     if len(corners):
         filled = [np.where(known, c, c[known][0]) for c in place]
-        surface = ax.plot_trisurf(*filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4),
-                                  shade=False, alpha=0.9, zorder=1)  # fmt: skip
+        surface = ax.plot_trisurf(
+            *filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4), shade=False, alpha=0.9, zorder=1
+        )
         if colour.ndim == 1:
             surface.set_array(colour[corners].mean(1))
             surface.set_clim(colour[known].min(), colour[known].max())

@@ -66,9 +66,7 @@ def styled(function: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
 def caption(results: pd.DataFrame, text: str, scale: RateScale | None = None) -> str:
     """The text, and what holds for every figure: scale, seeds, what is drawn and what is not."""
     seeds = grid_means(results)["seeds"].max()
-    axes = (
-        " Rate axes are square roots, so that models near zero can be told apart." if scale == "sqrt" else ""
-    )
+    axes = " Rate axes are square roots, so that models near zero can be told apart." if scale == "sqrt" else ""
     mean = f" Means over up to {seeds} seeds a setting." if seeds > 1 else ""
     return f"{text.strip()}{axes}{mean} Drawn: {described(results)}."
 
@@ -111,9 +109,11 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     left, right = cast(np.ndarray, top.subfigures(1, 2, width_ratios=(1, 1.15)))
     _trade_off(left.add_subplot(projection="3d"), points, metrics)
     for ax, plane, title in zip(
-        right.subplots(1, 2), (draw.beta_plane(points), draw.rate_plane(points, rate_scale)),
-        ("colour code", "… over the rates"), strict=True,
-    ):  # fmt: skip
+        right.subplots(1, 2),
+        (draw.beta_plane(points), draw.rate_plane(points, rate_scale)),
+        ("colour code", "… over the rates"),
+        strict=True,
+    ):
         _colour_code(ax, points, metrics, plane)
         ax.set_title(title)
     plane = draw.beta_plane(points)
@@ -129,7 +129,8 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
         "the mode of the top layer) of every model; colour tells the betas, grey dots on the walls are "
         "projections. Right: the colour code over the betas and over the rates. Below: performance landscapes "
         "(size of a dot: performance from lowest to highest), with the best model for each application. Black "
-        "circle: VAE; dashed red: beta-VAE. Markers of one model that is best for several lie in each other." + (f" Only the {compared.sum()} settings of which all three are known are compared." if some else ""),
+        "circle: VAE; dashed red: beta-VAE. Markers of one model that is best for several lie in each other."
+        + (f" Only the {compared.sum()} settings of which all three are known are compared." if some else ""),
         rate_scale,
     )
     return fig
@@ -149,9 +150,7 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
     limits = [(c[known].min() - m, c[known].max() + m) for c, m in zip(place, margins, strict=True)]
     for k, wall in enumerate((limits[0][1], limits[1][1], limits[2][0])):
         shadow = [np.full(known.sum(), wall) if i == k else c[known] for i, c in enumerate(place)]
-        ax.scatter(
-            *shadow, s=draw.dot_area(points) / 3, c="0.75", lw=0, depthshade=False, zorder=0, gid="shadow"
-        )
+        ax.scatter(*shadow, s=draw.dot_area(points) / 3, c="0.75", lw=0, depthshade=False, zorder=0, gid="shadow")
     draw.mesh(ax, points, place, draw.colour_code(points), known)
     _optima(ax, points.assign(rate=points["rate"].where(known)), metrics, place, 26)
     for axis, limit, metric in zip("xyz", limits, shown, strict=True):
@@ -167,9 +166,7 @@ def _colour_code(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], pla
     if plane.scale == "log" and len(triangles(points)):
         draw.cells(ax, plane, drawn, facecolors=colour[drawn])
     else:
-        ax.scatter(
-            plane.x[drawn], plane.y[drawn], c=colour[drawn], s=draw.dot_area(points), lw=0, gid="models"
-        )
+        ax.scatter(plane.x[drawn], plane.y[drawn], c=colour[drawn], s=draw.dot_area(points), lw=0, gid="models")
     if plane.scale != "log":
         draw.diagonals(ax, plane)
     draw.baselines(ax, points, drawn, (plane.x, plane.y), circles=False)
@@ -177,9 +174,17 @@ def _colour_code(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], pla
     plane.label(ax, "nats")
 
 
-def _optima(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], place: tuple[np.ndarray, ...], area: float) -> None:
-    """The best model for each application; the markers of one that is best for several lie in each other, the largest below, and the VAE's circle in them."""
-    rows = {application: best(points, metrics[application]) for application in ("generation", "reconstruction", "representation")}
+def _optima(
+    ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], place: tuple[np.ndarray, ...], area: float
+) -> None:
+    """The best model for each application.
+
+    The markers of one that is best for several lie in each other, the largest below, and the VAE's circle in them.
+    """
+    rows = {
+        application: best(points, metrics[application])
+        for application in ("generation", "reconstruction", "representation")
+    }
     for i, (application, row) in enumerate(rows.items()):
         if row is not None:
             above = list(rows.values())[i + 1 :].count(row) + is_vae(points)[row]
@@ -218,9 +223,7 @@ def fig3(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     draw.colour_plot(ax, points, PSNR, plane, numbered=True, named=False)
     plane.label(ax)
     draw.legend(fig, "VAE", "β-VAE", "hull", "best", "chosen", "diagonal")
-    text = (
-        "PSNR of reconstructions by modes over the rates of the layers, as a surface and as a colour plot. "
-    )
+    text = "PSNR of reconstructions by modes over the rates of the layers, as a surface and as a colour plot. "
     crosses = "Numbered crosses: the models of Fig. 4. "
     fig.caption = caption(results, text + MARKS + DIAGONALS + crosses + SURFACE, rate_scale)
     return fig
@@ -260,9 +263,7 @@ def fig7(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """I_q(y; z_L) and the classifiers' accuracies on mu_L over the layer-wise rates. Source: Paper A, Fig. 7."""
     top = layers(results)
     metrics = [information(top), *(accuracy(f"mu{top}", probe) for probe in CLASSIFIERS)]
-    text = (
-        "Mutual information of label and top layer, and accuracies of classifiers on the top layer's mode. "
-    )
+    text = "Mutual information of label and top layer, and accuracies of classifiers on the top layer's mode. "
     return _surfaces_and_plots(results, metrics, text, rate_scale)
 
 
@@ -295,14 +296,8 @@ def all_metrics(
     label_outer(panels, where)
     names = ("β-VAE", "hull", "best", "diagonal") if over_rates else ("β-VAE line", "hull", "best")
     draw.legend(fig, "VAE", *names)
-    over = (
-        "rates of the layers"
-        if over_rates
-        else "betas, which are set, where Fig. 8 has the rates that result"
-    )
-    text = (
-        f"All metrics over the {over}. LR: logistic regression; mu: mode; z ~ q: a sample of q(z_{top}|x). "
-    )
+    over = "rates of the layers" if over_rates else "betas, which are set, where Fig. 8 has the rates that result"
+    text = f"All metrics over the {over}. LR: logistic regression; mu: mode; z ~ q: a sample of q(z_{top}|x). "
     text += MARKS + (DIAGONALS + SURFACE if over_rates else "White: not drawn. ")
     if not over_rates and len(bins(points)) > 2:
         text += "Upwards the geometric mean of the other layers' betas: models of one mean lie upon each other. "
@@ -391,9 +386,7 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
 def _member(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
     """The first row of the results that a grid point is made of."""
     same = (betas(results) == betas(points)[point]).all(1)
-    return int(
-        np.flatnonzero(same & drawable(results).to_numpy() & np.isfinite(split_rates(results)).all(0))[0]
-    )
+    return int(np.flatnonzero(same & drawable(results).to_numpy() & np.isfinite(split_rates(results)).all(0))[0])
 
 
 def _rates(results: pd.DataFrame, member: int) -> str:
@@ -446,13 +439,16 @@ def fig6(
     panels[0].set_ylim(0, 103)
     draw.legend(fig, "VAE", "β-VAE", "hull", *(["bound"] if label_probabilities is not None else []))
     spread = "Bars: standard deviation over seeds. " if points["seeds"].max() > 1 else ""
-    bound = "Dashed: the bound f^-1(R) of Eq. 11." if label_probabilities is not None else (
-        "The bound of Eq. 11 is not drawn, as the labels' frequencies are not known."
-    )  # fmt: skip
+    bound = (
+        "Dashed: the bound f^-1(R) of Eq. 11."
+        if label_probabilities is not None
+        else ("The bound of Eq. 11 is not drawn, as the labels' frequencies are not known.")
+    )
     fig.caption = caption(
         results,
         f"Accuracy of an RBF SVM on the mode mu_{top} (the paper's) and on one sample of z_{top}, against the total "
-        f"rate. Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. Lines are straight in the rate between models. {spread}{bound} It holds "
+        "rate. Grey dots: all models; circles as in Fig. 3; purple line: the upper convex hull. Lines are "
+        f"straight in the rate between models. {spread}{bound} It holds "
         f"for a classifier that sees a sample of z_{top}; the mode mu_{top} is a noiseless function of the image, "
         "to which it does not apply.",
         rate_scale,
@@ -497,9 +493,7 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     latents = {f"mu{n}": f"mu_{n}" for n in layer_numbers(top)} | {f"z{top}": f"z_{top} (sampled)"}
     accuracies, settings = {}, {}
     for probe, name in CLASSIFIERS.items():
-        places = [
-            (metric, best(points, metric)) for metric in (accuracy(latent, probe) for latent in latents)
-        ]
+        places = [(metric, best(points, metric)) for metric in (accuracy(latent, probe) for latent in latents)]
         accuracies[f"{name} (%)"] = [
             None if row is None else values(points, metric)[row].round(2) for metric, row in places
         ]
@@ -513,9 +507,17 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def paper_a(results: pd.DataFrame, images: Images | None, label_probabilities: np.ndarray | None) -> dict[str, PaperFigure]:
+def paper_a(
+    results: pd.DataFrame, images: Images | None, label_probabilities: np.ndarray | None
+) -> dict[str, PaperFigure]:
     """All figures of Paper A that a run has, by name: `fig1`, `fig3` ... `fig9`."""
     return {
-        "fig1": fig1(results), "fig3": fig3(results), "fig4": fig4(results, images), "fig5": fig5(results),
-        "fig6": fig6(results, label_probabilities), "fig7": fig7(results), "fig8": fig8(results), "fig9": fig9(results),
-    }  # fmt: skip
+        "fig1": fig1(results),
+        "fig3": fig3(results),
+        "fig4": fig4(results, images),
+        "fig5": fig5(results),
+        "fig6": fig6(results, label_probabilities),
+        "fig7": fig7(results),
+        "fig8": fig8(results),
+        "fig9": fig9(results),
+    }

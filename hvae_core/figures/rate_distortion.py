@@ -132,11 +132,14 @@ def b_fig3(
         _rate_distortion(panels[0], models, rate_scale)
         _rate_elbo(panels[1], models, rate_scale)
         _legend(fig, models)
-    scale = " The rate axis is a square root, so that models near zero can be told apart." if rate_scale == "sqrt" else ""
+    scale = (
+        " The rate axis is a square root, so that models near zero can be told apart." if rate_scale == "sqrt" else ""
+    )
     fig.caption = (
         "(a) Distortion D against rate R of every model on test images, and (b) the same models' R + D, the negative "
         "ELBO, against R. Dashed: R + D of the best model, an upper bound on the entropy H of the data. No model "
-        "lies below D = H - R; one with complete freedom would reach it. Black steps: the monotone Pareto frontier over all models drawn; a "
+        "lies below D = H - R; one with complete freedom would reach it. Black steps: the monotone Pareto "
+        "frontier over all models drawn; a "
         "cross on the right edge marks each model on it. Grey: the frontier's lower convex hull. The vertical axis of "
         f"(b) is the square root of the distance from the best.{scale} Drawn: {said}."
     )
@@ -162,9 +165,7 @@ def _rate_elbo(ax: Axes, models: pd.DataFrame, scale: RateScale) -> None:
     total = rate + distortion
     best = entropy_bound(distortion, rate)
     draw.set_rate_scale(ax, "x", rate.max(), scale, floor=0.03)
-    ax.set_yscale(
-        "function", functions=(lambda y: draw.signed_sqrt(y - best), lambda s: best + draw.signed_square(s))
-    )
+    ax.set_yscale("function", functions=(lambda y: draw.signed_sqrt(y - best), lambda s: best + draw.signed_square(s)))
     excess = np.sqrt(max(total.max() - best, 1e-3))
     ax.set_ylim(best - (0.11 * excess) ** 2, best + (1.05 * excess) ** 2)
     ax.yaxis.set_major_locator(FixedLocator(excess_levels(best, total.max()).tolist()))
@@ -230,8 +231,17 @@ def _cloud(ax: Axes, models: pd.DataFrame, y: np.ndarray) -> None:
             style |= {"zorder": 2.5}
         ax.scatter(models["rate"].to_numpy()[rows], y[rows], s=area, marker=look.marker, gid=f"family {name}", **style)
         marked = np.intersect1d(rows, frontier)
-        ax.scatter(np.full(len(marked), 0.985), y[marked], s=max(4, 0.4 * area), marker="x", c=look.colour, linewidths=0.7, zorder=7,
-                   transform=ax.get_yaxis_transform(), gid=f"frontier {name}")  # fmt: skip
+        ax.scatter(
+            np.full(len(marked), 0.985),
+            y[marked],
+            s=max(4, 0.4 * area),
+            marker="x",
+            c=look.colour,
+            linewidths=0.7,
+            zorder=7,
+            transform=ax.get_yaxis_transform(),
+            gid=f"frontier {name}",
+        )
 
 
 def _others(models: pd.DataFrame) -> list[str]:
@@ -253,8 +263,9 @@ def _legend(fig: PaperFigure, models: pd.DataFrame, lines: Sequence[Line2D | Pat
     """A column each for encoders, decoders, marginals, lines (those of Fig. 3, if none are given) and other models."""
 
     def mark(label: str, marker: str, colour: str, filled: bool = True, size: float = 4.5) -> Line2D:
-        return Line2D([], [], ls="", marker=marker, color=colour, ms=size, mew=0.8, label=label,
-                      mfc=colour if filled else "none")  # fmt: skip
+        return Line2D(
+            [], [], ls="", marker=marker, color=colour, ms=size, mew=0.8, label=label, mfc=colour if filled else "none"
+        )
 
     def words(label: str) -> Line2D:
         return Line2D([], [], ls="", label=label)
@@ -263,25 +274,39 @@ def _legend(fig: PaperFigure, models: pd.DataFrame, lines: Sequence[Line2D | Pat
     families = [name for name in _ordered(models) if name not in others]
     signs = [sorted({name[i] for name in families}, key="-+v".index) for i in range(3)]
     black = draw.BLACK
-    columns: list[list[Any]] = [
-        [words("encoder"), *(mark(f"{_sign(s)}  {ENCODERS[s][1]}", ENCODERS[s][0], black) for s in signs[0])],
-        [words("decoder"), *(mark(f"{_sign(s)}  {DECODERS[s][1]}", "o", black, DECODERS[s][0]) for s in signs[1])],
-        [words("marginal"), *(mark(f"{_sign(s)}  {MARGINALS[s][1]}", "o", MARGINALS[s][0]) for s in signs[2])],
-    ] if families else []  # fmt: skip
-    columns.append(list(lines) or [
-        Line2D([], [], ls="--", color=black, lw=0.8, label="best R + D"),
-        Line2D([], [], color=black, lw=0.6, label="Pareto frontier"),
-        Line2D([], [], color=HULL_COLOUR, lw=1.2, label="its convex hull"),
-        mark("on the frontier", "x", black, size=3.5),
-    ])  # fmt: skip
+    columns: list[list[Any]] = (
+        [
+            [words("encoder"), *(mark(f"{_sign(s)}  {ENCODERS[s][1]}", ENCODERS[s][0], black) for s in signs[0])],
+            [words("decoder"), *(mark(f"{_sign(s)}  {DECODERS[s][1]}", "o", black, DECODERS[s][0]) for s in signs[1])],
+            [words("marginal"), *(mark(f"{_sign(s)}  {MARGINALS[s][1]}", "o", MARGINALS[s][0]) for s in signs[2])],
+        ]
+        if families
+        else []
+    )
+    columns.append(
+        list(lines)
+        or [
+            Line2D([], [], ls="--", color=black, lw=0.8, label="best R + D"),
+            Line2D([], [], color=black, lw=0.6, label="Pareto frontier"),
+            Line2D([], [], color=HULL_COLOUR, lw=1.2, label="its convex hull"),
+            mark("on the frontier", "x", black, size=3.5),
+        ]
+    )
     if others:
         columns.append([words("other models"), *(mark(n, *look_of(n, others)[:2]) for n in others)])
     rows = max(map(len, columns))
     fig.legend(
         handles=[entry for column in columns for entry in column + [words("")] * (rows - len(column))],
-        loc="outside lower center", ncols=len(columns), frameon=False, handletextpad=0.3, columnspacing=1.2,
-        handlelength=1.6, borderpad=0.1, borderaxespad=0.2, labelspacing=0.25,
-    )  # fmt: skip
+        loc="outside lower center",
+        ncols=len(columns),
+        frameon=False,
+        handletextpad=0.3,
+        columnspacing=1.2,
+        handlelength=1.6,
+        borderpad=0.1,
+        borderaxespad=0.2,
+        labelspacing=0.25,
+    )
 
 
 def _sign(sign: str) -> str:
@@ -315,10 +340,14 @@ def b_bounds(results: pd.DataFrame, images: int | None = None) -> PaperFigure:
             continue
         _bounds(ax, known, column)
     if len(models):
-        _legend(fig, models, [
-            Line2D([], [], color=draw.GREY, lw=0.8, label="from the ELBO up"),
-            Patch(color="0.88", label="within 2 nats of the best"),
-        ])  # fmt: skip
+        _legend(
+            fig,
+            models,
+            [
+                Line2D([], [], color=draw.GREY, lw=0.8, label="from the ELBO up"),
+                Patch(color="0.88", label="within 2 nats of the best"),
+            ],
+        )
     fig.caption = (
         "(a) The bound on log p(x) with 5 samples, of every model, against its rate R; a line leads there from the "
         f"ELBO, the bound with one sample. (b) The bound with 500 samples, over {on}: compare it between models, not "
@@ -342,9 +371,7 @@ def _bounds(ax: Axes, models: pd.DataFrame, column: str) -> None:
     lowest = min(bound.min(), models["elbo"].min()) if column == "iwae_5" else bound.min()
     best, fall = bound.max(), np.sqrt(max(bound.max() - lowest, 1e-3))
     draw.set_rate_scale(ax, "x", rate.max(), "sqrt", floor=0.03)
-    ax.set_yscale(
-        "function", functions=(lambda y: draw.signed_sqrt(y - best), lambda s: best + draw.signed_square(s))
-    )
+    ax.set_yscale("function", functions=(lambda y: draw.signed_sqrt(y - best), lambda s: best + draw.signed_square(s)))
     ax.set_ylim(best - (1.05 * fall) ** 2, best + (0.08 * fall) ** 2)
     ax.yaxis.set_major_locator(FixedLocator((-excess_levels(-best, -lowest)).tolist()))
     ax.yaxis.set_major_formatter(lambda nats, _: _sign(f"{nats:g}"))
@@ -359,17 +386,24 @@ def _bounds(ax: Axes, models: pd.DataFrame, column: str) -> None:
         if column == "iwae_5":
             elbo = models["elbo"].to_numpy()[rows]
             ax.vlines(rate[rows], elbo, bound[rows], color=look.colour, lw=0.8, zorder=3, gid=f"gain {name}")
-        ax.scatter(rate[rows], bound[rows], s=area, marker=look.marker, linewidths=0.8, zorder=5, gid=f"family {name}",
-                   facecolors=look.colour if look.filled else "white", edgecolors=look.colour)  # fmt: skip
+        ax.scatter(
+            rate[rows],
+            bound[rows],
+            s=area,
+            marker=look.marker,
+            linewidths=0.8,
+            zorder=5,
+            gid=f"family {name}",
+            facecolors=look.colour if look.filled else "white",
+            edgecolors=look.colour,
+        )
 
 
 # --- Fig. 4 -------------------------------------------------------------------------------------------------
 
 
 @styled
-def b_fig4(
-    results: pd.DataFrame, images: Decodings | None, family: str, models: int = 4, rows: int = 4
-) -> PaperFigure:
+def b_fig4(results: pd.DataFrame, images: Decodings | None, family: str, models: int = 4, rows: int = 4) -> PaperFigure:
     """One latent decoded several times, of one family at several betas: reconstructions and generated images.
 
     Arguments:
@@ -418,7 +452,8 @@ def b_fig4(
         ax.set_title(f"β = {model['beta_1']:.3g}\n{_number('R', model['rate'])}, {_number('D', model['distortion'])}")
     fig.caption = (
         f"Models of the family {family} at several betas, with their rates R and distortions D in nats per image. "
-        f"(a) Reconstructions x' ~ d(x|z) of one z ~ e(z|x), (b) images x ~ d(x|z) generated from one z ~ m(z): a single "
+        "(a) Reconstructions x' ~ d(x|z) of one z ~ e(z|x), (b) images x ~ d(x|z) generated from one z ~ m(z): "
+        "a single "
         f"sample, and the average of {repeats} samples of the same z. Where they look alike, z determines the image; "
         f"where the average is blurred or of another class than the input, it does not. Models of this family: {said}."
     )
@@ -459,9 +494,16 @@ def _signs(family: str) -> str:
 # --- table --------------------------------------------------------------------------------------------------
 
 COLUMNS = {
-    "ELBO": "elbo", "beta": "beta_1", "R": "rate", "D": "distortion", "IWAE-5": "iwae_5", "IWAE-500": "iwae_500",
-    "active units": "active_units", "E": "mi_lower", "G": "mi_upper",
-}  # fmt: skip
+    "ELBO": "elbo",
+    "beta": "beta_1",
+    "R": "rate",
+    "D": "distortion",
+    "IWAE-5": "iwae_5",
+    "IWAE-500": "iwae_500",
+    "active units": "active_units",
+    "E": "mi_lower",
+    "G": "mi_upper",
+}
 
 
 def b_table1(results: pd.DataFrame) -> pd.DataFrame:
@@ -484,7 +526,8 @@ def b_table1(results: pd.DataFrame) -> pd.DataFrame:
     table = table.map(lambda value: float(f"{value:.4g}"))
     table.attrs["caption"] = (
         "The model with the highest ELBO of each family (encoder, decoder, marginal), on test images: its beta, rate R "
-        "and distortion D, importance-weighted bounds with 5 and 500 samples (500: over the run's first `likelihood_images` "
+        "and distortion D, importance-weighted bounds with 5 and 500 samples (500: over the run's first "
+        "`likelihood_images` "
         "test images only), all in nats per image; dimensions of z "
         "that the posterior's mean uses (variance over 0.01); lower and upper bound E <= I_gen <= G on the mutual "
         f"information of image and latent in generated images, in nats. Models: {_described(results, {})}."

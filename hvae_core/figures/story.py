@@ -95,8 +95,14 @@ def hierarchy(layers: int = 2) -> PaperFigure:
     if layers == 2:
         _ladder(ax, columns["infer: LVAE"], rows)
     priced = "".join(rf" + \beta_{n}\,{rate_name(n, layers)[1:-1]}" for n in numbers)
-    ax.text(draw.WIDTH / 2, 0.17, rf"$\mathcal{{L}}_\beta = \mathbb{{E}}_x[\,D{priced}\,]$     (Eq. 8)",
-            ha="center", va="center", size=9)  # fmt: skip
+    ax.text(
+        draw.WIDTH / 2,
+        0.17,
+        rf"$\mathcal{{L}}_\beta = \mathbb{{E}}_x[\,D{priced}\,]$     (Eq. 8)",
+        ha="center",
+        va="center",
+        size=9,
+    )
     fig.caption = (
         "Generation and inference both begin at the top layer: that is what splits the rate into layers. "
         "In each layer the posterior q is compared with the prior p; the divergence is the layer's rate, "
@@ -123,8 +129,11 @@ def _strip(ax: Axes, name: str, y: float, layers: int, left: float) -> None:
         top = number == layers
         term, price = rate_name(number, layers), rf"$\beta_{number}$"
         above = "" if top else f"z_{number + 1}"
-        mean, q, p = ("", rf"{name}\,|\,x", name) if top else (
-            r"\mathbb{E}_q\,", rf"{name}\,|\,{above},x", rf"{name}\,|\,{above}")  # fmt: skip
+        mean, q, p = (
+            ("", rf"{name}\,|\,x", name)
+            if top
+            else (r"\mathbb{E}_q\,", rf"{name}\,|\,{above},x", rf"{name}\,|\,{above}")
+        )
         how = rf"${mean}\mathrm{{KL}}[\,q({q})\;\|\;p({p})\,]$"
     ax.text(left, y + 0.16, term, color=colour, size=10, va="center")
     ax.text(draw.WIDTH - 0.14, y + 0.16, f"price {price}", color=colour, size=9, ha="right", va="center")
@@ -235,8 +244,10 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.set_ylabel(NATS)
     if models:
-        handles = [Line2D([], [], color=c, ls=d, lw=1.3, label=label)
-                   for label, c, d in zip(models.values(), COLOURS, DASHES, strict=False)]  # fmt: skip
+        handles = [
+            Line2D([], [], color=c, ls=d, lw=1.3, label=label)
+            for label, c, d in zip(models.values(), COLOURS, DASHES, strict=False)
+        ]
         fig.legend(
             handles=handles,
             loc="outside lower center",
@@ -383,8 +394,17 @@ def diversity_sharpness(results: pd.DataFrame) -> PaperFigure:
             getattr(ax, f"set_{axis}lim")(numbers[known].min() - margin, numbers[known].max() + margin)
         _equal_scores(ax, np.column_stack(place)[known])
         x, y = (c[known] for c in place)
-        dots = ax.scatter(x, y, 2 * draw.dot_area(points.loc[known]), plane.x[known], norm=PowerNorm(0.5, vmin=0),
-                          linewidths=0.3, edgecolors="0.25", zorder=3, gid="models")  # fmt: skip
+        dots = ax.scatter(
+            x,
+            y,
+            2 * draw.dot_area(points.loc[known]),
+            plane.x[known],
+            norm=PowerNorm(0.5, vmin=0),
+            linewidths=0.3,
+            edgecolors="0.25",
+            zorder=3,
+            gid="models",
+        )
         draw.baselines(ax, points, known, place)
         draw.star(ax, (place[0][row], place[1][row]))
         ax.set_title(f"{INCEPTION.name} = diversity × sharpness\n{draw.best_of(points, INCEPTION)}")
@@ -418,8 +438,9 @@ def _equal_scores(ax: Axes, taken: np.ndarray) -> None:
         ax.plot(*curve.T, "--", color=draw.GREY, lw=0.6, zorder=1, gid="equal score")
         distance = np.linalg.norm(to_axes.transform(curve[inside])[:, None] - models[None], axis=-1).min(1)
         x_label, y_label = curve[inside][distance.argmax()]
-        ax.text(x_label, y_label, f"IS {level:g}", color="0.35", ha="center", va="center",
-                path_effects=draw.HALO, zorder=2)  # fmt: skip
+        ax.text(
+            x_label, y_label, f"IS {level:g}", color="0.35", ha="center", va="center", path_effects=draw.HALO, zorder=2
+        )
 
 
 @styled

@@ -31,7 +31,12 @@ from hvae_core.figures.paper import caption, styled
 from hvae_core.terms import layer_numbers
 from hvae_core.training.target_rates import FILLING, OFFSET, tolerance
 
-LAYERS = (("#0077bb", "o"), ("#ee7733", "s"), ("#009988", "^"), ("#cc3311", "v"))  # by colour and by marker, from the top
+LAYERS = (
+    ("#0077bb", "o"),
+    ("#ee7733", "s"),
+    ("#009988", "^"),
+    ("#cc3311", "v"),
+)  # by colour and by marker, from the top
 DISTORTION = Metric("distortion", "distortion D", "nats per image")
 
 
@@ -41,7 +46,9 @@ def targeted(results: pd.DataFrame) -> list[int]:
     Raises:
         InputError: no layer has one.
     """
-    found = [n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()]
+    found = [
+        n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()
+    ]
     if not found:
         raise InputError("these results are of a run without target rates; ./run_all.sh digits-targets makes one with")
     return found
@@ -51,12 +58,20 @@ def deviations(results: pd.DataFrame) -> pd.DataFrame:
     """R_l - r_l on training images, one row a model and layer; null where a model diverged or is missing.
 
     Returns:
-        ``layer, target, rate, beta``, ``deviation`` (nats per image) and ``allowed``, the deviation as a multiple of the
+        ``layer, target, rate, beta``, ``deviation`` (nats per image) and ``allowed``, the deviation as a multiple of
+        the
         tolerance: at most 1 in size where the target is held.
     """
     well = drawable(results)
     parts = [
-        pd.DataFrame({"layer": n, "target": results[f"target_{n}"], "rate": results[f"train_rate_{n}"].where(well), "beta": results[f"beta_{n}"]})
+        pd.DataFrame(
+            {
+                "layer": n,
+                "target": results[f"target_{n}"],
+                "rate": results[f"train_rate_{n}"].where(well),
+                "beta": results[f"beta_{n}"],
+            }
+        )
         for n in targeted(results)
     ]
     table = pd.concat(parts)
@@ -93,22 +108,38 @@ def targets(results: pd.DataFrame) -> PaperFigure:
         size = np.sort(part["allowed"].abs())
         off.step(np.r_[0, size], np.arange(len(size) + 1) / len(size), where="post", color=colour)
         if len(size):
-            off.plot(size, np.arange(1, len(size) + 1) / len(size), ls="", marker=marker, ms=2.5, mec="none", color=colour)
-    asked.set(xlabel="rate asked for (nats per image)", ylabel="rate held (nats per image)", title="asked and held, training images")
+            off.plot(
+                size, np.arange(1, len(size) + 1) / len(size), ls="", marker=marker, ms=2.5, mec="none", color=colour
+            )
+    asked.set(
+        xlabel="rate asked for (nats per image)",
+        ylabel="rate held (nats per image)",
+        title="asked and held, training images",
+    )
     off.axvspan(0, 1, color="0.92", lw=0, zorder=0)
-    off.set(xlim=(0, max(1.5, min(4.0, float(table["allowed"].abs().max()) * 1.05))), ylim=(0, 1.03), title="how far off",
-            xlabel="$|R - r|$ / tolerance", ylabel="share of models")  # fmt: skip
+    off.set(
+        xlim=(0, max(1.5, min(4.0, float(table["allowed"].abs().max()) * 1.05))),
+        ylim=(0, 1.03),
+        title="how far off",
+        xlabel="$|R - r|$ / tolerance",
+        ylabel="share of models",
+    )
     off.yaxis.set_major_formatter(PercentFormatter(1))
     off.axhline(0.95, ls=":", color="0.4")
     for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
         _multipliers(ax, results, n, numbers)
-    handles = [Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=rate_name(n, layers(results))) for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)]
+    handles = [
+        Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=rate_name(n, layers(results)))
+        for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)
+    ]
     asked.legend(handles=handles, loc="upper left", frameon=False)
     held = held_by(results).mean()
     fig.caption = caption(
         results,
-        f"Above: rates asked for and held on training images; grey: the tolerance, 2 % or 0.1 nats per image. All targets of a model are held in {held:.0%} of "
-        "the models (dotted: 95 %). Below: the beta that holds the rate of a layer, which is about the slope of the rate/rate/distortion surface there; "
+        "Above: rates asked for and held on training images; grey: the tolerance, 2 % or 0.1 nats per image. "
+        f"All targets of a model are held in {held:.0%} of "
+        "the models (dotted: 95 %). Below: the beta that holds the rate of a layer, which is about the slope of "
+        "the rate/rate/distortion surface there; "
         "colours: the target of the other layers together, nats per image; open: a target of the model is not held.",
     )
     return fig
@@ -122,15 +153,40 @@ def _multipliers(ax: Axes, results: pd.DataFrame, n: int, numbers: list[int]) ->
     levels = sorted(set(rest))
     few = len(levels) <= 12
     for level, colour in zip(levels, colormaps["viridis"](np.linspace(0, 0.9, len(levels))), strict=True):
-        part = well[[other == level for other in rest]].groupby(f"target_{n}").agg(
-            beta=(f"beta_{n}", "median"), held=("target_status", lambda s: (s == "reached").all())
+        part = (
+            well[[other == level for other in rest]]
+            .groupby(f"target_{n}")
+            .agg(beta=(f"beta_{n}", "median"), held=("target_status", lambda s: (s == "reached").all()))
         )
-        ax.plot(part.index, part["beta"], color=colour, lw=0.8 if few else 0, zorder=1, label=", ".join(f"{value:g}" for value in level))
-        ax.scatter(part.index, part["beta"], s=9, lw=0.7, ec=[colour], fc=[colour if ok else "white" for ok in part["held"]], zorder=2)
+        ax.plot(
+            part.index,
+            part["beta"],
+            color=colour,
+            lw=0.8 if few else 0,
+            zorder=1,
+            label=", ".join(f"{value:g}" for value in level),
+        )
+        ax.scatter(
+            part.index,
+            part["beta"],
+            s=9,
+            lw=0.7,
+            ec=[colour],
+            fc=[colour if ok else "white" for ok in part["held"]],
+            zorder=2,
+        )
     if others and few and levels:
         symbols = {"target": "r", "beta": r"\beta"}
-        ax.legend(title=", ".join(f"${symbols[kind]}_{m}$" for kind, m in (c.split("_") for c in others)), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
-                  handlelength=1, labelspacing=0.25, handletextpad=0.4, borderpad=0.1)  # fmt: skip
+        ax.legend(
+            title=", ".join(f"${symbols[kind]}_{m}$" for kind, m in (c.split("_") for c in others)),
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            frameon=False,
+            handlelength=1,
+            labelspacing=0.25,
+            handletextpad=0.4,
+            borderpad=0.1,
+        )
     draw.set_rate_scale(ax, "x", max(1.0, well[f"target_{n}"].max()), "sqrt")
     ax.set_yscale("log")
     ax.set(xlabel=f"target $r_{n}$ (nats per image)", ylabel=rf"$\beta_{n}$ found")
@@ -143,16 +199,23 @@ def targets_table(results: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for n, part in table.groupby("layer", sort=False):
         relative = (part["deviation"] / part["target"]).abs()[part["target"] > 0]
-        rows.append({
-            "layer": f"z_{n}", "models": len(part), "held, %": 100 * part["allowed"].abs().le(1).mean(),
-            "median |R - r|, nats": part["deviation"].abs().median(), "median |R - r| / r, %": 100 * relative.median(),
-            "worst |R - r|, nats": part["deviation"].abs().max(), "worst, in tolerances": part["allowed"].abs().max(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "layer": f"z_{n}",
+                "models": len(part),
+                "held, %": 100 * part["allowed"].abs().le(1).mean(),
+                "median |R - r|, nats": part["deviation"].abs().median(),
+                "median |R - r| / r, %": 100 * relative.median(),
+                "worst |R - r|, nats": part["deviation"].abs().max(),
+                "worst, in tolerances": part["allowed"].abs().max(),
+            }
+        )
     held = held_by(results)
     rows.append({"layer": "all", "models": len(results), "held, %": 100 * held.mean()})
     frame = pd.DataFrame(rows).round(3)
     frame.attrs["caption"] = (
-        "Target rates r and the rates R on training images, nats per image; held: within 2 % or 0.1 nats, whichever is more. "
+        "Target rates r and the rates R on training images, nats per image; held: within 2 % or 0.1 nats, "
+        "whichever is more. "
         f"A model that diverged holds nothing. {described(results)}. Not held: {int((~held).sum())} models."
     )
     return frame
@@ -178,7 +241,14 @@ def fixed_totals(results: pd.DataFrame) -> pd.DataFrame:
 def share_metrics(results: pd.DataFrame) -> list[Metric]:
     """What is shown against the share: the three applications, the information on the label, and the distortion."""
     top = layers(results)
-    return [PSNR, INCEPTION, accuracy(f"z{top}", "rbf_svm"), accuracy(f"mu{top}", "rbf_svm"), information(top), DISTORTION]
+    return [
+        PSNR,
+        INCEPTION,
+        accuracy(f"z{top}", "rbf_svm"),
+        accuracy(f"mu{top}", "rbf_svm"),
+        information(top),
+        DISTORTION,
+    ]
 
 
 @styled
@@ -205,9 +275,27 @@ def shares(results: pd.DataFrame) -> PaperFigure:
             here = (points["total"] == total).to_numpy()
             of_seeds = models[models["total"] == total].assign(value=metric.factor * models[metric.column])
             sns.stripplot(
-                of_seeds, x="share", y="value", native_scale=True, jitter=False, size=3, color=colour, alpha=0.6, ax=ax, legend=False
+                of_seeds,
+                x="share",
+                y="value",
+                native_scale=True,
+                jitter=False,
+                size=3,
+                color=colour,
+                alpha=0.6,
+                ax=ax,
+                legend=False,
             )
-            ax.errorbar(points["share"][here], value[here], spread[here], color=colour, lw=0.9, elinewidth=0.6, capsize=1.5, zorder=2)
+            ax.errorbar(
+                points["share"][here],
+                value[here],
+                spread[here],
+                color=colour,
+                lw=0.9,
+                elinewidth=0.6,
+                capsize=1.5,
+                zorder=2,
+            )
             filled = np.where(points["held"][here], colour, "white")
             ax.scatter(points["share"][here], value[here], s=11, marker=marker, ec=colour, fc=filled, lw=0.7, zorder=3)
             row = optimum(points[here], metric)
@@ -217,22 +305,32 @@ def shares(results: pd.DataFrame) -> PaperFigure:
         ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.set_xlabel(rf"share of $z_{top}$ in the total rate")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    handles = [Line2D([], [], color=c, marker=m, ms=4, label=f"R = {total:g} nats per image") for total, (c, m) in looks.items()]
+    handles = [
+        Line2D([], [], color=c, marker=m, ms=4, label=f"R = {total:g} nats per image")
+        for total, (c, m) in looks.items()
+    ]
     handles += [
         Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="0.3", label="a target not held"),
         Line2D([], [], ls="", marker="*", ms=7, mfc="white", mec=draw.BLACK, mew=0.7, label="best share"),
     ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.5, borderaxespad=0.2)
+    fig.legend(
+        handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.5, borderaxespad=0.2
+    )
     fig.caption = caption(
         results,
-        f"The total rate is held fixed, on training images, and the share of z_{top} moves from none to all. Metrics on test images; star: the best share (of D: the lowest) whose targets are held; "
-        "bars: standard deviation over seeds, small dots: each seed; open: in at least one seed a rate is off its target by more than 2 % or 0.1 nats, or the model diverged.",
+        f"The total rate is held fixed, on training images, and the share of z_{top} moves from none to all. "
+        "Metrics on test images; star: the best share (of D: the lowest) whose targets are held; "
+        "bars: standard deviation over seeds, small dots: each seed; open: in at least one seed a rate is off "
+        "its target by more than 2 % or 0.1 nats, or the model diverged.",
     )
     return fig
 
 
 def optimum(points: pd.DataFrame, metric: Metric) -> int | None:
-    """The place of the best value where all targets are held: the highest, of the distortion the lowest; None if there is none."""
+    """The place of the best value where all targets are held: the highest, of the distortion the lowest.
+
+    None if there is none.
+    """
     value = np.where(points["held"], values(points, metric) * (-1 if metric is DISTORTION else 1), np.nan)
     return int(np.nanargmax(value)) if np.isfinite(value).any() else None
 
@@ -249,22 +347,46 @@ def shares_table(results: pd.DataFrame) -> pd.DataFrame:
             if row is None:  # no share holds all of its targets
                 rows.append({"total R, nats": total, "metric": metric.column})
                 continue
-            value, spread = (metric.factor * here[column].to_numpy(float) for column in (metric.column, f"{metric.column}_sd"))
-            behind = (value - value[row]) if metric is DISTORTION else (value[row] - value)  # how far each share lies behind the best
+            value, spread = (
+                metric.factor * here[column].to_numpy(float) for column in (metric.column, f"{metric.column}_sd")
+            )
+            behind = (
+                (value - value[row]) if metric is DISTORTION else (value[row] - value)
+            )  # how far each share lies behind the best
             behind[[row, *np.flatnonzero(~here["held"])]] = np.nan
             known = np.isfinite(behind).any()
             second = int(np.nanargmin(behind)) if known else row
             noise = float(np.hypot(spread[row], spread[second]))
-            rows.append({
-                "total R, nats": total, "metric": metric.column, "best share": here["share"][row], "value": value[row],
-                "sd over seeds": spread[row], "second share": here["share"][second] if known else np.nan, "lead": behind[second],
-                "R on test images": here["rate"][row], "seeds": int(here["seeds"][row]),
-                "settled": bool(behind[second] > noise) if known and np.isfinite(noise) else None,
-            })  # fmt: skip
-    names = ["total R, nats", "metric", "best share", "value", "sd over seeds", "second share", "lead", "R on test images", "seeds", "settled"]
+            rows.append(
+                {
+                    "total R, nats": total,
+                    "metric": metric.column,
+                    "best share": here["share"][row],
+                    "value": value[row],
+                    "sd over seeds": spread[row],
+                    "second share": here["share"][second] if known else np.nan,
+                    "lead": behind[second],
+                    "R on test images": here["rate"][row],
+                    "seeds": int(here["seeds"][row]),
+                    "settled": bool(behind[second] > noise) if known and np.isfinite(noise) else None,
+                }
+            )
+    names = [
+        "total R, nats",
+        "metric",
+        "best share",
+        "value",
+        "sd over seeds",
+        "second share",
+        "lead",
+        "R on test images",
+        "seeds",
+        "settled",
+    ]
     frame = pd.DataFrame(rows, columns=names).round(4)
     frame.attrs["caption"] = (
-        f"The best share of z_{layers(results)} at a total rate that is fixed on training images, among those whose targets are all held; settled: it leads the second by more than the seeds spread (standard "
+        f"The best share of z_{layers(results)} at a total rate that is fixed on training images, among those "
+        "whose targets are all held; settled: it leads the second by more than the seeds spread (standard "
         f"deviations of both, added in squares). Test images. {described(results)}."
     )
     return frame
@@ -300,12 +422,19 @@ def two_rules(held: pd.DataFrame, history: pd.DataFrame, title: str = "") -> Pap
     handles += [Line2D([], [], color="0.5", ls=":", label="betas begin to move")]
     panels[0].legend(handles=handles, loc="upper right", frameon=False, handlelength=1.4)
     fig.legend(
-        handles=panels[2].get_lines(), loc="outside lower right", ncols=min(3, len(rules)), frameon=False,
-        handlelength=2.2, columnspacing=1.5, labelspacing=0.25, borderaxespad=0.2,
-    )  # fmt: skip
+        handles=panels[2].get_lines(),
+        loc="outside lower right",
+        ncols=min(3, len(rules)),
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=1.5,
+        labelspacing=0.25,
+        borderaxespad=0.2,
+    )
     fig.caption = (
         f"Left and middle: the rate of each layer relative to its target, {OFFSET:g} nats added to both, by epoch of "
-        "training, under two rules; a line a layer of a model. Rates are means over the batches of an epoch. Right: the "
+        "training, under two rules; a line a layer of a model. Rates are means over the batches of an epoch. "
+        "Right: the "
         "share of layers that end within so many tolerances of their targets (a tolerance is 2 % or 0.1 nats), on "
         "training images, under every rule tried; grey: held."
     )

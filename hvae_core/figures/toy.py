@@ -51,11 +51,20 @@ def b_fig2(models: Mapping[str, Tables]) -> PaperFigure:
             _matrix(fig.add_subplot(grid[2, 3 * column + place]), name, table.numpy(), across_label, down_label)
     first[0].set_ylabel("probability of $x$")
     first[1].set_ylabel("probability of $z$")
-    fig.legend(handles=_legend(), loc="outside lower center", ncols=6, frameon=False, handletextpad=0.5,
-               columnspacing=1.5, borderpad=0.1, borderaxespad=0.2)  # fmt: skip
+    fig.legend(
+        handles=_legend(),
+        loc="outside lower center",
+        ncols=6,
+        frameon=False,
+        handletextpad=0.5,
+        columnspacing=1.5,
+        borderpad=0.1,
+        borderaxespad=0.2,
+    )
     fig.caption = (
         "Toy model. Above: the data p*(x), what the model generates, g(x), and what it reconstructs, d(x). Middle: the "
-        "marginal m(z) and the aggregate e(z), whose bars are parted into the data of class 0 and of class 1, p(z*) e(z|z*). "
+        "marginal m(z) and the aggregate e(z), whose bars are parted into the data of class 0 and of class 1, "
+        "p(z*) e(z|z*). "
         "Below: encoder, decoder and reconstructions; the given state goes down, probabilities in a row add up "
         "to 1, and each matrix has a scale of its own, from 0 (dark) to its largest entry. R and D in nats, exact."
     )
