@@ -20,7 +20,7 @@ from test_population import assert_same
 
 from hvae_core import figures
 from hvae_core.analysis.dial import best, dial, slide
-from hvae_core.analysis.fidelity import fidelity, optima, summary
+from hvae_core.analysis.fidelity import differences, optima, summary
 from hvae_core.data.dataset import to_uint8
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
@@ -558,7 +558,7 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
     models = rows(
         [0.1, 1, 10], lambda b2, b1, s: 90 + (s == 1) * 2, lambda b2, b1: 19 - abs(np.log10(b2 * 10)), seeds=2
     )
-    table = fidelity(own, models)
+    table = differences(own, models)
     assert len(table) == 9
     at = table.set_index(["beta_2", "beta_1"])
     assert at.loc[(1, 1), "percent"] == pytest.approx(100 * (105 / 101 - 1))
@@ -571,7 +571,7 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
     )
     assert highest["lost"] == pytest.approx(1)
     with pytest.raises(InputError, match="share no betas"):
-        fidelity(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
+        differences(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
 
 
 def test_its_figures_draw_what_is_there(trained):
@@ -579,12 +579,12 @@ def test_its_figures_draw_what_is_there(trained):
     models = rows([0.1, 1, 10], lambda b2, b1, s: 90 + s, lambda *_: 19, seeds=2).assign(
         dataset="digits", model="ghvae"
     )
-    table = fidelity(own, models)
+    table = differences(own, models)
     for figure in (
         figures.surface(own),
         figures.surface(own, models),
         figures.fidelity(table),
-        figures.fidelity(fidelity(own, models[models["seed"] == 0])),
+        figures.fidelity(differences(own, models[models["seed"] == 0])),
         figures.sliding([slide(trained[0], trained[1][:3], layer, steps=3) for layer in (2, 1)]),
     ):
         assert figure.caption
@@ -612,9 +612,9 @@ def test_where_everything_diverged_that_is_said():
     lost = own.assign(status="diverged", **dict.fromkeys(("distortion", "rate_2", "rate_1", "rate", "psnr"), np.nan))
     assert any(text.get_text() == "not computed" for ax in figures.surface(lost).axes for text in ax.texts)
     with pytest.raises(InputError, match="the conditioned run has no model to compare: all have diverged"):
-        fidelity(lost, own)
+        differences(lost, own)
     with pytest.raises(InputError, match="the grid has no model to compare: all have diverged"):
-        fidelity(own, lost)
+        differences(own, lost)
 
 
 # --- as a run -----------------------------------------------------------------------------------------------------
@@ -673,7 +673,8 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
     }
     about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
     assert (
-        about["function"] == "hvae_core.analysis.fidelity.fidelity" and "runs/grid/results.parquet" in about["inputs"]
+        about["function"] == "hvae_core.analysis.fidelity.differences"
+        and "runs/grid/results.parquet" in about["inputs"]
     )
     table = pd.read_csv(output / "figures/own/fidelity_table_grid.csv")
     assert len(table) == 4 and table["percent"].notna().all()

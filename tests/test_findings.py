@@ -444,7 +444,7 @@ def test_scores_of_unlike_classifiers_are_not_compared():
     found = comparison.deviations(runs)
     compared = {beside.grid: set(beside.terms["of"]) for beside in found}
     assert compared["near"] - compared["far"] == {"inception_score"} and compared["near"] == compared["without"]
-    table = comparison.differences(found).set_index("of")
+    table = comparison.side_by_side(found).set_index("of")
     assert list(table) == [f"network beside {name}, 25 settings" for name in ("near", "far", "without")]
     assert table.loc["inception_score"].tolist() == ["0 (0 to 0)", "not compared", "0 (0 to 0)"]
 

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from hvae_core import figures
-from hvae_core.analysis.fidelity import fidelity
+from hvae_core.analysis.fidelity import differences
 from hvae_core.claims import publish
 from hvae_core.claims.publish import LIMIT, PUBLISHED
 from hvae_core.errors import InputError
@@ -312,7 +312,7 @@ def test_a_published_run_says_what_made_it(name):
 @pytest.mark.parametrize("name", ["mnist-9x9", "mnist-lvae-9x9"])
 def test_what_is_said_of_models_of_a_cpu_beside_those_of_a_gpu(name):
     """L of both at the settings that both have, as published/README.md has it."""
-    table = fidelity(load_results(PUBLISHED / "runs" / name), pd.read_csv(PUBLISHED / "cpu" / f"{name}.csv"))
+    table = differences(load_results(PUBLISHED / "runs" / name), pd.read_csv(PUBLISHED / "cpu" / f"{name}.csv"))
     low = table["beta_1"] < 0.11
     said = f"| {name} | {len(table)} | " + " | ".join(
         f"{group.mean():+.1f} | {group.abs().mean():.1f} | {group.min():+.1f} to {group.max():+.1f}"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hvae_core.analysis import dial, fidelity, surface
 from hvae_core.analysis.guidance import TASKS, Recommendation, recommend
-from hvae_core.analysis.points import drawable, grid_means, is_vae, layers
+from hvae_core.analysis.points import count_layers, drawable, grid_means, is_vae
 from hvae_core.errors import InputError
 from hvae_core.runs.weights import load_network
 from hvae_core.terms import layer_numbers
@@ -56,7 +56,7 @@ def beside_surfaces(results: pd.DataFrame, grids: Mapping[str, pd.DataFrame]) ->
         ``summary`` has a column a grid. ``tables`` has a ``targets_surface_<grid>`` for each: seed, targets and
         what `hvae_core.analysis.surface.compare` returns, one row a model.
     """
-    depth = layers(results)
+    depth = count_layers(results)
     given = [f"target_{n}" for n in layer_numbers(depth) if f"target_{n}" in results]
 
     def compare(grid: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
@@ -88,7 +88,7 @@ def beside_grids(results: pd.DataFrame, grids: Mapping[str, pd.DataFrame]) -> Be
     """
 
     def compare(grid: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return fidelity.fidelity(results, grid).round(3), fidelity.optima(results, grid)
+        return fidelity.differences(results, grid).round(3), fidelity.optima(results, grid)
 
     found, refused = _each(grids, compare)
     reasons = refused if grids else {NONE: "no finished grid of models has these data and settings"}
@@ -168,8 +168,8 @@ def advice(results: pd.DataFrame, task: str, budgets: Sequence[float | None]) ->
         >>> table["beta_1"].tolist(), table.index.tolist(), table["why not"]["1"][:24]
         ([1.0, nan, 0.1], ['40', '1', 'any'], 'The budget is below the ')
     """
-    names = [f"beta_{n}" for n in layer_numbers(layers(results))]
-    metric = TASKS.get(task, task).format(top=layers(results))
+    names = [f"beta_{n}" for n in layer_numbers(count_layers(results))]
+    metric = TASKS.get(task, task).format(top=count_layers(results))
     rows = []
     for budget in budgets:
         found, reason = _recommended(results, task, budget)
@@ -208,7 +208,7 @@ def dialled(run: str | Path, results: pd.DataFrame, x: Tensor, task: str = "reco
         A row a question: the betas found, their rates and distortion on these images, nats per image, and
         ``why not`` where there are none.
     """
-    numbers = layer_numbers(layers(results))
+    numbers = layer_numbers(count_layers(results))
     names = [*(f"beta_{n}" for n in numbers), *(f"rate_{n}" for n in numbers), "distortion"]
     well = results[drawable(results) & results["seed"].eq(0) & results["rate"].notna()]
     if well.empty:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hvae_core.analysis.frontier import upper_hull
-from hvae_core.analysis.points import grid_means, layers
+from hvae_core.analysis.points import count_layers, grid_means
 from hvae_core.analysis.surface import objective_values
 from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
@@ -27,7 +27,7 @@ def applications(top: int) -> dict[str, str]:
     }
 
 
-def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
+def differences(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     """Point by point, at the betas that both have.
 
     Arguments:
@@ -44,7 +44,7 @@ def fidelity(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: they share no betas, or all models of one have diverged.
     """
-    numbers = layer_numbers(layers(separate))
+    numbers = layer_numbers(count_layers(separate))
     names = [f"beta_{n}" for n in numbers]
     own, other = (
         grid_means(
@@ -106,7 +106,7 @@ def optima(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
 
     ``lost`` is how far the models' metric at the conditioned network's optimum lies below their best.
     """
-    numbers = layer_numbers(layers(separate))
+    numbers = layer_numbers(count_layers(separate))
     names = [f"beta_{n}" for n in numbers]
     own, other = (
         grid_means(frame.assign(**{name: frame[name].astype(float).round(6) for name in names}))

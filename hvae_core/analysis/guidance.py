@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hvae_core.analysis.frontier import upper_hull
-from hvae_core.analysis.points import betas, grid_means, layers, settings, status
+from hvae_core.analysis.points import betas, count_layers, grid_means, settings, status
 from hvae_core.errors import InputError
 from hvae_core.runs.results import load_results
 from hvae_core.terms import layer_numbers
@@ -154,7 +154,7 @@ def recommend(run: str | Path | pd.DataFrame, task: str, total_rate: float | Non
         ((1.0,), 18.0, (40.0,))
     """
     points = _points(run)
-    metric = _metric(points, task, layers(points))
+    metric = _metric(points, task, count_layers(points))
     budget = None if total_rate is None else _positive(total_rate)
     models = _explored(points, metric)
     within = _choose(models, budget)
@@ -293,12 +293,12 @@ class _Models:
     @cached_property
     def rates(self) -> np.ndarray:
         """The rates of the layers on test images, top layer first, ``(settings, L)``."""
-        return self.points[[f"rate_{n}" for n in layer_numbers(layers(self.points))]].to_numpy(float)
+        return self.points[[f"rate_{n}" for n in layer_numbers(count_layers(self.points))]].to_numpy(float)
 
     @cached_property
     def targets(self) -> np.ndarray:
         """The same on training images, where they are known."""
-        seen = [f"train_rate_{n}" for n in layer_numbers(layers(self.points))]
+        seen = [f"train_rate_{n}" for n in layer_numbers(count_layers(self.points))]
         known = set(seen) <= set(self.points) and self.points[seen].notna().to_numpy().any()
         return self.points[seen].to_numpy(float) if known else self.rates
 
@@ -400,7 +400,7 @@ def _evidence(models: _Models, roles: dict[str, list[int]]) -> pd.DataFrame:
     for role, rows in roles.items():
         for row in rows:
             named.setdefault(row, []).append(role)
-    numbers = layer_numbers(layers(points))
+    numbers = layer_numbers(count_layers(points))
     columns = [f"{kind}_{n}" for kind in ("target", "beta", "rate") for n in numbers]
     columns = [column for column in columns if column in points]
     table = points.iloc[list(named)][[*columns, "rate", metric, f"{metric}_sd", "seeds"]]
@@ -455,7 +455,7 @@ def _target_warnings(points: pd.DataFrame, best: int, budget: float | None) -> l
     if "held" in points and points["held"].iloc[best] < 1:
         said.append("The model does not hold all of its target rates (see target_reason in the results).")
     targets = [column for column in settings(points) if column.startswith("target")]
-    asked = points[targets].sum(axis=1, min_count=layers(points))
+    asked = points[targets].sum(axis=1, min_count=count_layers(points))
     over = 0 if budget is None else int(((asked <= budget) & (points["rate"] > budget)).sum())
     if over:
         said.append(

@@ -53,7 +53,7 @@ def information(top: int) -> Metric:
     return Metric(f"mi_z{top}", f"$I_q(y; z_{top})$", "nats")
 
 
-def layers(frame: pd.DataFrame) -> int:
+def count_layers(frame: pd.DataFrame) -> int:
     """The number L of latent layers, from the columns ``rate_L`` ... ``rate_1`` and ``beta_L`` ... ``beta_1``.
 
     Raises:
@@ -69,7 +69,7 @@ def layers(frame: pd.DataFrame) -> int:
 
 def betas(frame: pd.DataFrame) -> np.ndarray:
     """The betas, ``(points, L)``, the top layer's first."""
-    return frame[[f"beta_{n}" for n in layer_numbers(layers(frame))]].to_numpy(float)
+    return frame[[f"beta_{n}" for n in layer_numbers(count_layers(frame))]].to_numpy(float)
 
 
 def settings(results: pd.DataFrame) -> list[str]:
@@ -78,9 +78,11 @@ def settings(results: pd.DataFrame) -> list[str]:
     A layer's target rate if it has one, or else its beta.
     """
     targeted = {
-        n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()
+        n
+        for n in layer_numbers(count_layers(results))
+        if f"target_{n}" in results and results[f"target_{n}"].notna().any()
     }
-    return [f"{'target' if n in targeted else 'beta'}_{n}" for n in layer_numbers(layers(results))]
+    return [f"{'target' if n in targeted else 'beta'}_{n}" for n in layer_numbers(count_layers(results))]
 
 
 def grid_means(results: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +98,7 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: no rows, a layer's column is missing, or rows of more than one data set or model.
     """
-    numbers = layer_numbers(layers(results))
+    numbers = layer_numbers(count_layers(results))
     if results.empty:
         raise ValueError("results have no rows")
     for name in ("dataset", "model"):
@@ -169,7 +171,7 @@ def bins(points: pd.DataFrame) -> list[tuple[int, ...]]:
 
 def split(points: pd.DataFrame) -> tuple[list[int], list[int]]:
     """The layers of the two axes: the top layer, or all that share its beta, and the others; none if L = 1."""
-    numbers = layer_numbers(layers(points))
+    numbers = layer_numbers(count_layers(points))
     first, *others = bins(points)
     count = len(first) if others else 1
     return list(numbers[:count]), list(numbers[count:])

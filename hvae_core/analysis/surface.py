@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import Delaunay
 
+from hvae_core.analysis.points import drawable
 from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
 
@@ -114,6 +115,22 @@ def slopes(results: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFra
             mean = np.diff(beta) / np.diff(np.log(beta))
             rows += [{"layer": n, "slope": s, "beta": b, "ratio": s / b} for s, b in zip(slope, mean, strict=True)]
     return pd.DataFrame(rows, columns=["layer", "slope", "beta", "ratio"])
+
+
+def slope_ratios(results: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFrame:
+    """How the ratio of `slopes` spreads, of models that are well.
+
+    Returns:
+        A row a layer: how many pairs of models differ in its target alone, and quantiles of their ratios. Empty where
+        no two do, as where targets share a total.
+    """
+    well = results[drawable(results)]
+    found = slopes(well, layers, on).astype({"ratio": float})
+    found["layer"] = "z_" + found["layer"].astype(str)
+    ratio = found.groupby("layer", sort=False)["ratio"]
+    shares = {"lowest tenth": 0.1, "median": 0.5, "highest tenth": 0.9}
+    table = pd.DataFrame({"pairs": ratio.count(), **{name: ratio.quantile(share) for name, share in shares.items()}})
+    return table.round(2)
 
 
 def _interpolated(points: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:

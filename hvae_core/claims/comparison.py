@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hvae_core.analysis.fidelity import applications, fidelity
-from hvae_core.analysis.points import grid_means, layers
+from hvae_core.analysis.fidelity import applications, differences
+from hvae_core.analysis.points import count_layers, grid_means
 from hvae_core.claims.findings import NAMES, UNTESTED, Finding
 from hvae_core.errors import InputError
 from hvae_core.figures.files import as_markdown
@@ -206,7 +206,7 @@ def _beside(runs: Mapping[str, Published], belong: Callable[[Published, Publishe
             if not belong(run, grid) or grid.data["fingerprint"] != run.data["fingerprint"]:
                 continue
             try:
-                table = fidelity(run.results, grid.results)
+                table = differences(run.results, grid.results)
             except InputError:  # no betas in common
                 continue
             if not _alike(run, grid):
@@ -216,13 +216,13 @@ def _beside(runs: Mapping[str, Published], belong: Callable[[Published, Publishe
 
 
 def _terms(table: pd.DataFrame) -> pd.DataFrame:
-    """How far L, in nats, and the metrics, in their own units, are apart: `fidelity` in a few numbers.
+    """How far L, in nats, and the metrics, in their own units, are apart, in a few numbers.
 
     L is not compared in percent: that of a Gaussian likelihood has a constant that depends on its sigma only.
     """
     spread = table["spread_percent"] / 100 * table["separate"]
     compared = {"L": (table["lagrangian"] - table["separate"], spread)}
-    for metric in applications(layers(table)):
+    for metric in applications(count_layers(table)):
         if metric in table:
             compared[metric] = (table[metric], table[f"{metric}_spread"])
     rows = []
@@ -242,7 +242,7 @@ def _terms(table: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
-def differences(compared: Sequence[Deviation]) -> pd.DataFrame:
+def side_by_side(compared: Sequence[Deviation]) -> pd.DataFrame:
     """All of them in one table, a column each: the mean, the range, and the spread over seeds if known."""
 
     def cell(row: pd.Series) -> str:

@@ -29,10 +29,10 @@ from hvae_core.analysis.points import (
     accuracy,
     best,
     betas,
+    count_layers,
     grid_means,
     is_beta_vae,
     known_together,
-    layers,
     optimal,
 )
 from hvae_core.evaluation.bounds import accuracy_bound
@@ -298,8 +298,8 @@ def _value(points: pd.DataFrame, row: int, name: str) -> str:
 def _own_rate(points: pd.DataFrame) -> Numbers:
     """In how many steps along a beta the rate of its layer falls."""
     lowered, steps = 0, 0
-    for n in range(layers(points), 0, -1):
-        others = [f"beta_{m}" for m in range(1, layers(points) + 1) if m != n]
+    for n in range(count_layers(points), 0, -1):
+        others = [f"beta_{m}" for m in range(1, count_layers(points) + 1) if m != n]
         for _, line in points.sort_values(f"beta_{n}").groupby(others):
             rate = line[f"rate_{n}"].to_numpy(float)
             there = np.maximum(rate[1:], rate[:-1]) > 0.01  # an empty layer has nothing to lose

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from hvae_core.analysis.dial import Slides
-from hvae_core.analysis.points import described, grid_means, layers, rate_name
+from hvae_core.analysis.points import count_layers, described, grid_means, rate_name
 from hvae_core.analysis.surface import objective_values
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, Plane, beta_plane
@@ -31,7 +31,7 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
         separate: of a grid of ordinary models, one row a model.
     """
     frames = [results] if separate is None else [results, separate]
-    numbers = layer_numbers(layers(results))
+    numbers = layer_numbers(count_layers(results))
     titles = {"L": r"$L(\beta)$ (nats)", "distortion": "$D$ (nats)"}
     titles |= {f"rate_{n}": f"{rate_name(n, numbers[0])} (nats)" for n in numbers}
     points = [grid_means(frame.assign(L=objective_values(frame, len(numbers)))) for frame in frames]
@@ -71,7 +71,7 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     """How far L of a conditioned network is from that of single models, point by point, beside the spread over seeds.
 
     Arguments:
-        table: what `hvae_core.analysis.fidelity.fidelity` returns.
+        table: what `hvae_core.analysis.fidelity.differences` returns.
     """
     fig = draw.new_figure(2.6, title or f"{len(table)} settings of the betas")
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
@@ -124,7 +124,7 @@ def fidelities(tables: Mapping[str, pd.DataFrame], run: str) -> dict[str, PaperF
     """`fidelity` of a run beside each of several grids, by the name of its file.
 
     Arguments:
-        tables: what `hvae_core.analysis.fidelity.fidelity` returns, by the name of the grid.
+        tables: what `hvae_core.analysis.fidelity.differences` returns, by the name of the grid.
         run: the name of the conditioned run.
 
     Example:

@@ -14,9 +14,9 @@ from hvae_core.analysis.points import (
     PSNR,
     Metric,
     accuracy,
+    count_layers,
     described,
     grid_means,
-    layers,
     optimal,
     values,
 )
@@ -45,7 +45,7 @@ def recommendation(
     Source: Paper A, Section 5.3 and Fig. 6.
     """
     points = grid_means(results)
-    top = layers(points)
+    top = count_layers(points)
     metrics = dict(zip(APPLICATIONS, (PSNR, accuracy(f"z{top}", "rbf_svm"), INCEPTION), strict=True))
     fig = draw.new_figure(2.65, described(results))
     panels, interpolated = fig.subplots(1, 3), False

@@ -68,7 +68,6 @@ STYLE: Any = {
     "ytick.major.pad": 2,
     "axes.labelpad": 2,
     "axes.titlepad": 4,
-    "text.hinting": "no_hinting",  # as wide at one dpi as at another: a layout holds for all
     "pdf.fonttype": 42,
     "image.cmap": "viridis",
     "savefig.facecolor": "white",

@@ -25,6 +25,7 @@ from hvae_core.analysis.points import (
     betas,
     bins,
     chosen,
+    count_layers,
     described,
     drawable,
     grid_means,
@@ -32,7 +33,6 @@ from hvae_core.analysis.points import (
     is_vae,
     known_together,
     latent_name,
-    layers,
     optimal,
     split_rates,
     triangles,
@@ -98,7 +98,7 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     Source: Paper A, Fig. 1.
     """
     points = grid_means(results)
-    shown = (PSNR, accuracy(f"mu{layers(points)}", "rbf_svm"), INCEPTION)
+    shown = (PSNR, accuracy(f"mu{count_layers(points)}", "rbf_svm"), INCEPTION)
     metrics = dict(zip(APPLICATIONS, shown, strict=True))
     compared = known_together(points, shown)
     some = compared.any() and not compared[np.isfinite(points["rate"])].all()
@@ -261,7 +261,7 @@ def fig5(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
 @styled
 def fig7(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """I_q(y; z_L) and the classifiers' accuracies on mu_L over the layer-wise rates. Source: Paper A, Fig. 7."""
-    top = layers(results)
+    top = count_layers(results)
     metrics = [information(top), *(accuracy(f"mu{top}", probe) for probe in CLASSIFIERS)]
     text = "Mutual information of label and top layer, and accuracies of classifiers on the top layer's mode. "
     return _surfaces_and_plots(results, metrics, text, rate_scale)
@@ -280,7 +280,7 @@ def all_metrics(
         raise ValueError(f"plane is 'rates' or 'betas', not {plane!r}")
     over_rates = plane == "rates"
     points = grid_means(results)
-    top = layers(points)
+    top = count_layers(points)
     latents = [*(f"mu{n}" for n in layer_numbers(top)), f"z{top}"]
     rows = [[PSNR, ELBO, information(top)], [INCEPTION, DIVERSITY, SHARPNESS]]
     rows += [[accuracy(latent, probe) for latent in latents] for probe in CLASSIFIERS]
@@ -392,7 +392,7 @@ def _member(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
 def _rates(results: pd.DataFrame, member: int) -> str:
     """The rates of a model, a line each."""
     plane = draw.rate_plane(results)
-    rates = zip(plane.names[: layers(results)], (plane.x[member], plane.y[member]), strict=False)
+    rates = zip(plane.names[: count_layers(results)], (plane.x[member], plane.y[member]), strict=False)
     return "\n".join(f"{name} {'< 0.001' if rate < 0.001 else f'= {rate:.3g}'} nats" for name, rate in rates)
 
 
@@ -426,7 +426,7 @@ def fig6(
     Source: Paper A, Fig. 6.
     """
     points = grid_means(results)
-    top = layers(points)
+    top = count_layers(points)
     fig = draw.new_figure(2.8, described(results))
     panels = fig.subplots(1, 2, sharex=True, sharey=True)
     notes = {f"mu{top}": "mode: the bound does not apply", f"z{top}": "sample: the bound applies"}
@@ -489,7 +489,7 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     Source: Paper A, Table 1.
     """
     points = grid_means(results)
-    top = layers(points)
+    top = count_layers(points)
     latents = {f"mu{n}": f"mu_{n}" for n in layer_numbers(top)} | {f"z{top}": f"z_{top} (sampled)"}
     accuracies, settings = {}, {}
     for probe, name in CLASSIFIERS.items():

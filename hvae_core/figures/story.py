@@ -19,11 +19,11 @@ from hvae_core.analysis.points import (
     Metric,
     accuracy,
     best,
+    count_layers,
     described,
     grid_means,
     information,
     latent_name,
-    layers,
     rate_name,
     values,
 )
@@ -298,7 +298,7 @@ def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None) -> Paper
         terms: one row a model, as `hvae_core.evaluation.rates.terms_table` returns.
         names: of the models; None: their betas.
     """
-    numbers = layer_numbers(layers(terms))
+    numbers = layer_numbers(count_layers(terms))
     fig = draw.new_figure(0.9 + 0.26 * len(terms), "")
     left, right = fig.subplots(1, 2, width_ratios=(1.6, 1), sharey=True)
     y = np.arange(len(terms))
@@ -459,7 +459,7 @@ def accuracy_and_bound(
     Source: Paper A, Eq. 11 and Fig. 6, which has the total rate.
     """
     points = grid_means(results)
-    top = layers(points)
+    top = count_layers(points)
     mode, sample = accuracy(f"mu{top}", "rbf_svm"), accuracy(f"z{top}", "rbf_svm")
     fig = draw.new_figure(2.9, described(results))
     panels = fig.subplots(1, 2, sharey=True)

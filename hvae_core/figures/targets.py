@@ -15,11 +15,11 @@ from hvae_core.analysis.points import (
     PSNR,
     Metric,
     accuracy,
+    count_layers,
     described,
     drawable,
     grid_means,
     information,
-    layers,
     rate_name,
     settings,
     values,
@@ -47,7 +47,9 @@ def targeted(results: pd.DataFrame) -> list[int]:
         InputError: no layer has one.
     """
     found = [
-        n for n in layer_numbers(layers(results)) if f"target_{n}" in results and results[f"target_{n}"].notna().any()
+        n
+        for n in layer_numbers(count_layers(results))
+        if f"target_{n}" in results and results[f"target_{n}"].notna().any()
     ]
     if not found:
         raise InputError("these results are of a run without target rates; ./run_all.sh digits-targets makes one with")
@@ -129,7 +131,7 @@ def targets(results: pd.DataFrame) -> PaperFigure:
     for ax, n in zip(below.subplots(1, len(numbers), squeeze=False).flat, numbers, strict=True):
         _multipliers(ax, results, n, numbers)
     handles = [
-        Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=rate_name(n, layers(results)))
+        Line2D([], [], ls="", marker=m, ms=4, mfc="none", color=c, mew=0.7, label=rate_name(n, count_layers(results)))
         for n, (c, m) in zip(numbers, LAYERS * len(numbers), strict=False)
     ]
     asked.legend(handles=handles, loc="upper left", frameon=False)
@@ -227,10 +229,10 @@ def fixed_totals(results: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: a layer has no target.
     """
-    if len(targeted(results)) != layers(results):
+    if len(targeted(results)) != count_layers(results):
         raise ValueError("a total is only fixed where every layer has a target rate")
     points = grid_means(results)
-    asked = points[[f"target_{n}" for n in layer_numbers(layers(results))]]
+    asked = points[[f"target_{n}" for n in layer_numbers(count_layers(results))]]
     total = asked.sum(axis=1).round(6)
     keys = list(asked.columns)
     held = held_by(results).groupby([results[key] for key in keys]).all().rename("held").reset_index()
@@ -240,7 +242,7 @@ def fixed_totals(results: pd.DataFrame) -> pd.DataFrame:
 
 def share_metrics(results: pd.DataFrame) -> list[Metric]:
     """What is shown against the share: the three applications, the information on the label, and the distortion."""
-    top = layers(results)
+    top = count_layers(results)
     return [
         PSNR,
         INCEPTION,
@@ -260,7 +262,7 @@ def shares(results: pd.DataFrame) -> PaperFigure:
 
     Source: Paper A, Section 5.3 and Fig. 6, which could hold the rate fixed only approximately, by a hull.
     """
-    points, top = fixed_totals(results), layers(results)
+    points, top = fixed_totals(results), count_layers(results)
     keys = [f"target_{n}" for n in layer_numbers(top)]
     models = results[drawable(results)].merge(points[[*keys, "total", "share"]], on=keys)
     fig = draw.new_figure(3.9, described(results))
@@ -385,7 +387,7 @@ def shares_table(results: pd.DataFrame) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=names).round(4)
     frame.attrs["caption"] = (
-        f"The best share of z_{layers(results)} at a total rate that is fixed on training images, among those "
+        f"The best share of z_{count_layers(results)} at a total rate that is fixed on training images, among those "
         "whose targets are all held; settled: it leads the second by more than the seeds spread (standard "
         f"deviations of both, added in squares). Test images. {described(results)}."
     )

@@ -182,7 +182,7 @@ DRAWN_BY = (
     ("table2", "models.table.architecture_table"),
     ("table3", "models.table.architecture_table"),
     ("targets_surface", "analysis.surface.compare"),
-    ("fidelity_table", "analysis.fidelity.fidelity"),
+    ("fidelity_table", "analysis.fidelity.differences"),
     ("optima_table", "analysis.fidelity.optima"),
     ("fidelity", "figures.fidelity"),
 )
