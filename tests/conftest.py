@@ -160,3 +160,13 @@ def own_run(tiny_run: tuple[Batch, Done], tmp_path: Path) -> Batch:
     batch, _ = tiny_run
     shutil.copytree(batch.output, tmp_path / "output", symlinks=True)
     return batch._replace(output=tmp_path / "output")
+
+
+SLOW = ("batch", "beside", "conditioned", "deep", "families", "guidance", "publish", "stacked", "store", "target_rates")
+"""Files of tests that train, or execute notebooks: ``./run_tests.sh fast`` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker("slow")

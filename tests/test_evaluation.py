@@ -360,6 +360,14 @@ def test_a_probe_learns_from_a_fixed_four_fifths_of_the_features_as_they_are():
         np.testing.assert_array_equal(labels, y[part])
 
 
+def test_a_probe_needs_two_classes_and_as_many_images_as_it_looks_at_neighbours():
+    """Of seven images it learns from five, of six from four."""
+    two, one = np.array([0, 1, 0, 1, 0, 1, 0]), np.zeros(7, int)
+    assert representation.score(Kept(), np.ones((7, 2)), two) == 0.25
+    assert math.isnan(representation.score(Kept(), np.ones((6, 2)), two[:6]))
+    assert math.isnan(representation.score(Kept(), np.ones((7, 2)), one))
+
+
 def test_mu_1_is_taken_at_a_sample_of_z_2(images):
     model = build("ghvae", (1, 28, 28))
     x = D.pixels(images)

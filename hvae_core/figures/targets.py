@@ -464,12 +464,13 @@ def _misses(ax: Axes, held: pd.DataFrame, rules: list[str]) -> None:
     off = held.filter(regex=r"^off_\d+$")
     most = max(2.0, min(6.0, float(off.max().max()) * 1.05))
     ax.axvspan(0, 1, color="0.92", lw=0, zorder=0)
-    others = [("0.55", style, 0.7) for style in ("-", "--", "-.", ":")]
+    others = [(grey, style, 0.8) for grey in ("0.35", "0.65") for style in ("-", "--", "-.", ":")]
     styles = [("#aa3377", "-", 1.2), ("#228833", "--", 1.2), *others * len(rules)]
     for rule, (colour, style, width) in zip(rules, styles, strict=False):
         size = np.sort(off.loc[[rule]].to_numpy().ravel())
         share = np.r_[np.arange(len(size) + 1), len(size)] / len(size)
-        ax.step(np.r_[0, size, most], share, where="post", color=colour, ls=style, lw=width, label=rule)
+        end = max(most, size.max(initial=0))
+        ax.step(np.r_[0, size, end], share, where="post", color=colour, ls=style, lw=width, label=rule)
     ax.set(xlim=(0, most), ylim=(0, 1.03), title="how far off in the end")
     ax.set(xlabel="$|R - r|$ / tolerance", ylabel="share of layers")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
