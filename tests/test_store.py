@@ -17,7 +17,7 @@ from hvae_core.pipeline import measuring, stages, training
 from hvae_core.runs.code import _code
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, load_config, open_run, run_folder
-from hvae_core.runs.identity import described_function, keep_objective
+from hvae_core.runs.identity import described_function
 from hvae_core.runs.profiles import load_profile
 from hvae_core.runs.provenance import provenance
 from hvae_core.runs.results import collect, columns, comparable_runs, join, load_results, training_table
@@ -269,26 +269,6 @@ def test_the_text_of_code_is_the_same_whatever_python_reads_it():
 
 class Values(NamedTuple):
     layers: list
-
-
-def test_an_objective_of_an_earlier_version_is_known_again(output):
-    values = Values([])
-
-    def objective(terms, betas):
-        return terms.distortion.mean() if values else None
-
-    config = Config.make({"name": "run"})
-    open_run(config)
-    keep_objective(config, objective)
-    keep_objective(config, objective)
-    path = output / "runs/run/objective.txt"
-    path.write_text(
-        path.read_text()
-        .replace("arguments(", "arguments(posonlyargs=[], ")
-        .replace(")])]) values", ")], decorator_list=[], type_params=[])], type_ignores=[]) values")
-    )
-    assert "type_params=[]" in path.read_text()
-    keep_objective(config, objective)
 
 
 def test_an_objective_is_known_by_its_code_and_what_it_refers_to():

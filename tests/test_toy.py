@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch.func import functional_call, stack_module_state, vmap
 
+from hvae_core.evaluation import toy as measured
 from hvae_core.figures.toy import b_fig2
 from hvae_core.models.paper_b import toy
 from hvae_core.models.paper_b.toy import (
@@ -191,7 +192,7 @@ def populations():
 
 def test_elbo_ignores_the_latent_and_a_target_rate_does_not(populations):
     """Paper B, Fig. 2: R = 0.0002 and R = 0.4999, both with p*(x) = g(x) = d(x)."""
-    results = toy.results(populations)
+    results = measured.results(populations)
     assert (results["kl_to_data"] < 0.005).all()
     assert (-results["elbo"] - entropy() < 0.02).all(), "near the bound D + R >= H"
     elbo, target = (results[results["objective"] == name] for name in populations)
@@ -214,7 +215,7 @@ def test_a_start_is_a_start_whoever_its_neighbours_are():
 
 
 def test_results_are_rows_of_exact_terms(populations):
-    results = toy.results(populations)
+    results = measured.results(populations)
     assert list(results) == [
         "dataset",
         "model",
@@ -244,7 +245,7 @@ def test_results_are_rows_of_exact_terms(populations):
 
 def test_a_diverged_start_is_a_row_without_numbers():
     population = trained(lambda terms, betas: terms.distortion.mean() / 0, 1.0, [0], epochs=2)
-    (row,) = toy.results({"elbo": population}).to_dict("records")
+    (row,) = measured.results({"elbo": population}).to_dict("records")
     assert row["status"] == "diverged"
     assert all(pd.isna(row[name]) for name in ("distortion", "rate_1", "rate", "elbo", "kl_to_data"))
 

@@ -61,6 +61,8 @@ def code_of(config: Config, stage: str) -> list[str]:
     if stage == "training":
         deep = config.latent_sizes is not None
         starts = (*starts, config.kind.trainer, *(module_of(name, deep) for name in config.models))
+        if not config.kind.stages:  # one notebook trains and measures
+            starts = (*starts, "hvae_core.evaluation.toy")
     modules = set().union(*(_closure(start) for start in starts))
     return [*sorted(modules), *functions]
 
@@ -68,7 +70,7 @@ def code_of(config: Config, stage: str) -> list[str]:
 MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "training": (
         ("hvae_core.evaluation.rates", "hvae_core.evaluation.stacked"),
-        ("hvae_core.pipeline.training:_train_block", "hvae_core.pipeline.training:_terms"),
+        ("hvae_core.pipeline.training", "hvae_core.pipeline.measuring:sparse"),
     ),
     **{
         stage: (("hvae_core.evaluation.stacked", *modules), (f"hvae_core.pipeline.stages:{function}",))
@@ -80,7 +82,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         )
     },
 }
-"""Where the computation of each stage starts: modules, with all that they import, and functions alone."""
+"""Where each stage is computed: modules with all that they import, then modules and functions by themselves."""
 NEUTRAL = {f"hvae_core.{name}" for name in ("errors", "files", "names", "progress")}
 """They hold names, messages and files, and compute nothing."""
 
