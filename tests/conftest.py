@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 import torch
 
@@ -19,6 +20,8 @@ from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.training.plan import Member
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("suite", deadline=None)  # no test depends on how busy the machine is
+hypothesis.settings.load_profile("suite")
 
 
 class Chain(HierarchicalVAE):
