@@ -221,6 +221,7 @@ def test_the_best_and_the_worst_are_shown_below_the_originals():
     seen = results.drop(results["psnr"].idxmax())["psnr"]
     titles = [ax.get_title(loc="left") for ax in fig.axes]
     assert titles[0] == "test images"
+    assert not any(ax.axison for ax in fig.axes), "images have no scales"
     assert titles[1].startswith(f"best: PSNR {seen.max():.3g} dB at β = (")
     assert titles[2].startswith(f"worst: PSNR {seen.min():.3g} dB at β = (")
     for ax, row in zip(fig.axes[1:], (seen.idxmax(), seen.idxmin()), strict=True):

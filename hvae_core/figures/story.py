@@ -1,12 +1,13 @@
 """The pictures with which notebooks 00 to 40 tell their part of the story; the paper has only the first."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -221,7 +222,7 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
     columns = min(1 + len(numbers), 3)
     rows = -(-(1 + len(numbers)) // columns)
     fig = draw.new_figure(0.5 + 1.85 * rows, names, draw.WIDTH * columns / 3)
-    panels = fig.subplots(rows, columns, squeeze=False).flat
+    panels = list(fig.subplots(rows, columns, squeeze=False).flat)
     for ax in panels[1 + len(numbers) :]:
         ax.set_visible(False)
     terms = {"train_distortion": "distortion $D$"} | {
@@ -300,6 +301,7 @@ def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None) -> Paper
     """
     numbers = layer_numbers(count_layers(terms))
     fig = draw.new_figure(0.9 + 0.26 * len(terms), "")
+    cast(ConstrainedLayoutEngine, fig.get_layout_engine()).set(w_pad=0.1)  # words are wider at some resolutions
     left, right = fig.subplots(1, 2, width_ratios=(1.6, 1), sharey=True)
     y = np.arange(len(terms))
     start = np.zeros(len(terms))
@@ -352,7 +354,7 @@ def best_and_worst(
         strips[f"{name}{about} at β = {draw.setting(results, row)}"] = images[row]
     height = draw.WIDTH * images.shape[-2] / (images.shape[-1] * images.shape[1])
     fig = draw.new_figure(0.35 + (height + 0.24) * max(len(strips), 1), described(results))
-    panels = fig.subplots(max(len(strips), 1), 1, squeeze=False).flat
+    panels = list(fig.subplots(max(len(strips), 1), 1, squeeze=False).flat)
     for ax, (title, strip) in zip(panels, strips.items(), strict=False):
         ax.imshow(montage(strip, columns=len(strip), rows=1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(title, loc="left")

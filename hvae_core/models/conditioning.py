@@ -85,10 +85,9 @@ class Conditioned(nn.Module):
         >>> network = Conditioned(build("ghvae", (1, 28, 28)), [(0.1, 100), (0.1, 100)])
         >>> type(network.at((1.0, 10.0))).__name__
         'GHVAE'
-        >>> network.at((1.0, 200.0))
+        >>> network.at((1.0, 200.0))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        hvae_core.errors.InputError: beta_1 = 200: the model is conditioned on beta_2 from 0.1 to 100, beta_1 from 0.1
-        to 100
+        hvae_core.errors.InputError: beta_1 = 200: the model is conditioned on beta_2 from 0.1 to 100, ...
     """
 
     low: Tensor

@@ -38,6 +38,7 @@ def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
     One row a step of a distribution (columns distribution, step, layers, parameters) and a last row with the total.
 
     Example:
+        >>> from hvae_core.models import build
         >>> table = architecture_table(build("lvae", (1, 28, 28)))
         >>> int(table["parameters"].iloc[-1])
         104745

@@ -196,10 +196,10 @@ def check_batch_size(batch_size: int, images: int) -> None:
         InputError: if not; it names the nearest sizes that can.
 
     Example:
-        >>> check_batch_size(97, 1000)
+        >>> check_batch_size(96, 1000)
+        >>> check_batch_size(97, 1000)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        hvae_core.errors.InputError: batch_size = 97: a batch of a conditioned network is in 4 to 16 groups of equal
-        size; 96 or 98 can be
+        hvae_core.errors.InputError: batch_size = 97: a batch of a conditioned network is in 4 to 16 groups ...
     """
     size = min(batch_size, images)
     if groups(size) < FEWEST:

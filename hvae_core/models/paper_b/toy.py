@@ -218,11 +218,11 @@ class Toy(HierarchicalVAE):
     rest.
 
     Example:
-        >>> from hvae_core.training.plan import Member
+        >>> from hvae_core.training.plan import Member, Plan
         >>> from hvae_core.objective import target_rate
         >>> from hvae_core.training.population import train
-        >>> population = train(Toy, [Member((0.5,), seed=0)], data(), objective=target_rate, epochs=1000, batch_size=30,
-        ...                    learning_rate=0.02)
+        >>> plan = Plan(epochs=1000, batch_size=30, learning_rate=0.02)
+        >>> population = train(Toy, [Member((0.5,), seed=0)], data(), plan, objective=target_rate)
         >>> round(population.member(0).tables().rate, 1)
         0.5
     """
