@@ -20,6 +20,7 @@ from hvae_core.analysis.points import bins, split_betas, split_rates
 from hvae_core.errors import InputError
 from hvae_core.models import build
 from hvae_core.models.distributions import kl
+from hvae_core.models.heads import SIZES
 from hvae_core.models.table import architecture_table
 from hvae_core.runs.config import Config
 from hvae_core.runs.profiles import load_profile
@@ -84,7 +85,7 @@ def test_the_table_covers_every_distribution_and_parameter(shape, sizes):
     ]
     assert table["parameters"].iloc[-1] == sum(p.numel() for p in model.parameters())
     layers = table.set_index(["distribution", "step"])["layers"]
-    hidden = model.sizes.channels * 8
+    hidden = SIZES[shape].channels * 8
     for i, number in enumerate(range(top - 1, 1, -1), 1):
         given, on = f"z_{number + 1}", f"on z_{number + 1}"
         assert (
