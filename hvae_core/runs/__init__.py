@@ -6,6 +6,7 @@
     profiles.py    configurations with a name: profiles/*.yaml
     kinds.py       what is made of a run, by the kind of its models
     folder.py      where a run lies
+    about.py       what a figure says of it
     code.py        what code does, as a hash, with all that it imports
     identity.py    what results depend on, as hashes
     weights.py     trained models: `load_model`, `load_network`
