@@ -12,7 +12,7 @@ from hvae_core.errors import InputError
 from hvae_core.files import ROOT
 from hvae_core.runs import keys
 from hvae_core.runs.config import BetaRange, Config
-from hvae_core.runs.profiles import load_profile, profiles
+from hvae_core.runs.profiles import TEXT, load_profile, parse_yaml, profiles, read_yaml
 from hvae_core.runs.rules import RULES
 from hvae_core.training.plan import Plan
 
@@ -60,7 +60,7 @@ def test_blocks_share_the_members_out():
 
 def test_a_configuration_survives_yaml():
     config = load_profile("quick", ["betas=[[0.1, 1], [1, 10, 100]]", "seeds=2"])
-    again = Config.make(yaml.safe_load(yaml.safe_dump(config.dump())))
+    again = Config.make(parse_yaml(yaml.safe_dump(config.dump())))
     assert again == config
     assert [m.betas for m in again.members()][:4] == [(0.1, 1), (0.1, 10), (0.1, 100), (1, 1)]
 
@@ -127,11 +127,165 @@ def test_a_profile_that_is_no_profile(tmp_path, text):
         load_profile(str(path))
 
 
-def test_own_profile_by_path(tmp_path):
-    path = tmp_path / "mine.yaml"
+@pytest.mark.parametrize("suffix", ["yaml", "yml", "YAML"])
+def test_own_profile_by_path(tmp_path, suffix):
+    path = tmp_path / f"mine.{suffix}"
     path.write_text("epochs: 3\nbetas: [1]\n")
     config = load_profile(str(path))
     assert (config.name, config.epochs, len(config.members())) == ("mine", 3, 1)
+
+
+# --- what is written is what is meant ------------------------------------------------------------------------
+
+ODD = [
+    *("01", "010", "0x10", "1_000", "1:30", "1e-3", ".5", "2024-01-01", "no", "on", "null", "true"),
+    *(
+        "data set.npz",
+        "a: b.npz",
+        "#1.npz",
+        "{x}.npz",
+        "[x].npz",
+        "&x",
+        "*x",
+        "!x",
+        "'x'",
+        "x ",
+        "---",
+        "-+v",
+        "=",
+        "数",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_text_is_taken_as_it_is_written(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_profile("quick", [f"dataset={text}"]).dataset == text
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"dataset": text}))
+    assert load_profile(str(path)).dataset == text
+
+
+@pytest.mark.parametrize("name", ["01", "010", "0x10", "1_000", "1e-3", "2024-01-01", "no", "on", "null", "true"])
+def test_a_plain_word_is_a_name(name, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: {name}\n")
+    assert load_profile(str(path)).name == load_profile("quick", [f"name={name}"]).name == name
+
+
+def test_families_are_words_one_or_several(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for text, models in (("---", ["---"]), ("-+v", ["-+v"]), ("[---, -+v]", ["---", "-+v"])):
+        path.write_text(f"model: {text}\nbetas: [[1]]\n")
+        assert load_profile(str(path)).models == load_profile("rd-quick", [f"model={text}"]).models == models
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "value"),
+    [
+        ("epochs=010", "epochs", 10),
+        ("epochs=1_000", "epochs", 1000),
+        ("epochs=0x10", "epochs", 16),
+        ("epochs=1e2", "epochs", 100),
+        ("learning_rate=1e-3", "learning_rate", 0.001),
+        ("betas=[[1e-1], [1]]", "betas", [[0.1], [1.0]]),
+        ("normalise_gradients=yes", "normalise_gradients", True),
+        ("normalise_gradients=off", "normalise_gradients", False),
+        ("train_images=null", "train_images", None),
+        ("train_images=~", "train_images", None),
+    ],
+)
+def test_numbers_and_truths_are_what_people_mean(change, key, value, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(change.replace("=", ": ") + "\n")
+    assert getattr(load_profile(str(path)), key) == getattr(load_profile("quick", [change]), key) == value
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("epochs=1:30", "epochs = 1:30"),
+        ("epochs=on", "epochs = on"),
+        ("epochs=true", "no numbers"),
+        ("betas=[[true, 2], [1]]", "no numbers"),
+        ("betas.points=true", "no numbers"),
+        ("epochs=2024-01-01", "epochs = 2024-01-01"),
+        ("betas=[yes]", "betas = yes"),
+        ("betas={low:1,high:2,points:3}", "betas: it has no part 'low:1'"),
+        ("betas=0.1,1", "a list such as"),
+        ("betas={low: 1, low: 2, high: 3, points: 3}", "'low' is given twice"),
+        ("betas=&a [*a]", "recursive"),
+        ("betas=" + "[" * 3000, "too deep"),
+        ("train_images=", "write null"),
+        ("train_images=#5", "write null"),
+        ("model=[---, --+], seeds: 2", "not a value"),
+        ("dataset=", "at least 1 character"),
+    ],
+)
+def test_what_could_be_taken_for_something_else_is_refused(change, said):
+    with pytest.raises(InputError) as caught:
+        load_profile("quick", [change])
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["epochs=1", "epochs=2"], "'epochs' is given twice"),
+        (["betas.points=3", "betas=[1]"], "'betas.points' and 'betas'"),
+        (["betas=[1]", "betas.points=3"], "'betas' and 'betas.points'"),
+        ({"betas": [1], "betas.points": 3}, "'betas' and 'betas.points'"),
+        (["name=one"], "'name' is given twice"),
+    ],
+)
+def test_a_key_is_given_once(changes, said):
+    with pytest.raises(InputError, match=said):
+        load_profile("quick", changes, name="two")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs: 1\nepochs: 2\n", r"mine\.yaml: line 2: 'epochs' is given twice"),
+        ("betas:\n  low: 1\n  low: 2\n", r"mine\.yaml: line 3: 'low' is given twice"),
+        ("'epochs': 1\nepochs: 2\n", "'epochs' is given twice"),
+        ("? [a]\n: 1\n", "line 1: a key is one word"),
+        ("dataset: a: b.npz\n", "not YAML: line 1"),
+        ("dataset: {x}.npz\n", "not YAML: line 1"),
+        ("dataset: #1.npz\n", "at least 1 character"),
+        ("dataset: {x}\n", "valid string"),
+        ("<<: {epochs: 1}\n", "unknown key '<<'"),
+    ],
+)
+def test_a_file_that_could_be_misread_is_refused(text, said, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_profile(str(path))
+
+
+def test_the_text_keys_are_those_that_take_text():
+    kinds = {
+        key: {schema.get("type"), *(choice.get("type") for choice in schema.get("anyOf", ()))}
+        for key, schema in Config.model_json_schema()["properties"].items()
+    }
+    assert {key for key, kind in kinds.items() if "string" in kind} == set(TEXT)
+
+
+@given(dataset=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_run_folder_reads_back_what_was_written(dataset):
+    config = Config(dataset=dataset, betas=[[1e-5, 1e20], [1]])
+    assert Config.make(parse_yaml(yaml.safe_dump({**config.dump(), "block": None}, sort_keys=False))) == config
+
+
+def test_the_profiles_mean_the_same_to_other_readers():
+    """Who reads a profile or a published configuration with another YAML reader sees the same."""
+    paths = [*(ROOT / "profiles").glob("*.yaml"), *(ROOT / "published/runs").glob("*/config.yaml")]
+    assert len(paths) > 20
+    for path in paths:
+        assert read_yaml(path) == yaml.safe_load(path.read_text()), path
 
 
 def test_steps_of_the_betas_are_equal_in_the_logarithm():

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -99,6 +100,13 @@ class Config(BaseModel):
     """Which block this execution trains, counted from 0. `null`: all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models are computed. `auto`: on a GPU if there is one."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_truths(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name != "normalise_gradients" and _holds_truth(value):
+            raise ValueError("true and false are no numbers, and no text")
+        return value
 
     @field_validator("betas")
     @classmethod
@@ -264,6 +272,12 @@ class Config(BaseModel):
         return cls.make({key: namespace[key] for key in cls.model_fields}, source="parameters cell")
 
 
+def _holds_truth(value: Any) -> bool:
+    """Whether there is a true or a false in it, which Python takes for 1 and 0."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, bool) or any(map(_holds_truth, parts))
+
+
 def _is_rates(rates: Any) -> bool:
     return rates is None or (isinstance(rates, list) and bool(rates) and None not in rates)
 
@@ -276,6 +290,18 @@ def _first_line(error: ValidationError) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    value = str(detail["input"])
-    value = value if len(value) <= 60 else value[:57] + "..."
-    return f"{key} = {value}: {message[0].lower()}{message[1:]}"
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: it has no part '{detail['loc'][-1]}'"
+    if detail["type"] == "model_type":
+        message = "a range {low: 0.1, high: 100, points: 5}, a list such as [0.1, 1], or one list a layer"
+    return f"{key} = {shortened(str(detail['input']))}: {message[0].lower()}{message[1:]}"
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text of so many letters at most.
+
+    Example:
+        >>> shortened("a long value", 9)
+        'a long...'
+    """
+    return text if len(text) <= most else text[: most - 3] + "..."

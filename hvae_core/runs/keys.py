@@ -28,7 +28,8 @@ TOP = f"""\
 
 The keys of a run stand in its [profile](profiles.md), a YAML file, and \
 `./run_all.sh PROFILE --set key=value` changes them for one run. \
-In notebooks 00 and 10, `changes = {{...}}` does the same.
+In notebooks 00 and 10, `changes = {{...}}` does the same. \
+A key is given once, and text is taken as it is written: `name=010` is no number.
 
 | key | allowed | default | meaning |
 |---|---|---|---|
