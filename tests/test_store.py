@@ -1,7 +1,6 @@
 """Run folders: whole files, one configuration a name, results joined."""
 
 import ast
-import json
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, load_config, open_run, run_folder
 from hvae_core.runs.identity import described_function
 from hvae_core.runs.profiles import load_profile
-from hvae_core.runs.provenance import provenance
 from hvae_core.runs.results import collect, columns, comparable_runs, join, load_results, training_table
 from hvae_core.runs.weights import block_folder, load_model
 
@@ -249,12 +247,6 @@ def test_only_one_process_has_a_lock(tmp_path):
         assert second is None
     with locked(tmp_path / "lock", wait=False) as third:
         assert third
-
-
-def test_provenance_is_json_and_names_commit_and_versions():
-    made = json.loads(json.dumps(provenance()))
-    assert set(made) >= {"commit", "dirty", "versions", "device", "python"}
-    assert made["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
 def test_the_text_of_code_is_the_same_whatever_python_reads_it():

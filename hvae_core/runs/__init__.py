@@ -11,5 +11,5 @@
     identity.py    what results depend on, as hashes
     weights.py     trained models: `load_model`, `load_network`
     results.py     tables: `load_results`
-    provenance.py  commit, versions and device
+    provenance.py  code, versions and device
 """

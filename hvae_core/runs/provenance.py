@@ -1,8 +1,10 @@
-"""What a result needs to be made again: commit, versions and device."""
+"""What a result needs to be made again: code, versions and device."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -13,25 +15,70 @@ from typing import Any
 
 from hvae_core.files import ROOT
 
+CODE = ("hvae_core/**/*.py", "notebooks/*.ipynb", "Snakefile")
+
 
 @cache
 def commit() -> dict[str, Any]:
-    """The commit that the code comes from, and whether files (but for results and texts) differ from it.
+    """Which code runs here: a hash of it, its commit, and whether files (but for results and texts) differ from that.
 
-    Nulls outside a repository.
+    Commit and ``dirty`` are null where this checkout is not a git repository itself, whatever repository it lies in.
+
+    Example:
+        >>> sorted(commit())
+        ['code', 'commit', 'dirty']
     """
+    return {**_commit(ROOT), "code": code_hash(ROOT)}
+
+
+def _commit(root: Path) -> dict[str, Any]:
     try:
-        head, status = (
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", ":!published", ":!docs"])
-        )
+        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return {"commit": None, "dirty": None}
+        status = _git(root, "status", "--porcelain", "--", ".", ":!published", ":!docs")
+        return {"commit": _git(root, "rev-parse", "HEAD"), "dirty": bool(status)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-    return {"commit": head, "dirty": bool(status)}
+
+
+def _git(root: Path, *words: str) -> str:
+    # GIT_DIR and its like, which a hook of git sets, speak of another repository; GIT_CONFIG_* may say whom to trust.
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG_")
+    }
+    done = subprocess.run(["git", *words], cwd=root, env=own, capture_output=True, check=True)
+    return os.fsdecode(done.stdout).removesuffix("\n")
+
+
+def code_hash(root: Path) -> str:
+    """A hash of the code in a checkout: `hvae_core`, the notebooks' cells without their outputs, and the Snakefile.
+
+    Equal hashes mean equal code, with git or without.
+
+    Example:
+        >>> len(code_hash(ROOT))
+        16
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CODE for path in root.glob(pattern)):
+        content = path.read_bytes() if path.suffix != ".ipynb" else _cells(path.read_bytes())
+        digest.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _cells(notebook: bytes) -> bytes:
+    """What stands in the cells of a notebook; of a damaged one, all that is there."""
+    try:
+        cells = json.loads(notebook)["cells"]
+        return json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells]).encode()
+    except (ValueError, TypeError, KeyError):
+        return notebook
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, versions and device: what a result needs to be made again."""
+    """Code, versions and device: what a result needs to be made again."""
     import torch
 
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pandas", "matplotlib")
