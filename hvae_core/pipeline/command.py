@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.profiles import load_profile, profiles, read_yaml
+from hvae_core.runs.provenance import cores as available_cores
 from hvae_core.runs.provenance import provenance
 from hvae_core.runs.results import load_results
 
@@ -54,7 +56,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", help="name of the run; default: the profile's")
     parser.add_argument("--list", action="store_true", help="list the profiles and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
-    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
+    parser.add_argument("--cores", type=int, help="processes at once; default: one for each core that it may use")
     return parser.parse_args(argv)
 
 
@@ -62,10 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a profile; returns the exit status."""
     args = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption like Ctrl-C
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal cannot show
     try:
+        _check_place()
         if args.list:
             list_profiles()
             return 0
+        if args.cores is None:
+            args.cores = available_cores()
         if args.cores < 1:
             raise InputError(f"--cores {args.cores}: at least 1")
         return run(load_profile(args.profile, args.changes, args.name), args.cores, args.dry_run)
@@ -83,6 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _check_place() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(f"the working directory: {error.strerror}; change to one that is there") from None
 
 
 def list_profiles() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from hvae_core.errors import InputError
 from hvae_core.runs.config import Config
+from hvae_core.runs.provenance import cores
 
 
 def device(config: Config) -> torch.device:
@@ -24,8 +25,15 @@ def device(config: Config) -> torch.device:
 
 
 def jobs() -> int:
-    """How many processes a stage may use: ``HVAE_JOBS``, or all cores."""
-    return int(os.environ.get("HVAE_JOBS") or os.cpu_count() or 1)
+    """How many processes a stage may use: ``HVAE_JOBS``, or as many as there are `cores`.
+
+    Raises:
+        InputError: when ``HVAE_JOBS`` is no number from 1.
+    """
+    given = os.environ.get("HVAE_JOBS") or str(cores())
+    if not (given.isdecimal() and int(given)):
+        raise InputError(f"HVAE_JOBS = {given}: allowed are whole numbers from 1")
+    return int(given)
 
 
 @contextlib.contextmanager

@@ -87,8 +87,20 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
         "device": device_name(gpu=torch.cuda.is_available()),
-        "cores": os.cpu_count(),
+        "cores": cores(),
     }
+
+
+def cores() -> int:
+    """How many processors this process may use: affinity and the limits of a container count.
+
+    Example:
+        >>> 1 <= cores() <= os.cpu_count()
+        True
+    """
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def device_name(gpu: bool) -> str:
