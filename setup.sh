@@ -25,14 +25,18 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
         uv=.uv/bin/uv
     fi
     echo "making the environment in .venv (a few GB with PyTorch; once) ..." >&2
-    "$uv" sync --locked
+    # Where Python may not keep its bytecode, as in many containers, it is made now: each process would compile PyTorch.
+    "$uv" sync --locked ${PYTHONDONTWRITEBYTECODE:+--compile-bytecode}
     echo "$wanted" > "$stamp"
 fi
 
 # In a git checkout: what running a notebook leaves in its file is no change to git (.gitattributes says of which files).
-if [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]; then
-    strip=".venv/bin/python -m nbstripout --keep-id --extra-keys 'metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer metadata.language_info.version cell.metadata.editable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.vscode'"
-    if [ "$(git config filter.nbstripout.clean)" != "$strip" ]; then
-        git config filter.nbstripout.clean "$strip" || true
+(
+    unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_CONFIG # another repository's, as in a hook of git
+    if [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]; then
+        strip=".venv/bin/python -m nbstripout --keep-id --extra-keys 'metadata.language_info.codemirror_mode metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter metadata.language_info.pygments_lexer metadata.language_info.version cell.metadata.editable cell.metadata.slideshow cell.metadata.jupyter cell.metadata.vscode'"
+        if [ "$(git config filter.nbstripout.clean)" != "$strip" ]; then
+            git config filter.nbstripout.clean "$strip" || true
+        fi
     fi
-fi 2>/dev/null || true
+) 2>/dev/null || true
