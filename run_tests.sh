@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# Sets up the environment (once) and runs the tests: all of them, on as many cores as there are, up to four.
+# Sets up the environment (once) and runs the tests: all of them, on as many cores as it may use, up to four.
 #   ./run_tests.sh fast     those that take seconds, in about two minutes
 #   ./run_tests.sh ...      arguments go to pytest instead
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+unset CDPATH
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do # by hand, because not every readlink has -f
+    folder=$(cd -P "$(dirname "$script")" && pwd)
+    script=$(readlink "$script")
+    [[ $script = /* ]] || script=$folder/$script
+done
+cd -P "$(dirname "$script")"
 source ./setup.sh
-cores=$(getconf _NPROCESSORS_ONLN)
+cores=$(.venv/bin/python -c "import joblib; print(joblib.cpu_count())") # that this process may use
 spread=(-n "$((cores < 4 ? cores : 4))" --dist loadfile)
 if [ $# -eq 0 ]; then
     set -- "${spread[@]}"
