@@ -761,5 +761,10 @@ def test_mistakes_are_named(output):
         tiny(betas=[0, 1])
     config = tiny(model="ghvae")
     open_run(config)
+    for seed in ("0", 0.0, True):
+        with pytest.raises(InputError, match=r"seed = .*: allowed are whole numbers"):
+            load_network("tiny", seed)
+    with pytest.raises(InputError, match="has no seed -1; it has 0"):
+        load_network("tiny", -1)
     with pytest.raises(InputError, match="no trained model"):
         load_network("tiny")

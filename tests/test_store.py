@@ -130,8 +130,13 @@ def test_weights_come_back_with_their_terms(trained):
     terms = average_terms(model, data.x_test, 0)
     assert terms["distortion"] == pytest.approx(table["distortion"][3], rel=1e-6)
     assert not any(p.requires_grad for p in model.parameters())
-    with pytest.raises(InputError, match="no trained model 9"):
-        load_model(config.name, 9)
+    assert len({float(load_model(config.name, i).px_conv3.bias[0]) for i in (3, np.int64(3), torch.tensor(3))}) == 1
+    for index in (9, -1, np.int64(9)):
+        with pytest.raises(InputError, match=f"no trained model {index}; its rows are 0 to"):
+            load_model(config.name, index)
+    for index in ("3", 3.0, np.float64(3), True, None, [3]):
+        with pytest.raises(InputError, match=r"index = .*: allowed are whole numbers"):
+            load_model(config.name, index)
 
 
 def test_a_finished_block_is_trained_anew_only_for_a_reason(trained, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -48,11 +49,14 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
     """The trained model ``index`` (the row in ``results``) of a run; of a conditioned network, what it is at its betas.
 
     Raises:
-        InputError: when it was not trained yet.
+        InputError: when it was not trained yet, or there is no such row.
     """
     config = load_config(run)
     members = config.members()
-    if config.kind is KINDS["conditioned"] and 0 <= index < len(members):
+    index = _whole_number("index", index)
+    if not 0 <= index < len(members):
+        raise InputError(f"run '{config.name}' has no trained model {index}; its rows are 0 to {len(members) - 1}")
+    if config.kind is KINDS["conditioned"]:
         first = next(i for i, member in enumerate(members) if member.seed == members[index].seed)
         weights = sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors"))
         stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in weights)
@@ -60,6 +64,22 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
     else:
         model = cast("HierarchicalVAE", _load(run, index))
     return model.requires_grad_(False).eval().to(device)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    """A number to count with, whether Python's, NumPy's or PyTorch's.
+
+    Example:
+        >>> _whole_number("index", "0")
+        Traceback (most recent call last):
+        hvae_core.errors.InputError: index = '0': allowed are whole numbers
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise InputError(f"{name} = {value!r}: allowed are whole numbers")
 
 
 @lru_cache(maxsize=1)
@@ -77,6 +97,7 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
     from hvae_core.models.conditioning import Conditioned
 
     members = load_config(run).members()
+    seed = _whole_number("seed", seed)
     if seed not in {member.seed for member in members}:
         raise InputError(
             f"run '{Path(run).name}' has no seed {seed}; it has "
