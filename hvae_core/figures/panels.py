@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure, FigureBase
@@ -46,7 +46,9 @@ RateScale = Literal["sqrt", "linear"]
 
 WIDTH = 5.5  # inches: the text width of the paper, so that font sizes are those of the printed page
 DPI = 200  # of PNG files; what is printed is the PDF
+# Matplotlib's defaults first: what stands in a user's matplotlibrc is for the user's own figures.
 STYLE: Any = {
+    **{key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "webagg", "toolbar"))},
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
