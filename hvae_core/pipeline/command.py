@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a profile; returns the exit status."""
     args = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption like Ctrl-C
+    os.environ.pop("MPLBACKEND", None)  # the notebooks' kernels choose theirs
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal cannot show

@@ -1,0 +1,75 @@
+"""Figures are drawn in the paper's style, whatever the user has set for figures of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from hvae_core.figures import hierarchy
+from hvae_core.files import ROOT
+
+DRAW = """
+import sys
+from pathlib import Path
+import numpy as np
+from hvae_core import figures, load_results
+from hvae_core.figures.grids import image_rows
+
+fig3 = figures.fig3(load_results(Path(sys.argv[1])))
+figures.save_figure(fig3, sys.argv[2], "fig3", provenance={})
+rows = image_rows([np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)])
+for name, figure in (("shown", figures.fig3(load_results(Path(sys.argv[1])))), ("rows", rows)):
+    Path(sys.argv[2], f"{name}.png").write_bytes(figure._repr_png_())
+"""
+SETTINGS = """
+backend: nonsense
+text.usetex: True
+figure.facecolor: black
+axes.facecolor: black
+axes.edgecolor: white
+text.color: white
+axes.labelcolor: white
+xtick.color: white
+savefig.bbox: tight
+savefig.dpi: 30
+savefig.transparent: True
+font.family: serif
+font.size: 20
+axes.grid: True
+axes.spines.top: False
+axes.prop_cycle: cycler('color', ['r'])
+figure.autolayout: True
+image.interpolation: bicubic
+image.origin: lower
+"""
+
+
+def drawn(folder: Path, **env: str) -> dict[str, bytes]:
+    """Figures as files and as a notebook shows them, drawn by a process of its own."""
+    folder.mkdir()
+    clean = {name: value for name, value in os.environ.items() if name not in ("MATPLOTLIBRC", "MPLBACKEND")}
+    subprocess.run(
+        [sys.executable, "-P", "-c", DRAW, str(ROOT / "published/runs/mnist-9x9"), str(folder)],
+        env={**clean, "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(folder.parent / "none"), **env},
+        check=True,
+        capture_output=True,
+    )
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_users_settings_change_no_byte_of_a_figure(tmp_path):
+    (tmp_path / "matplotlibrc").write_text(SETTINGS)
+    plain = drawn(tmp_path / "plain")
+    assert set(plain) == {"fig3.pdf", "fig3.png", "fig3.json", "shown.png", "rows.png"}
+    assert drawn(tmp_path / "own", MATPLOTLIBRC=str(tmp_path), MPLBACKEND="svg") == plain
+
+
+@pytest.mark.parametrize("usetex", [False, True])
+def test_the_users_settings_are_left_as_they_were(usetex):
+    with matplotlib.rc_context({"text.usetex": usetex, "font.size": 20, "backend": "svg"}):
+        before = dict(matplotlib.rcParams)
+        hierarchy()._repr_png_()
+        assert dict(matplotlib.rcParams) == before
