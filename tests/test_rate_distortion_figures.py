@@ -189,8 +189,8 @@ def test_what_is_not_drawn_is_said():
     results = synthetic(diverged=3)
     results.loc[10, "rate"] = np.inf
     fig = figures.b_fig3(results)
-    message = "mnist, 12 families, 36 models, of which 4 not drawn (2 diverged, 1 missing, 1 not evaluated)"
-    assert message in words(fig) and message in fig.caption
+    message = "12 families, 36 models, of which 4 not drawn (2 diverged, 1 missing, 1 not evaluated)"
+    assert message in words(fig).replace("\n", " ") and message in fig.caption
     nothing = figures.b_fig3(results.assign(status="diverged"))
     assert words(nothing).count("no model to draw") == 2 and nothing.caption.endswith("(36 diverged).")
 

@@ -21,7 +21,7 @@ CLASSES = np.full(10, 0.1)
 MADE_OF_RESULTS = {
     "diversity_sharpness": figures.diversity_sharpness,
     "accuracy_and_bound": lambda results: figures.accuracy_and_bound(results, CLASSES),
-    "best_and_worst": lambda results: figures.best_and_worst(results, "psnr", pictures(len(results))),
+    "best_and_typical": lambda results: figures.best_and_typical(results, "psnr", pictures(len(results))),
 }
 
 
@@ -101,7 +101,8 @@ def test_training_is_drawn_as_it_was():
         "rate $R(z_2)$",
         r"rate $R(z_1\,|\,z_2)$",
     ]
-    assert all(ax.get_ylabel() == "nats per image" and ax.get_xlabel() == "epoch" for ax in panels)
+    assert [ax.get_ylabel() for ax in panels] == ["nats per image", *["nats per image, √ scale"] * 2]
+    assert all(ax.get_xlabel() == "epoch" for ax in panels)
     named = {"β = (1, 1), VAE": 4, "β = (0.1, 10)": 2, "β = (10, 0.1)": 6, "β = (0.1, 0.1)": 0}
     for ax, term in zip(panels, ("train_distortion", "train_rate_2", "train_rate_1"), strict=True):
         drawn = {line.get_label(): line for line in ax.lines if line.get_gid() == "model"}
@@ -195,7 +196,7 @@ def test_curves_join_equal_scores_and_the_star_is_the_best():
     model = results.iloc[3]  # a curve of its score passes through its dot
     assert_allclose(model["inception_score"] / marked(ax, "models")[3, 0], marked(ax, "models")[3, 1], rtol=1e-9)
     assert "classes" in ax.get_xlabel() and "nats per image" in fig.axes[1].get_ylabel()
-    assert "digits, ghvae, 9 models" in fig.caption
+    assert "digits, ghvae, 4 epochs, 1 seed, 9 models" in fig.caption
 
 
 @pytest.mark.parametrize("layers", [2, 3])
@@ -209,26 +210,49 @@ def test_mode_and_sample_stand_where_their_nats_are_and_the_bound_is_that_of_eq_
             assert_allclose(marked(ax, gid), np.column_stack([nats, accuracy]))
         (bound,) = (line for line in ax.lines if line.get_gid() == "bound")
         assert_allclose(bound.get_ydata(), 100 * accuracy_bound(bound.get_xdata(), CLASSES))
-        assert ax.get_xlabel().endswith("(nats per image)")
+        assert ax.get_xlabel().endswith("(nats per image, √ scale)")
     assert fig.axes[0].get_ylabel().endswith("(%)")
     assert not lines(figures.accuracy_and_bound(results), "bound"), "without the labels' frequencies"
 
 
-def test_the_best_and_the_worst_are_shown_below_the_originals():
+def test_the_best_the_vae_and_the_middle_are_shown_below_the_originals():
     results, images = results_of(), pictures(9)
     images[results["psnr"].idxmax()] = 0  # keeps none, as a point of a network that nobody looks at
-    fig = figures.best_and_worst(results, "psnr", images, pictures(1)[0])
+    fig = figures.best_and_typical(results, "psnr", images, pictures(1)[0])
     seen = results.drop(results["psnr"].idxmax())["psnr"]
+    vae = int(results.query("beta_2 == 1 and beta_1 == 1").index[0])
     titles = [ax.get_title(loc="left") for ax in fig.axes]
     assert titles[0] == "test images"
     assert not any(ax.axison for ax in fig.axes), "images have no scales"
-    assert titles[1].startswith(f"best: PSNR {seen.max():.3g} dB at β = (")
-    assert titles[2].startswith(f"worst: PSNR {seen.min():.3g} dB at β = (")
-    for ax, row in zip(fig.axes[1:], (seen.idxmax(), seen.idxmin()), strict=True):
+    middle = seen.sort_values().index[(len(seen) - 1) // 2]
+    for (name, row), ax in zip(
+        (("best", seen.idxmax()), ("VAE", vae), ("in the middle", middle)), fig.axes[1:], strict=True
+    ):
+        setting = ", ".join(f"{beta:g}" for beta in results.loc[row, ["beta_2", "beta_1"]])
+        wanted = f"{name}: PSNR {seen[row]:.3g} dB at β = ({setting})"
+        assert ax.get_title(loc="left").replace("\N{NO-BREAK SPACE}", " ") == wanted
         assert_allclose(np.asarray(ax.images[0].get_array())[:, :8], images[row, 0, 0])
-    without = figures.best_and_worst(results.assign(inception_score=np.nan), "inception_score", images)
-    assert [ax.get_title(loc="left").split(" ")[0] for ax in without.axes] == ["first", "last"]
-    assert "no model keeps images" in words(figures.best_and_worst(results, "psnr", 0 * images))
+    without = figures.best_and_typical(results.assign(inception_score=np.nan), "inception_score", images)
+    assert [ax.get_title(loc="left").split(" ")[0] for ax in without.axes] == ["VAE"]
+    assert "no model keeps images" in words(figures.best_and_typical(results, "psnr", 0 * images))
+
+
+def test_rows_of_images_carry_what_they_are():
+    fig = figures.image_rows([pictures(1)[0]] * 3, ["test images", "β = (1, 1)", "β = (0.1, 1)"], "digits, 2 epochs")
+    (ax,) = fig.axes
+    height = ax.images[0].get_array().shape[0] / 3
+    for row, (label, place) in enumerate(zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)):
+        assert label.get_text() in ("test images", "β = (1, 1)", "β = (0.1, 1)")
+        assert row * height < place + 0.5 < (row + 1) * height
+    assert fig.texts[0].get_text() == "digits, 2 epochs"
+
+
+def test_bars_and_lines_say_what_was_trained():
+    history = history_of()
+    history.attrs = {"run": "mine", "objective": "not Eq. 8 but my own"}
+    fig = figures.rates_in_training(history)
+    assert fig.texts[0].get_text() == "mine: digits, ghvae, 3 epochs; not Eq. 8 but my own"
+    assert "VAE" not in words(fig).replace("ghvae", "")
 
 
 @pytest.mark.parametrize("name", MADE_OF_RESULTS)
@@ -247,7 +271,7 @@ def test_what_is_not_known_breaks_nothing(name, lost):
     said = words(fig) + fig.caption
     if lost == "some":
         assert "2 not drawn (2 diverged)" in fig.caption and "not computed" not in words(fig)
-    elif lost == "all" or name != "best_and_worst":
+    elif lost == "all" or name != "best_and_typical":
         assert "not computed" in said or "no model keeps images" in said
 
 

@@ -227,9 +227,11 @@ def slide(network: Network, x: Tensor, layer: int, others: float = 1.0, steps: i
     betas = np.clip(asked, *np.array(network.betas).T)
     models = [network.at(point.tolist()) for point in betas]
     noise = models[0].noise(len(x), generator(seed, Purpose.GENERATION, device=x.device))
+    terms = [average_terms(model, x, seed) for model in models]
     return Slides(
         layer,
         betas,
+        np.array([[found[f"rate_{n}"] for n in numbers] for found in terms]),
         x.cpu().numpy(),
         np.stack([reconstructions(model, x) for model in models]),
         np.stack([to_uint8(model.generate(noise)) for model in models]),
@@ -276,12 +278,14 @@ class Slides(NamedTuple):
     Attributes:
         layer: the number of the layer whose beta moves.
         betas: ``(steps, L)``, top layer first.
+        rates: ``(steps, L)``, on these images, nats per image.
         originals: ``(images, C, H, W)`` uint8.
         reconstructions, samples: ``(steps, images, C, H, W)`` uint8.
     """
 
     layer: int
     betas: np.ndarray
+    rates: np.ndarray
     originals: np.ndarray
     reconstructions: np.ndarray
     samples: np.ndarray

@@ -115,7 +115,9 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
     groups = values.where(ok).groupby([results[key] for key in keys])
     seeds = ok.groupby([results[key] for key in keys]).sum().rename("seeds")
     points = pd.concat([seeds, groups.mean(), groups.std().add_suffix("_sd")], axis=1).reset_index()
-    return points.assign(**{name: results[name].iloc[0] for name in ("dataset", "model") if name in results})
+    points = points.assign(**{name: results[name].iloc[0] for name in ("dataset", "model") if name in results})
+    points.attrs = dict(results.attrs)
+    return points
 
 
 def status(results: pd.DataFrame) -> pd.Series:
@@ -129,20 +131,40 @@ def drawable(results: pd.DataFrame) -> pd.Series:
 
 
 def described(results: pd.DataFrame) -> str:
-    """What is drawn and what is left out, in one line."""
+    """What is drawn and what is left out, in one line: the run, if its table names it, data, training, models.
+
+    What it was trained for is said, too, if that is not plainly Eq. 8.
+
+    Example:
+        >>> frame = pd.DataFrame({"dataset": "digits", "epochs": 5, "seed": 0, "beta_1": [1, 10], "rate_1": 9.0})
+        >>> frame.attrs["run"] = "mine"
+        >>> described(frame)
+        'mine: digits, 5 epochs, 1 seed, 2 models'
+    """
     names = [str(results[name].iloc[0]) for name in ("dataset", "model") if name in results]
+    for column, word in (("epochs", "epoch"), ("seed", "seed")):
+        if column in results:
+            number = results[column].nunique() if column == "seed" else results[column].max()
+            names.append(f"{number:g} {word}{'s' if number != 1 else ''}")
     left_out = status(results)[~drawable(results)].value_counts()
     keys = settings(results)
     count = len(results.groupby(keys))
-    kinds = {"target": "target rates", "beta": "betas"}
-    what = "the " + " and ".join(kinds[kind] for kind in kinds if any(key.startswith(kind) for key in keys))
+    what = " of the target rates" if any(key.startswith("target") for key in keys) else ""
     if "model" in results and results["model"].iloc[0] in CONDITIONED:
         networks = len(results) // count
-        models = f"{'one network' if networks == 1 else f'{networks} networks'} at {count} settings of {what}"
+        models = f"{'one network' if networks == 1 else f'{networks} networks'} at {count} settings{what}"
     else:
-        models = f"{len(results)} models" + (f" at {count} settings of {what}" if count < len(results) else "")
+        models = f"{len(results)} models" + (f" at {count} settings{what}" if count < len(results) else "")
     parts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
-    return ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
+    line = ", ".join([*names, models]) + (f", of which {left_out.sum()} not drawn ({parts})" if parts else "")
+    return of_run(results, line)
+
+
+def of_run(frame: pd.DataFrame, line: str) -> str:
+    """The line, between the name of the run and what it was trained for; of tables that do not know, as it is."""
+    objective = str(frame.attrs.get("objective", ""))
+    before = f"{frame.attrs['run']}: " if frame.attrs.get("run") else ""
+    return before + line + (f"; {objective}" if objective not in ("", "Eq. 8") else "")
 
 
 def values(points: pd.DataFrame, metric: Metric) -> np.ndarray:
@@ -193,19 +215,19 @@ def split_betas(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return top, np.exp(np.log(others).mean(1)) if others.size else np.ones_like(top)
 
 
+def is_eq_8(frame: pd.DataFrame) -> bool:
+    """Whether models of equal betas are VAEs and beta-VAEs: not, if another objective than Eq. 8 trained them."""
+    return not str(frame.attrs.get("objective", "")).startswith("not")
+
+
 def is_vae(points: pd.DataFrame) -> np.ndarray:
-    """Whether all betas are 1, ``(points,)``."""
-    return np.isclose(betas(points), 1).all(1)
+    """Whether all betas are 1, ``(points,)``; none is a VAE under another objective than Eq. 8."""
+    return is_eq_8(points) & np.isclose(betas(points), 1).all(1)
 
 
 def is_beta_vae(points: pd.DataFrame) -> np.ndarray:
-    """Whether all betas are equal, ``(points,)`` (Paper A, Eq. 2)."""
-    return np.isclose(betas(points), betas(points)[:, :1]).all(1)
-
-
-def optimal(points: pd.DataFrame, metric: Metric) -> np.ndarray:
-    """Rows of the models that are best for their total rate, by rate (Paper A, Section 5.3)."""
-    return upper_hull(points["rate"], values(points, metric))
+    """Whether all betas are equal, ``(points,)`` (Paper A, Eq. 2); none under another objective than Eq. 8."""
+    return is_eq_8(points) & np.isclose(betas(points), betas(points)[:, :1]).all(1)
 
 
 def known_together(points: pd.DataFrame, metrics: Iterable[Metric]) -> np.ndarray:
@@ -216,31 +238,118 @@ def known_together(points: pd.DataFrame, metrics: Iterable[Metric]) -> np.ndarra
     return np.logical_and.reduce([np.isfinite(values(points, metric)) for metric in metrics])
 
 
+def compared(points: pd.DataFrame) -> np.ndarray:
+    """Which models may be the best, ``(points,)``: those that were measured for all three applications.
+
+    An application that was measured for none does not count. All but a conditioned network's points usually are.
+    """
+    metrics = (PSNR, INCEPTION, accuracy(f"mu{count_layers(points)}", "rbf_svm"))
+    known = [np.isfinite(values(points, metric)) for metric in metrics]
+    return np.logical_and.reduce([np.isfinite(points["rate"].to_numpy(float)), *(one for one in known if one.any())])
+
+
+def optimal(points: pd.DataFrame, metric: Metric) -> np.ndarray:
+    """Rows of the models that are best for their total rate, by rate (Paper A, Section 5.3), of those `compared`."""
+    return upper_hull(points["rate"], np.where(compared(points), values(points, metric), np.nan))
+
+
 def best(points: pd.DataFrame, metric: Metric) -> int | None:
-    """Row of the highest value of a metric, of equal ones that of the lowest rate; None if it was not computed."""
+    """Row of the highest value of a metric, of equal ones that of the lowest rate; None if it was not computed.
+
+    Among the models `compared`, so that all figures of a run agree.
+    """
     hull = optimal(points, metric)
     return int(hull[-1]) if len(hull) else None
 
 
-def chosen(points: pd.DataFrame) -> dict[str, int]:
-    """The three models of Fig. 4, as rows.
+BEST_FEW = 10  # settings whose spread is taken together: two or three seeds of one say little
+PARTS = 5  # of the samples, which the Inception Score is the mean over
 
-    The highest rate, the most rate in the top layer (see `split`), the lowest rate.
 
-    They are among those with terms on training images, if some have them: of a conditioned network's points the others
-    keep no images.
+def standard_error(points: pd.DataFrame, metric: Metric) -> tuple[float, str]:
+    """The standard error of the highest values of a metric, in the unit shown, and where it comes from.
+
+    With several seeds it is their spread, taken together over the best ten settings. With one it is the estimator's
+    own: of an Inception Score over its five parts, of an accuracy on n test images the binomial one. NaN and "" where
+    neither is known.
     """
-    top, others = split_rates(points)
+    value = np.where(compared(points), values(points, metric), np.nan)
+    few = np.argsort(-value)[: min(BEST_FEW, int(np.isfinite(value).sum()))]
+    spread = points.get(f"{metric.column}_sd", pd.Series(np.nan, index=points.index)).to_numpy(float)[few]
+    if np.isfinite(spread).any():
+        of_mean = np.square(spread) / points["seeds"].to_numpy(float)[few]
+        return metric.factor * float(np.sqrt(np.nanmean(of_mean))), "seeds"
+    if metric == INCEPTION and "inception_score_std" in points and len(few):
+        own = points["inception_score_std"].to_numpy(float)[few]
+        return float(np.sqrt(np.mean(np.square(own)) / PARTS)), "five parts of the samples"
+    if metric.column.startswith("acc_") and points.attrs.get("scored") and len(few):
+        share = value[few[0]] / metric.factor
+        return metric.factor * float(np.sqrt(share * (1 - share) / points.attrs["scored"])), "test images"
+    return np.nan, ""
+
+
+def as_good(points: pd.DataFrame, metric: Metric) -> np.ndarray:
+    """Rows of the other models that are within two standard errors of the best one.
+
+    The standard error is that of a difference: root of two times `standard_error`. Empty where that is not known.
+
+    Example:
+        >>> frame = pd.DataFrame({"rate_1": [1.0, 2.0, 3.0], "rate": [1.0, 2.0, 3.0], "beta_1": [9, 3, 1]})
+        >>> frame = frame.assign(seeds=2, elbo=-1.0, psnr=[10.0, 14.9, 15.0], psnr_sd=0.1)
+        >>> as_good(frame, PSNR)
+        array([1])
+    """
+    row, value = best(points, metric), np.where(compared(points), values(points, metric), np.nan)
+    error, _ = standard_error(points, metric)
+    if row is None or not np.isfinite(error):
+        return np.empty(0, int)
+    near = value >= value[row] - 2 * np.sqrt(2) * error
+    near[row] = False
+    return np.flatnonzero(near)
+
+
+def chosen(points: pd.DataFrame) -> dict[str, int]:
+    """The three models of Fig. 4, as rows: the best reconstruction, the best samples, and one between.
+
+    That between is the best compromise of those whose PSNR and Inception Score both lie between the scores of the
+    two. Where one model is the best of both, or nothing lies between, the VAE and the model with the highest ELBO
+    follow; there may be fewer than three. They are among those with terms on training images, if some have them: of a
+    conditioned network's points the others keep no images.
+
+    Returns:
+        Rows by name, the VAE's with that word in it.
+    """
     seen = np.isfinite(points["train_distortion"]) if "train_distortion" in points else np.zeros(len(points), bool)
-    if seen.any():
-        top = np.where(seen, top, np.nan)
-    plural = "s" if len(split(points)[0]) > 1 else ""
-    scores = {
-        "highest rate": top + others,
-        f"most rate in top layer{plural}": top - others,
-        "lowest rate": -(top + others),
+    shown = points.assign(rate=points["rate"].where(seen)) if seen.any() else points
+    vae = np.flatnonzero(is_vae(shown) & np.isfinite(shown["rate"].to_numpy(float)))
+    rows = {
+        "best reconstruction": best(shown, PSNR),
+        "best samples": best(shown, INCEPTION),
+        "between": _between(shown),
+        "VAE": int(vae[0]) if len(vae) else None,
+        "highest ELBO": best(shown, ELBO),
     }
-    return {name: int(np.nanargmax(score)) for name, score in scores.items() if np.isfinite(score).any()}
+    names: dict[int, str] = {}
+    for name, row in rows.items():
+        if row is not None and row not in names and len(names) < 3:
+            both = name == "best reconstruction" and row == rows["best samples"]
+            named = row in vae and name != "VAE"
+            names[row] = f"{name}{' and samples' if both else ''}{' (VAE)' if named else ''}"
+    return {name: row for row, name in names.items()}
+
+
+def _between(points: pd.DataFrame) -> int | None:
+    """The row of the best compromise between the best PSNR and the best Inception Score; None if there is none."""
+    first, second = best(points, PSNR), best(points, INCEPTION)
+    if first is None or second is None or first == second:
+        return None
+    shares = []
+    for metric, high, low in ((PSNR, first, second), (INCEPTION, second, first)):
+        value = values(points, metric)
+        shares.append((value - value[low]) / (value[high] - value[low] or np.nan))
+    lower = np.where(compared(points), np.min(shares, axis=0), np.nan)
+    lower[[first, second]] = np.nan
+    return int(np.nanargmax(lower)) if (lower > 0).any() else None
 
 
 def triangles(points: pd.DataFrame, known: np.ndarray | None = None) -> np.ndarray:

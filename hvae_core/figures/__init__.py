@@ -43,7 +43,7 @@ from hvae_core.figures.paper import (
 from hvae_core.figures.rate_distortion import Decodings, b_bounds, b_fig3, b_fig4, b_table1
 from hvae_core.figures.story import (
     accuracy_and_bound,
-    best_and_worst,
+    best_and_typical,
     diversity_sharpness,
     hierarchy,
     rate_split,
@@ -63,7 +63,7 @@ __all__ = [
     "b_fig3",
     "b_fig4",
     "b_table1",
-    "best_and_worst",
+    "best_and_typical",
     "diversity_sharpness",
     "fidelities",
     "fidelity",

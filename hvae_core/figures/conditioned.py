@@ -47,9 +47,10 @@ def surface(results: pd.DataFrame, separate: pd.DataFrame | None = None) -> Pape
         else:
             norm = Normalize(0, max(known.max(), 1e-6))
         for ax, frame in zip(column, points, strict=True):
-            _map(ax, frame, frame[name].to_numpy(float), norm, title if ax is column[0] else "", bar=True)
+            _map(ax, frame, frame[name].to_numpy(float), norm, title if ax is column[0] else "")
         _same_limits(column, points)
-    for line, label in zip(panels, ("conditioned", "one by one"), strict=False):
+    names = ["one network", "one by one" if separate is None else str(separate.attrs.get("run", "one by one"))]
+    for line, label in zip(panels, names, strict=False):
         line[0].set_ylabel(f"{label}\n{line[0].get_ylabel()}")
         for ax in line[1:]:
             ax.set_ylabel("")
@@ -72,27 +73,12 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
 
     Arguments:
         table: what `hvae_core.analysis.fidelity.differences` returns.
+        title: what is compared.
     """
-    fig = draw.new_figure(2.6, title or f"{len(table)} settings of the betas")
-    left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
+    fig = draw.new_figure(2.7, title or f"{len(table)} settings of the betas")
+    left, right = fig.subplots(1, 2, width_ratios=(1.15, 1))
     percent = table["percent"].to_numpy(float)
-    most = max(10.0, np.nanmax(np.abs(percent)))
-    _map(
-        left,
-        table,
-        percent,
-        TwoSlopeNorm(0, -most, most),
-        "conditioned against one by one: L (%)",
-        bar=False,
-        cmap="RdBu_r",
-    )
-    sides = [draw.cell_sides(axis) for axis in _place(table)]
-    across = np.log(sides[0][1] / sides[0][0])  # how wide each cell is drawn
-    room = 150 * across.min() / np.log(sides[0][1].max() / sides[0][0].min())  # points, of the narrowest
-    size = float(np.clip(room / 3.2, 3.5, 6))  # five letters, each a little wider than half its height
-    for (x, y), value in zip(np.column_stack([np.sqrt(np.multiply(*side)) for side in sides]), percent, strict=True):
-        text = f"{value:+.1f}".replace("-", "−")
-        left.text(x, y, text, ha="center", va="center", fontsize=size, path_effects=draw.HALO)
+    _numbered_map(left, table, percent)
     order = np.argsort(percent)
     at = np.arange(len(order))
     spread = table["spread_percent"].to_numpy(float)[order]
@@ -103,8 +89,8 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
         right.errorbar(at, np.zeros(len(at)), spread, color="0.6", ls="", lw=2.5, gid="spread")
     right.plot(at, percent[order], "o", ms=3, color="#0077bb", gid="percent")
     right.set(
-        title="sorted; bars: standard deviation over seeds" if several else "sorted",
-        xlabel="setting of the betas",
+        title="the same, sorted\nbars: standard deviation over seeds" if several else "the same, sorted",
+        xlabel="settings of the betas",
         ylabel="difference of L (%)",
         xticks=[],
     )
@@ -120,6 +106,29 @@ def fidelity(table: pd.DataFrame, title: str = "") -> PaperFigure:
     return fig
 
 
+def _numbered_map(ax: Axes, table: pd.DataFrame, percent: np.ndarray) -> None:
+    """Percents as numbers in cells of one size, a column and a row a beta."""
+    plane = beta_plane(table)
+    (across, column), (upwards, row) = (np.unique(side.round(12), return_inverse=True) for side in (plane.x, plane.y))
+    picture = np.full((len(upwards), len(across)), np.nan)
+    picture[row, column] = percent
+    most = max(10.0, np.nanmax(np.abs(percent)))
+    ax.pcolormesh(picture, cmap="RdBu_r", norm=TwoSlopeNorm(0, -most, most), gid="models")
+    room = 155 / len(across)  # points, of a cell
+    size = float(np.clip(room / 3, 4.5, 7))
+    if room > 12:
+        digits = 1 if room > 3 * size else 0
+        for x, y, value in zip(column, row, percent, strict=True):
+            text = f"{value:+.{digits}f}".replace("-", "−")
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=size, path_effects=draw.HALO)
+    for axis, ticks, name in ((ax.xaxis, across, plane.names[0]), (ax.yaxis, upwards, plane.names[1])):
+        step = -(-len(ticks) // 9)
+        axis.set_ticks((np.arange(len(ticks)) + 0.5)[::step], [f"{float(f'{tick:.2g}'):g}" for tick in ticks[::step]])
+        axis.set_tick_params(length=0)
+        axis.set_label_text(name)
+    ax.set_title("L of the network, relative to models\ntrained one by one (%)")
+
+
 def fidelities(tables: Mapping[str, pd.DataFrame], run: str) -> dict[str, PaperFigure]:
     """`fidelity` of a run beside each of several grids, by the name of its file.
 
@@ -131,40 +140,65 @@ def fidelities(tables: Mapping[str, pd.DataFrame], run: str) -> dict[str, PaperF
         >>> fidelities({}, "quick-conditioned")
         {}
     """
-    return {f"fidelity_{grid}": fidelity(table, f"{run} and {grid}") for grid, table in tables.items()}
+    return {
+        f"fidelity_{grid}": fidelity(table, f"{run} beside {grid}: {len(table)} settings of the betas")
+        for grid, table in tables.items()
+    }
 
 
 @styled
-def sliding(slides: list[Slides]) -> PaperFigure:
-    """Reconstructions and samples of the same images and noise while one beta moves and the others stay."""
+def sliding(slides: list[Slides], results: pd.DataFrame | None = None) -> PaperFigure:
+    """Reconstructions and samples of the same images and noise while one beta moves and the others stay.
+
+    Arguments:
+        slides: one a layer, as `hvae_core.analysis.dial.slide` returns them.
+        results: of the run, to name it; None: it stays without a name.
+    """
     shape = slides[0].originals.shape[1:]
-    fig = draw.new_figure(0.5 + 1.75 * len(slides), "same images, same noise: one beta moves")
+    said = "same images, same noise: one beta moves"
+    fig = draw.new_figure(0.5 + 1.85 * len(slides), said if results is None else described(results))
     for half, slide in zip(np.atleast_1d(np.asarray(fig.subfigures(len(slides), 1))), slides, strict=True):
         panels = half.subplots(1, 2)
         top = slide.betas.shape[1]
-        others = ", ".join(
-            rf"$\beta_{n}$ = {slide.betas[0][top - n]:.3g}" for n in layer_numbers(top) if n != slide.layer
-        )
-        moving = slide.betas[:, top - slide.layer]
+        numbers = layer_numbers(top)
+        empty = np.full_like(slide.originals, 255)
         for ax, stack, title in zip(
             panels, (slide.reconstructions, slide.samples), ("reconstructions", "samples"), strict=True
         ):
-            rows = [slide.originals, *stack] if title == "reconstructions" else list(stack)
+            rows = [slide.originals if title == "reconstructions" else empty, *stack]
             gap = ((0, 0), (1, 1), (1, 1), (0, 0))  # a grey line between images
             tiles = [np.pad(row.transpose(0, 2, 3, 1), gap, constant_values=110) for row in rows]
+            if title == "samples":
+                tiles[0][:] = 255
             picture = np.concatenate([np.concatenate(list(row), 1) for row in tiles], 0)
             ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            labels = (["image"] if title == "reconstructions" else []) + [f"{beta:.3g}" for beta in moving]
-            ax.set_yticks((np.arange(len(labels)) + 0.5) * (shape[1] + 2) - 0.5, labels)
-            ax.tick_params(length=0)
+            ax.set_yticks([])
             ax.set_xticks([])
-            ax.set(title=f"{title}, {others}", ylabel=rf"$\beta_{slide.layer}$")
+            ax.spines[:].set_visible(False)
+            ax.set_title(rf"{title} as $\beta_{slide.layer}$ moves")
+        names = ", ".join(rate_name(n, top) for n in numbers)
+        labels = [f"β; {names}"]
+        for betas, rates in zip(slide.betas, slide.rates, strict=True):
+            setting = ", ".join(f"{beta:.2g}" for beta in betas)
+            labels.append(f"({setting});  {', '.join(_short(rate) for rate in rates)}")
+        panels[0].set_yticks((np.arange(len(labels)) + 0.5) * (shape[1] + 2) - 0.5, labels)
+        panels[0].tick_params(length=0)
     fig.caption = (
         "One network at betas between the ends of its range: reconstructions by the modes of the posteriors, "
-        "samples from the priors; "
-        "along a column image and noise are the same."
+        "samples from the priors; along a column image and noise are the same. Left: the betas, top layer first; "
+        "the rates of the layers on these images, nats per image. First row: the images."
     )
     return fig
+
+
+def _short(nats: float) -> str:
+    """A rate in few letters.
+
+    Example:
+        >>> _short(0.004), _short(3.26), _short(138.7)
+        ('0.0', '3.3', '139')
+    """
+    return f"{nats:.0f}" if nats >= 99.5 else f"{nats:.1f}"
 
 
 def _place(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -185,9 +219,7 @@ def _same_limits(column: np.ndarray, points: list[pd.DataFrame]) -> None:
             getattr(ax, f"set_{axis}lim")(low, high)
 
 
-def _map(
-    ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, title: str, bar: bool, cmap: str = "viridis"
-) -> None:
+def _map(ax: Axes, points: pd.DataFrame, value: np.ndarray, norm: Normalize, title: str) -> None:
     """Values over the plane of betas, a cell a point."""
     plane: Plane = beta_plane(points)
     draw.set_plane(ax, plane)
@@ -197,12 +229,28 @@ def _map(
     if not known.any():
         draw.not_computed(ax, title)
         return
-    shades = draw.cells(ax, plane, known, array=value[known], norm=norm, cmap=cmap)
+    shades = draw.cells(ax, plane, known, array=value[known], norm=norm)
     ax.set_title(title)
-    if bar:
-        made = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=14, pad=0.02, fraction=0.08)
-        made.outline.set_linewidth(0.4)
-        if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
-            made.set_ticks(list(np.geomspace(norm.vmin, norm.vmax, 4)))
-            made.ax.yaxis.set_major_formatter(lambda tick, _: f"{tick:.3g}" if tick < 1000 else f"{tick:,.0f}")
-            made.ax.yaxis.set_minor_locator(NullLocator())
+    made = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=22, pad=0.02, fraction=0.08)
+    made.outline.set_linewidth(0.4)
+    if isinstance(norm, LogNorm) and norm.vmin and norm.vmax:
+        made.set_ticks(round_ticks(norm.vmin, norm.vmax).tolist())
+        made.ax.yaxis.set_major_formatter(lambda tick, _: f"{tick:g}" if tick < 1000 else f"{tick:,.0f}")
+        made.ax.yaxis.set_minor_locator(NullLocator())
+
+
+def round_ticks(low: float, high: float) -> np.ndarray:
+    """Round numbers for a logarithmic scale between two values, at least two where there are any.
+
+    Example:
+        >>> round_ticks(27.8, 207).tolist(), round_ticks(1800, 2100).tolist()
+        ([30.0, 50.0, 100.0, 200.0], [1800.0, 2000.0])
+    """
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.empty(0)
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), tuple(range(1, 10)), tuple(np.arange(10, 100) / 10)):
+        ticks = np.sort(np.outer(decades, digits).ravel().round(6))
+        ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
+        if len(ticks) >= (4 if len(digits) < 9 else 2):
+            break
+    return ticks[:: -(-len(ticks) // 5)] if len(ticks) else np.array([low, high])

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullLocator
 
-from hvae_core.analysis.points import betas, bins, described, grid_means, is_beta_vae, is_vae, rate_name
+from hvae_core.analysis.points import betas, bins, described, grid_means, is_eq_8, is_vae, rate_name
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure
 from hvae_core.figures.paper import caption, styled
@@ -50,7 +50,7 @@ def layers(results: pd.DataFrame) -> PaperFigure:
         [], [], color=draw.BLACK, marker="o", ms=area**0.5, mfc="none", mew=0.9, ls="", label="VAE (all β = 1)"
     )
     fig.legend(
-        handles=[*handles, vae],
+        handles=[*handles, *([vae] if is_eq_8(points) else [])],
         loc="outside lower center",
         ncols=5,
         frameon=False,
@@ -65,7 +65,7 @@ def layers(results: pd.DataFrame) -> PaperFigure:
         f"{SMALLEST_RATE:g} nats; and the distortion. In each column one beta changes, of one layer or of all "
         "the layers "
         "named at the axis, and the others are 1 or the nearest there is; in the last all betas are equal. "
-        "Circle: VAE.",
+        + ("Circle: VAE." if is_eq_8(points) else ""),
     )
     return fig
 
@@ -83,7 +83,7 @@ def _columns(points: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
         title = f"others at {', '.join(f'{value:.3g}' for value in values)}" if others else "all equal"
         if len(rows) > 1:
             found.append((_name(group), title, rows[table[rows, top].argsort()]))
-    equal = np.flatnonzero(is_beta_vae(points))
+    equal = np.flatnonzero(np.isclose(table, table[:, :1]).all(1))
     if len(groups) > 1 and len(equal) > 1:
         found.append((r"all $\beta$", "all equal", equal[table[equal, 0].argsort()]))
     return found or [(_name(groups[0]), "", np.abs(np.log(table)).sum(1).argsort()[:1])]

@@ -1,7 +1,5 @@
 """What `hvae_core.analysis.guidance` recommends, among all models of a run."""
 
-from textwrap import fill
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -50,7 +48,7 @@ def recommendation(
     fig = draw.new_figure(2.65, described(results))
     panels, interpolated = fig.subplots(1, 3), False
     for ax, (task, metric) in zip(panels, metrics.items(), strict=True):
-        ax.set_xlabel("total rate R (nats per image)")
+        ax.set_xlabel(f"R ({draw.nats(rate_scale)})")
         if np.isfinite(values(points, metric)).any():
             advice = recommend(results, task, total_rate)
             _panel(ax, points, metric, advice, rate_scale)
@@ -93,7 +91,7 @@ def _panel(ax: Axes, points: pd.DataFrame, metric: Metric, advice: Recommendatio
         ax.scatter(*place, marker="x", s=16, c=draw.BLACK, lw=0.9, zorder=5, gid="interpolated")
     if advice.betas:
         draw.star(ax, (advice.total_rate, metric.factor * advice.value))
-    ax.set_title(f"{advice.task}\n{fill(_best(metric, advice), TITLE_LETTERS)}")
+    ax.set_title(f"{advice.task}\n{draw.wrapped(_best(metric, advice), TITLE_LETTERS)}")
 
 
 def _best(metric: Metric, advice: Recommendation) -> str:

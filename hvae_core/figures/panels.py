@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
@@ -23,11 +24,12 @@ from matplotlib.ticker import (
     MaxNLocator,
     NullLocator,
 )
-from matplotlib.tri import Triangulation
+from matplotlib.tri import TriAnalyzer, Triangulation
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from hvae_core.analysis.points import (
     Metric,
+    as_good,
     best,
     betas,
     bins,
@@ -118,8 +120,23 @@ def new_figure(height: float, title: str, width: float = WIDTH, hspace: float = 
     fig = PaperFigure(figsize=(width, height), layout="constrained")
     layout = cast(ConstrainedLayoutEngine, fig.get_layout_engine())
     layout.set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace)
-    fig.suptitle(fill(title, int(17 * width)), color="0.3")
+    fig.suptitle(wrapped(title, int(17 * width)), color="0.3")
     return fig
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Text in lines of about so many letters, broken between words only."""
+    return fill(text, letters, break_long_words=False, break_on_hyphens=False)
+
+
+def nats(scale: str, unit: str = "nats per image") -> str:
+    """The unit of a rate axis, with the word that its scale is a square root.
+
+    Example:
+        >>> nats("sqrt"), nats("linear")
+        ('nats per image, √ scale', 'nats per image')
+    """
+    return f"{unit}, √ scale" if scale == "sqrt" else unit
 
 
 # --- planes -------------------------------------------------------------------------------------------------
@@ -137,7 +154,8 @@ class Plane:
     def label(self, ax: Axes, unit: str = "nats per image") -> None:
         """Name both axes, with the unit of rates."""
         for axis, name in zip("xy", self.names, strict=True):
-            getattr(ax, f"set_{axis}label")(f"{name} ({unit})" if name.startswith("$R") else name)
+            label = f"{name} ({nats(self.scale, unit)})" if name.startswith("$R") else name
+            getattr(ax, f"set_{axis}label")(label)
 
 
 def rate_plane(points: pd.DataFrame, scale: RateScale = "sqrt") -> Plane:
@@ -232,7 +250,7 @@ def diagonals(ax: Axes, plane: Plane, avoid: Sequence[np.ndarray] = ()) -> None:
         line = level * np.column_stack([1 - share, share])
         ax.plot(*line.T, "--", color=GREY, linewidth=0.6, zorder=2, gid="diagonal")
         place = to_axes.transform(line)
-        inside = ((place > 0.07) & (place < 0.93)).all(1)
+        inside = ((place > 0.07) & (place < [0.88, 0.93])).all(1)
         if inside.any():
             distance = np.linalg.norm(place[inside][:, None] - taken[None], axis=-1).min(1)
             x, y = line[inside][distance.argmax()]
@@ -244,6 +262,8 @@ def diagonals(ax: Axes, plane: Plane, avoid: Sequence[np.ndarray] = ()) -> None:
 
 def ring(ax: Axes, name: str, rows: np.ndarray, place: tuple[np.ndarray, ...]) -> None:
     """Circles of one kind around models; `place` has two or three coordinates, ``(points,)`` each."""
+    if not len(rows):
+        return
     colour, area = RINGS[name]
     style: Any = {"path_effects": HALO} if len(place) == 2 else {"depthshade": False}
     style |= {"s": area if len(place) == 2 else 0.7 * area, "facecolors": "none", "edgecolors": colour}
@@ -259,12 +279,14 @@ def baselines(
     circles: bool = True,
     over_rate: str = "",
 ) -> None:
-    """The VAE as a black circle, the beta-VAEs as a dashed red line, with or without circles.
+    """The VAE as a black circle, the beta-VAEs as a dashed red line, with or without circles; of none nothing.
 
     Arguments:
         over_rate: the scale of the horizontal axis, if that is the total rate: the line is straight in the rate then.
     """
     line = np.flatnonzero(is_beta_vae(points) & drawn)
+    if not len(line):
+        return
     line = line[np.argsort(betas(points)[line, 0])]
     path: Any = [c[line] for c in place]
     if over_rate:
@@ -301,8 +323,17 @@ def star(ax: Axes, place: tuple[float, ...], marker: str = "*", area: float = 60
     ax.scatter(*place, marker=marker, zorder=6, gid="best", **style)
 
 
-def legend(fig: FigureBase, *names: str) -> None:
-    """A legend below the panels, of entries by name; they go down the columns."""
+def near_ties(ax: Axes, points: pd.DataFrame, metric: Metric, place: tuple[np.ndarray, ...], marker: str = "*") -> None:
+    """The models that are as good as the best, within two standard errors: its marker, small."""
+    rows = as_good(points, metric)
+    if len(rows):
+        style: Any = {"depthshade": False} if len(place) == 3 else {"clip_on": False}
+        style |= {"s": 15 if marker == "*" else 7, "c": "white", "edgecolors": BLACK, "linewidths": 0.5}
+        ax.scatter(*(c[rows] for c in place), marker=marker, zorder=5.5, gid="as good", **style)
+
+
+def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
+    """A legend below the panels, or in an empty one, of those entries that are drawn; they go down the columns."""
 
     def mark(label: str, marker: str, size: float, colour: str, **style: Any) -> Line2D:
         style = {"ls": "", "mfc": "none", "mew": 0.9, **style}
@@ -318,38 +349,46 @@ def legend(fig: FigureBase, *names: str) -> None:
         "β-VAE line": line("β-VAE (all β equal)", RED),
         "hull": mark("best for its total rate (hull)", "o", size["hull"], PURPLE),
         "best": mark("best of all", "*", 7, BLACK, mfc="white", mew=0.7),
-        "diagonal": line("equal total rate (nats per image)", GREY, 0.6),
+        "as good": mark("as good (2 standard errors)", "*", 3.8, BLACK, mfc="white", mew=0.5),
+        "diagonal": line("equal total rate (nats)", GREY, 0.6),
         "chosen": mark("shown in Fig. 4", "x", 4, BLACK),
         "bound": line("bound $f^{-1}(R)$, Eq. 11", BLACK),
     } | {
         application: mark(f"best {application}", marker, 5, BLACK, mfc="white", mew=0.7)
         for application, marker in APPLICATIONS.items()
     }
-    fig.legend(
-        handles=[entries[name] for name in names],
-        loc="outside lower center",
-        ncols=2 if len(names) == 4 else 3,
+    small = tuple(mark("as good", m, 2.6, BLACK, mfc="white", mew=0.5) for m in APPLICATIONS.values())
+    drawn = {artist.get_gid() for artist in cast(Figure, place.get_figure(root=True)).findobj()}
+    shown = [name for name in names if name in drawn or name in APPLICATIONS]
+    if not shown:
+        return
+    several = set(APPLICATIONS) <= set(names)
+    inside: Any = {"loc": "center left", "bbox_to_anchor": (-0.03, 0.5)}
+    made = place.legend(
+        handles=[small if several and name == "as good" else entries[name] for name in shown],
+        labels=[str(entries[name].get_label()) for name in shown],
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.6)},
+        ncols=columns or (2 if len(shown) in (2, 4) else 3),
         frameon=False,
         handletextpad=0.5,
         columnspacing=1.5,
         borderpad=0.1,
         borderaxespad=0.2,
+        **({"loc": "outside lower center"} if isinstance(place, FigureBase) else inside),
     )
+    made.set_in_layout(isinstance(place, FigureBase))  # in a panel of its own it may be wider than that
 
 
 def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
     """The models of Fig. 4, numbered towards the panel's middle; returns about where the numbers are."""
     labels = []
-    places: dict[int, list[str]] = {}
     for number, row in enumerate(chosen(points).values(), 1):
-        places.setdefault(row, []).append(str(number))
-    for row, numbers in places.items():
         place = (plane.x[row], plane.y[row])
         middle = (ax.transData + ax.transAxes.inverted()).transform(place)
         ax.scatter(*place, marker="x", s=14, c=BLACK, linewidths=0.8, zorder=7, gid="chosen", clip_on=False)
         offset = tuple(np.where(middle < 0.5, 9, -9))
         ax.annotate(
-            ",".join(numbers),
+            str(number),
             place,
             offset,
             textcoords="offset points",
@@ -361,6 +400,16 @@ def crosses(ax: Axes, points: pd.DataFrame, plane: Plane) -> list[np.ndarray]:
         )
         labels.append(middle + np.where(middle < 0.5, 0.1, -0.1))
     return labels
+
+
+def crosses_in_space(ax: Axes3D, points: pd.DataFrame, place: tuple[np.ndarray, ...]) -> None:
+    """The models of Fig. 4 in three dimensions, each number above its cross."""
+    lift = 0.09 * float(np.ptp(place[2][np.isfinite(place[2])]))
+    for number, row in enumerate(chosen(points).values(), 1):
+        x, y, z = (float(c[row]) for c in place)
+        ax.scatter(x, y, z, marker="x", s=14, c=BLACK, linewidths=0.9, depthshade=False, zorder=7, gid="chosen")
+        text = ax.text(x, y, z + lift, str(number), weight="bold", ha="center", va="center", zorder=8)
+        text.set_path_effects(HALO)
 
 
 # --- one metric over a plane --------------------------------------------------------------------------------
@@ -393,7 +442,7 @@ def best_of(points: pd.DataFrame, metric: Metric, known: str = "known") -> str:
     if row is None:
         return ""
     unit = f" {metric.unit}" if metric.unit in ("dB", "%") else ""
-    return fill(
+    return wrapped(
         f"best {shown(value[row])}{unit} at "
         f"β{NO_BREAK}={NO_BREAK}{setting(points, row)}{known_of(points, metric, known)}",
         TITLE_LETTERS,
@@ -423,7 +472,7 @@ def colour_plot(
         not_computed(ax, metric.label if named else "")
         return
     known = np.isfinite(value)
-    corners = triangles(points, known)
+    corners = neighbours(ax, points, plane, known)
     limits = {"vmin": value[known].min(), "vmax": value[known].max()}
     shades: Collection
     if plane.scale == "log" and len(corners):
@@ -457,11 +506,34 @@ def colour_plot(
         diagonals(ax, plane, crosses(ax, points, plane) if numbered else ())
     baselines(ax, points, known, (plane.x, plane.y), circles=plane.scale != "log")  # over betas, a diagonal
     ring(ax, "hull", optimal(points, metric), (plane.x, plane.y))
+    near_ties(ax, points, metric, (plane.x, plane.y))
     star(ax, (plane.x[row], plane.y[row]))
     ax.set_title(f"{metric.label}\n{best_of(points, metric)}" if named else best_of(points, metric))
     bar = cast(Figure, ax.figure).colorbar(shades, ax=ax, aspect=18, pad=0.02, fraction=0.08)
     bar.ax.yaxis.set_major_locator(MaxNLocator(4))
     bar.outline.set_linewidth(0.4)
+
+
+def neighbours(ax: Axes, points: pd.DataFrame, plane: Plane, known: np.ndarray) -> np.ndarray:
+    """Triangles between models that lie next to each other in a panel, ``(triangles, 3)``.
+
+    Over the betas they are the grid's. Over the rates, where the grid folds over itself, they are Delaunay's, without
+    the slivers along the border. Empty where the betas form no two-way grid.
+    """
+    corners = triangles(points, known)
+    if plane.scale == "log" or not len(corners):
+        return corners
+    place = np.column_stack(
+        [axis.get_transform().transform(side[known]) for axis, side in ((ax.xaxis, plane.x), (ax.yaxis, plane.y))]
+    )
+    place = (place - place.min(0)) / np.maximum(np.ptp(place, axis=0), 1e-12)
+    _, first = np.unique(place.round(6), axis=0, return_index=True)
+    try:
+        found = Triangulation(*place[first].T)
+    except (RuntimeError, ValueError):  # all in a line
+        return np.empty((0, 3), int)
+    kept = ~TriAnalyzer(found).get_flat_tri_mask(0.02)
+    return np.flatnonzero(known)[first][found.triangles[kept]]
 
 
 def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
@@ -505,9 +577,12 @@ def surface_plot(ax: Axes3D, points: pd.DataFrame, metric: Metric, plane: Plane,
     ax.set_title(metric.label, y=1, pad=-3)
     known = np.isfinite(value)
     place = (plane.x, plane.y, value)
-    mesh(ax, points, place, value, known)
+    mesh(ax, points, place, value, known, neighbours(ax, points, plane, known))
     baselines(ax, points, known, place)
     ring(ax, "hull", optimal(points, metric), place)
+    near_ties(ax, points, metric, place)
+    star(ax, tuple(c[row] for c in place))
+    crosses_in_space(ax, points, place)
     ax.zaxis.set_major_locator(MaxNLocator(4))
     plane.label(ax, "nats")
 
@@ -525,20 +600,21 @@ def set_box(ax: Axes3D, zoom: float) -> None:
 
 
 def mesh(
-    ax: Axes3D, points: pd.DataFrame, place: tuple[np.ndarray, ...], colour: np.ndarray, known: np.ndarray
+    ax: Axes3D,
+    points: pd.DataFrame,
+    place: tuple[np.ndarray, ...],
+    colour: np.ndarray,
+    known: np.ndarray,
+    corners: np.ndarray,
 ) -> None:
-    """The surface over the grid of betas, coloured by values ``(points,)`` or by RGB ``(points, 3)``."""
-    corners = triangles(points, known)
+    """The surface between models, coloured by their values ``(points,)``."""
     if len(corners):
         filled = [np.where(known, c, c[known][0]) for c in place]
         surface = ax.plot_trisurf(
             *filled, triangles=corners, linewidth=0.2, edgecolor=(0.2, 0.2, 0.2, 0.4), shade=False, alpha=0.9, zorder=1
         )
-        if colour.ndim == 1:
-            surface.set_array(colour[corners].mean(1))
-            surface.set_clim(colour[known].min(), colour[known].max())
-        else:
-            surface.set_facecolor(colour[corners].mean(1))
+        surface.set_array(colour[corners].mean(1))
+        surface.set_clim(colour[known].min(), colour[known].max())
     dots = tuple(c[known] for c in place)
     ax.scatter(*dots, c=colour[known], s=dot_area(points) / 2, depthshade=False, zorder=2, lw=0, gid="models")
 

@@ -1,6 +1,6 @@
 """The figures and tables of Paper A, each from the stored results of one run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Literal, ParamSpec, cast
@@ -25,16 +25,18 @@ from hvae_core.analysis.points import (
     betas,
     bins,
     chosen,
+    compared,
     count_layers,
     described,
     drawable,
     grid_means,
     information,
+    is_eq_8,
     is_vae,
-    known_together,
     latent_name,
     optimal,
     split_rates,
+    standard_error,
     triangles,
     values,
 )
@@ -44,12 +46,8 @@ from hvae_core.figures.panels import APPLICATIONS, PaperFigure, Plane, RateScale
 from hvae_core.terms import layer_numbers
 
 P = ParamSpec("P")
-MARKS = (
-    "Black circle: VAE (all betas 1). Red: beta-VAE (all betas equal). Purple circles: best for their "
-    "total rate (corners of the upper convex hull against R). Star: best of all. "
-)
 DIAGONALS = "Dashed grey lines: equal total rate, in nats per image. "
-SURFACE = "Colours between models are interpolated between neighbours in the grid of betas. "
+SURFACE = "Colours between models are interpolated. "
 
 
 def styled(function: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
@@ -71,12 +69,33 @@ def caption(results: pd.DataFrame, text: str, scale: RateScale | None = None) ->
     return f"{text.strip()}{axes}{mean} Drawn: {described(results)}."
 
 
+def marks(points: pd.DataFrame, *metrics: Metric) -> str:
+    """What the circles and stars of these metrics say, for a caption."""
+    baselines = "Black circle: VAE (all betas 1). Red: beta-VAE (all betas equal). " if is_eq_8(points) else ""
+    return (
+        f"{baselines}Purple circles: best for their total rate (corners of the upper convex hull against R). "
+        f"Star: best of all. {near_ties(points, *metrics)}"
+    )
+
+
+def near_ties(points: pd.DataFrame, *metrics: Metric) -> str:
+    """What the small marks of models that are as good as the best say, and among which models the best are sought."""
+    known = compared(points)
+    some = known.any() and not known[np.isfinite(points["rate"])].all()
+    sources = list(dict.fromkeys(of for metric in metrics if (of := standard_error(points, metric)[1])))
+    words = {"seeds": "the spread over seeds", "test images": "the number of test images (accuracies)"}
+    words["five parts of the samples"] = "the five parts of the samples (Inception Score)"
+    by = " and ".join(words[source] for source in sources)
+    ties = f"Small marks of the same shape: within two standard errors of the best, by {by}. " if by else ""
+    return ties + (f"The best are sought among the {known.sum()} settings at which all was measured. " if some else "")
+
+
 def label_outer(panels: np.ndarray, plane: Plane) -> None:
     """Axis labels on the left and on the lowest panel of each column only."""
     for ax in panels.flat:
         plane.label(ax, "nats")
     for column in panels.T:
-        for ax in [ax for ax in column if ax.get_visible()][:-1]:
+        for ax in [ax for ax in column if ax.get_visible() and ax.axison][:-1]:
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)
     for ax in panels[:, 1:].flat:
@@ -100,13 +119,12 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     points = grid_means(results)
     shown = (PSNR, accuracy(f"mu{count_layers(points)}", "rbf_svm"), INCEPTION)
     metrics = dict(zip(APPLICATIONS, shown, strict=True))
-    compared = known_together(points, shown)
-    some = compared.any() and not compared[np.isfinite(points["rate"])].all()
-    if some:  # of a conditioned network's points few have been classified: optima are those among the same ones
-        points = points.assign(**{metric.column: points[metric.column].where(compared) for metric in shown})
+    known = compared(points)
+    if not known[np.isfinite(points["rate"])].all():  # of a conditioned network's points few have been classified
+        points = points.assign(**{metric.column: points[metric.column].where(known) for metric in shown})
     fig = draw.new_figure(4.5, described(results))
     top, bottom = cast(np.ndarray, fig.subfigures(2, 1, height_ratios=(1.15, 1)))
-    left, right = cast(np.ndarray, top.subfigures(1, 2, width_ratios=(1, 1.15)))
+    left, right = cast(np.ndarray, top.subfigures(1, 2, width_ratios=(1.04, 1.1)))
     _trade_off(left.add_subplot(projection="3d"), points, metrics)
     for ax, plane, title in zip(
         right.subplots(1, 2),
@@ -121,16 +139,16 @@ def fig1(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     for ax, (application, metric) in zip(panels, metrics.items(), strict=True):
         _landscape(ax, points, application, metric, plane)
     label_outer(panels[None], plane)
-    baselines = ("VAE", "β-VAE line", "diagonal")
-    draw.legend(bottom, *(name for pair in zip(baselines, APPLICATIONS, strict=True) for name in pair))
+    draw.legend(bottom, *APPLICATIONS, "as good", "VAE", "β-VAE line", "diagonal", columns=3)
     fig.caption = caption(
         results,
         "Left: reconstruction (PSNR), generation (Inception Score) and representation (accuracy of an RBF SVM on "
-        "the mode of the top layer) of every model; colour tells the betas, grey dots on the walls are "
-        "projections. Right: the colour code over the betas and over the rates. Below: performance landscapes "
-        "(size of a dot: performance from lowest to highest), with the best model for each application. Black "
-        "circle: VAE; dashed red: beta-VAE. Markers of one model that is best for several lie in each other."
-        + (f" Only the {compared.sum()} settings of which all three are known are compared." if some else ""),
+        "the mode of the top layer) of every model; colour tells the betas, lines join neighbours in their grid, pale "
+        "dots on the walls are projections. Right: the colour code over the betas and over the rates. Below: "
+        "performance landscapes (size of a dot: performance from lowest to highest), with the best model for each. "
+        + ("Black circle: VAE; dashed red: beta-VAE. " if is_eq_8(points) else "")
+        + "Markers of one model that is best for several lie in each other. "
+        + near_ties(points, *shown),
         rate_scale,
     )
     return fig
@@ -141,7 +159,7 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
     shown = [metrics[name] for name in ("reconstruction", "generation", "representation")]
     place = tuple(values(points, metric) for metric in shown)
     known = np.isfinite(np.array(place)).all(axis=0)
-    draw.set_box(ax, zoom=0.92)
+    draw.set_box(ax, zoom=1.0)
     if not known.any():
         lacking = [metric.name for metric in shown if best(points, metric) is None]
         draw.not_computed(ax, "", "not computed:\n" + "\n".join(lacking))
@@ -150,13 +168,28 @@ def _trade_off(ax: Axes3D, points: pd.DataFrame, metrics: dict[str, Metric]) -> 
     limits = [(c[known].min() - m, c[known].max() + m) for c, m in zip(place, margins, strict=True)]
     for k, wall in enumerate((limits[0][1], limits[1][1], limits[2][0])):
         shadow = [np.full(known.sum(), wall) if i == k else c[known] for i, c in enumerate(place)]
-        ax.scatter(*shadow, s=draw.dot_area(points) / 3, c="0.75", lw=0, depthshade=False, zorder=0, gid="shadow")
-    draw.mesh(ax, points, place, draw.colour_code(points), known)
+        pale = 0.4 * draw.colour_code(points)[known] + 0.6
+        ax.scatter(
+            *shadow, s=draw.dot_area(points.loc[known]) / 2, c=pale, lw=0, depthshade=False, zorder=0, gid="shadow"
+        )
+    _net(ax, points, place, known)
     _optima(ax, points.assign(rate=points["rate"].where(known)), metrics, place, 26)
     for axis, limit, metric in zip("xyz", limits, shown, strict=True):
         getattr(ax, f"set_{axis}lim")(*limit)
         getattr(ax, f"set_{axis}label")(metric.label)
         getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(4))
+
+
+def _net(ax: Axes3D, points: pd.DataFrame, place: tuple[np.ndarray, ...], known: np.ndarray) -> None:
+    """Every model as a dot in its colour, joined to its neighbours in the grid of betas by thin lines."""
+    colour = draw.colour_code(points)
+    edges = np.sort(np.vstack([triangles(points, known)[:, pair] for pair in ([0, 1], [1, 2])]), axis=1)
+    for a, b in np.unique(edges, axis=0):
+        ends = [(c[a], c[b]) for c in place]
+        ax.plot(*ends, color=colour[[a, b]].mean(0), lw=0.5, alpha=0.8, zorder=1)
+    dots = tuple(c[known] for c in place)
+    area = 1.2 * draw.dot_area(points.loc[known])
+    ax.scatter(*dots, c=colour[known], s=area, depthshade=False, zorder=2, lw=0.2, ec="white", gid="models")
 
 
 def _colour_code(ax: Axes, points: pd.DataFrame, metrics: dict[str, Metric], plane: Plane) -> None:
@@ -205,6 +238,7 @@ def _landscape(ax: Axes, points: pd.DataFrame, application: str, metric: Metric,
     colour = draw.colour_code(points)[known]
     ax.scatter(plane.x[known], plane.y[known], s=area * (0.03 + 0.97 * share), c=colour, lw=0, gid="models")
     draw.baselines(ax, points, known, (plane.x, plane.y), circles=False)
+    draw.near_ties(ax, points, metric, (plane.x, plane.y), APPLICATIONS[application])
     draw.star(ax, (plane.x[row], plane.y[row]), APPLICATIONS[application], 26 * (1 + 1.4 * is_vae(points)[row]))
     ax.set_title(f"{application}\n{draw.best_of(points, metric, 'compared')}")
 
@@ -221,50 +255,49 @@ def fig3(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     draw.surface_plot(cast(Axes3D, fig.add_subplot(1, 2, 1, projection="3d")), points, PSNR, plane)
     ax = fig.add_subplot(1, 2, 2)
     draw.colour_plot(ax, points, PSNR, plane, numbered=True, named=False)
-    plane.label(ax)
-    draw.legend(fig, "VAE", "β-VAE", "hull", "best", "chosen", "diagonal")
+    plane.label(ax, "nats")
+    draw.legend(fig, "VAE", "β-VAE", "hull", "best", "as good", "chosen", "diagonal", columns=3)
     text = "PSNR of reconstructions by modes over the rates of the layers, as a surface and as a colour plot. "
     crosses = "Numbered crosses: the models of Fig. 4. "
-    fig.caption = caption(results, text + MARKS + DIAGONALS + crosses + SURFACE, rate_scale)
-    return fig
-
-
-def _surfaces_and_plots(
-    results: pd.DataFrame, metrics: Sequence[Metric], text: str, rate_scale: RateScale, numbered: bool = False
-) -> PaperFigure:
-    """Every metric as a surface above a colour plot, three a row."""
-    points = grid_means(results)
-    plane = draw.rate_plane(points, rate_scale)
-    rows = -(-len(metrics) // 3)
-    fig = draw.new_figure(3.3 * rows + 0.5, described(results), hspace=0.06)
-    for i, metric in enumerate(metrics):
-        place = 6 * (i // 3) + i % 3 + 1
-        box = cast(Axes3D, fig.add_subplot(2 * rows, 3, place, projection="3d"))
-        draw.surface_plot(box, points, metric, plane, ticks=2)
-        ax = fig.add_subplot(2 * rows, 3, place + 3)
-        draw.colour_plot(ax, points, metric, plane, numbered=numbered and i == 0, named=False)
-        plane.label(ax)
-        if i % 3:
-            ax.set_ylabel("")
-    draw.legend(fig, "VAE", "β-VAE", "hull", "best", "diagonal", *(["chosen"] if numbered else []))
-    fig.caption = caption(results, text + MARKS + DIAGONALS + SURFACE, rate_scale)
+    fig.caption = caption(results, text + marks(points, PSNR) + DIAGONALS + crosses + SURFACE, rate_scale)
     return fig
 
 
 @styled
 def fig5(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """Inception Score, diversity and sharpness over the layer-wise rates. Source: Paper A, Fig. 5, Eq. 12."""
+    points = grid_means(results)
+    plane = draw.rate_plane(points, rate_scale)
+    fig = draw.new_figure(2.6, described(results))
+    metrics = (INCEPTION, DIVERSITY, SHARPNESS)
+    panels = fig.subplots(1, 3, squeeze=False)
+    for metric, ax in zip(metrics, panels.flat, strict=True):
+        draw.colour_plot(ax, points, metric, plane, numbered=metric is INCEPTION)
+    label_outer(panels, plane)
+    draw.legend(fig, "VAE", "β-VAE", "hull", "best", "as good", "diagonal", "chosen", columns=3)
     text = "Inception Score = diversity x sharpness of generated images over the rates of the layers. "
-    return _surfaces_and_plots(results, (INCEPTION, DIVERSITY, SHARPNESS), text, rate_scale, numbered=True)
+    crosses = "Numbered crosses: the models of Fig. 4. "
+    fig.caption = caption(results, text + marks(points, *metrics) + DIAGONALS + crosses + SURFACE, rate_scale)
+    return fig
 
 
 @styled
 def fig7(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     """I_q(y; z_L) and the classifiers' accuracies on mu_L over the layer-wise rates. Source: Paper A, Fig. 7."""
-    top = count_layers(results)
+    points = grid_means(results)
+    top = count_layers(points)
+    plane = draw.rate_plane(points, rate_scale)
     metrics = [information(top), *(accuracy(f"mu{top}", probe) for probe in CLASSIFIERS)]
+    fig = draw.new_figure(4.1, described(results))
+    panels = fig.subplots(2, 3)
+    for metric, ax in zip(metrics, panels.flat, strict=False):
+        draw.colour_plot(ax, points, metric, plane)
+    panels[1, 2].set_axis_off()
+    label_outer(panels, plane)
+    draw.legend(panels[1, 2], "VAE", "β-VAE", "hull", "best", "as good", "diagonal", columns=1)
     text = "Mutual information of label and top layer, and accuracies of classifiers on the top layer's mode. "
-    return _surfaces_and_plots(results, metrics, text, rate_scale)
+    fig.caption = caption(results, text + marks(points, *metrics) + DIAGONALS + SURFACE, rate_scale)
+    return fig
 
 
 @styled
@@ -294,11 +327,14 @@ def all_metrics(
         for ax in line[len(metrics) :]:
             ax.set_visible(False)
     label_outer(panels, where)
-    names = ("β-VAE", "hull", "best", "diagonal") if over_rates else ("β-VAE line", "hull", "best")
+    names = (
+        ("β-VAE", "hull", "best", "as good", "diagonal") if over_rates else ("β-VAE line", "hull", "best", "as good")
+    )
     draw.legend(fig, "VAE", *names)
     over = "rates of the layers" if over_rates else "betas, which are set, where Fig. 8 has the rates that result"
     text = f"All metrics over the {over}. LR: logistic regression; mu: mode; z ~ q: a sample of q(z_{top}|x). "
-    text += MARKS + (DIAGONALS + SURFACE if over_rates else "White: not drawn. ")
+    text += marks(points, *(metric for line in rows for metric in line))
+    text += DIAGONALS + SURFACE if over_rates else "White: not drawn. "
     if not over_rates and len(bins(points)) > 2:
         text += "Upwards the geometric mean of the other layers' betas: models of one mean lie upon each other. "
     fig.caption = caption(results, text, rate_scale if over_rates else None)
@@ -342,7 +378,7 @@ class Images:
 
 @styled
 def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
-    """Originals, reconstructions and samples of three models: high rate, high rate in the top layer, low rate.
+    """Originals, reconstructions and samples of three models: best reconstruction, best samples, and one between.
 
     Raises:
         ValueError: `images` are not of as many models as `results` has rows.
@@ -354,46 +390,58 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
         raise ValueError(f"results have {len(results)} models, {counts}")
     points = grid_means(results)
     models = chosen(points)
+    columns = max(len(models), 1)
     height, width = montage(images.originals).shape[:2] if images is not None else (1, 2)
-    fig = draw.new_figure(0.8 + 3 * (1.72 * height / width + 0.06), described(results))
-    panels = fig.subplots(3, 3)
+    fig = draw.new_figure(0.75 + 3 * (1.72 * height / width + 0.06), described(results), draw.WIDTH * columns / 3)
+    panels = fig.subplots(3, columns, squeeze=False)
     for ax in panels.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     for number, (name, point) in enumerate(models.items(), 1):
         column = panels[:, number - 1]
-        member = _member(results, points, point)
+        member = member_of(results, points, point)
         if images is not None:
             shown = (images.originals, images.reconstructions[member], images.samples[member])
             for ax, array in zip(column, shown, strict=True):
                 ax.imshow(montage(array), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        column[0].set_title(f"{number}: {name}\nβ = {draw.setting(points, point)}\n{_rates(results, member)}")
-    for ax, kind in zip(panels[:, 0], ("originals", "reconstructions", "samples"), strict=True):
+        about = f"β = {draw.setting(points, point)}{_scores(points, point)}\n{_rates(points, point)}"
+        column[0].set_title(f"{number}: {name}\n{about}")
+    for ax, kind in zip(panels[:, 0], ("originals", "reconstructed", "samples"), strict=True):
         ax.set_ylabel(kind)
     if images is None or not models:
         for ax in panels[1]:
             draw.not_computed(ax, "")
     fig.caption = caption(
         results,
-        "Test images, their reconstructions and samples from the prior, for three models: the highest total rate, "
-        "the most rate in the top layer, or in those that share its beta (beyond that in the others), and the lowest "
-        "total rate. With several seeds a setting, the first is shown, with its own rates. Of a conditioned network: "
-        "among the points at which classifiers look.",
+        "Test images, their reconstructions and samples from the prior, for the model with the best reconstructions "
+        "(PSNR), the one with the best samples (Inception Score, IS) and one between: of the models whose two scores "
+        "both lie between those, the best compromise. Where these are fewer than three, the VAE and the model of the "
+        "highest ELBO stand in. With several seeds a setting, images are of the first. Rates in nats per image.",
     )
     return fig
 
 
-def _member(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
+def member_of(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
     """The first row of the results that a grid point is made of."""
     same = (betas(results) == betas(points)[point]).all(1)
     return int(np.flatnonzero(same & drawable(results).to_numpy() & np.isfinite(split_rates(results)).all(0))[0])
 
 
-def _rates(results: pd.DataFrame, member: int) -> str:
-    """The rates of a model, a line each."""
-    plane = draw.rate_plane(results)
-    rates = zip(plane.names[: count_layers(results)], (plane.x[member], plane.y[member]), strict=False)
-    return "\n".join(f"{name} {'< 0.001' if rate < 0.001 else f'= {rate:.3g}'} nats" for name, rate in rates)
+def _scores(points: pd.DataFrame, point: int) -> str:
+    """A line with the PSNR and the Inception Score of a setting, as far as they are known."""
+    found = []
+    for name, metric in (("PSNR", PSNR), ("IS", INCEPTION)):
+        value = values(points, metric)[point]
+        if np.isfinite(value):
+            found.append(f"{name} {draw.shown(value)} {metric.unit}".rstrip())
+    return f"\n{', '.join(found)}" if found else ""
+
+
+def _rates(points: pd.DataFrame, point: int) -> str:
+    """The rates of a setting in a line, nats per image."""
+    plane = draw.rate_plane(points)
+    rates = zip(plane.names[: count_layers(points)], (plane.x[point], plane.y[point]), strict=False)
+    return ", ".join(f"{name} {'< 0.001' if rate < 0.001 else f'= {rate:.3g}'}" for name, rate in rates)
 
 
 def montage(images: np.ndarray, columns: int = 6, rows: int = 3, gap: int = 1) -> np.ndarray:
@@ -434,7 +482,7 @@ def fig6(
         _accuracy_against_rate(ax, points, accuracy(latent, "rbf_svm"), rate_scale, label_probabilities)
         known = draw.known_of(points, accuracy(latent, "rbf_svm"))
         ax.set_title(f"{CLASSIFIERS['rbf_svm']} on {latent_name(latent)}{known}\n{note}")
-        ax.set_xlabel("total rate R (nats per image)")
+        ax.set_xlabel(f"total rate R ({draw.nats(rate_scale)})")
     panels[0].set_ylabel("accuracy (%)")
     panels[0].set_ylim(0, 103)
     draw.legend(fig, "VAE", "β-VAE", "hull", *(["bound"] if label_probabilities is not None else []))

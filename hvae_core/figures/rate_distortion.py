@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from hvae_core.analysis.frontier import lower_hull, pareto_frontier
 from hvae_core.analysis.plane import AS_GOOD
-from hvae_core.analysis.points import drawable, status
+from hvae_core.analysis.points import drawable, of_run, status
 from hvae_core.evaluation.bounds import distortion_bound, entropy_bound
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, RateScale
@@ -89,10 +89,13 @@ def _described(results: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> str
     if unknown > left_out.sum():
         parts.append(f"{unknown - left_out.sum()} not evaluated")
     about = [str(results["dataset"].iloc[0])] if "dataset" in results and len(results) else []
+    if "epochs" in results and len(results):
+        about.append(f"{results['epochs'].max():g} epochs")
     families = results["model"].unique()
     about += [f"family {_signs(families[0])}" if len(families) == 1 else f"{len(families)} families"]
     about += [*others, f"{count} models"]
-    return ", ".join(about) + (f", of which {unknown} not drawn ({', '.join(parts)})" if unknown else "")
+    line = ", ".join(about) + (f", of which {unknown} not drawn ({', '.join(parts)})" if unknown else "")
+    return of_run(results, line)
 
 
 # --- Fig. 3 -------------------------------------------------------------------------------------------------
@@ -123,9 +126,9 @@ def b_fig3(
     said = _described(results, others)
     fig = draw.new_figure(3.35, said)
     panels = fig.subplots(1, 2)
-    names = ("distortion D (nats per image)", "R + D = −ELBO (nats per image)")
+    names = ("distortion D (nats per image)", f"R + D = −ELBO ({draw.nats('sqrt')})")
     for ax, name, letter in zip(panels, names, "ab", strict=True):
-        ax.set(title=f"({letter})", xlabel="rate R (nats per image)", ylabel=name)
+        ax.set(title=f"({letter})", xlabel=f"rate R ({draw.nats(rate_scale)})", ylabel=name)
         if models.empty:
             draw.not_computed(ax, f"({letter})", "no model to draw")
     if len(models):
@@ -333,7 +336,7 @@ def b_bounds(results: pd.DataFrame, images: int | None = None) -> PaperFigure:
     on = "all test images" if images is None else f"the first {images} test images"
     panels = ((left, "iwae_5", "(a) 5 samples, all test images"), (right, "iwae_500", f"(b) 500 samples, {on}"))
     for ax, column, title in panels:
-        ax.set(title=title, xlabel="rate R (nats per image)", ylabel="bound on log p(x) (nats per image)")
+        ax.set(title=title, xlabel=f"rate R ({draw.nats('sqrt')})", ylabel=f"bound on log p(x) ({draw.nats('sqrt')})")
         known = models[models[column].notna()]
         if known.empty:
             draw.not_computed(ax, title)

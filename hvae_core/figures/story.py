@@ -24,14 +24,17 @@ from hvae_core.analysis.points import (
     described,
     grid_means,
     information,
+    is_eq_8,
+    is_vae,
     latent_name,
+    of_run,
     rate_name,
     values,
 )
 from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, RateScale
-from hvae_core.figures.paper import caption, montage, styled
+from hvae_core.figures.paper import caption, member_of, montage, near_ties, styled
 from hvae_core.names import CONDITIONED
 from hvae_core.terms import layer_numbers
 
@@ -219,9 +222,10 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
     names = ", ".join(
         str(name) for column in ("dataset", "model") if column in known for name in known[column].unique()
     )
+    epochs = int(known["epoch"].max()) if len(known) else 0
     columns = min(1 + len(numbers), 3)
     rows = -(-(1 + len(numbers)) // columns)
-    fig = draw.new_figure(0.5 + 1.85 * rows, names, draw.WIDTH * columns / 3)
+    fig = draw.new_figure(0.5 + 1.85 * rows, of_run(history, f"{names}, {epochs} epochs"), draw.WIDTH * columns / 3)
     panels = list(fig.subplots(rows, columns, squeeze=False).flat)
     for ax in panels[1 + len(numbers) :]:
         ax.set_visible(False)
@@ -243,7 +247,7 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
         ax.set_title(title)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        ax.set_ylabel(NATS)
+        ax.set_ylabel(draw.nats("sqrt" if "rate" in term else "linear"))
     if models:
         handles = [
             Line2D([], [], color=c, ls=d, lw=1.3, label=label)
@@ -258,7 +262,7 @@ def rates_in_training(history: pd.DataFrame) -> PaperFigure:
         )
     fig.caption = (
         "Distortion and rates on the training images while these models were trained, averaged over each epoch. "
-        f"Rate axes are square roots, and the same in all panels. Drawn: {names or 'nothing'}, "
+        f"Rate axes are square roots, and the same in all panels. Drawn: {of_run(history, names or 'nothing')}, "
         f"{len(models)} of {history['member'].nunique()} models, of the first seed."
     )
     return fig
@@ -286,21 +290,23 @@ def _shown(history: pd.DataFrame) -> dict[int, str]:
             return "the network, over all betas as they were drawn"
         numbers = ", ".join("–" if pd.isna(value) else f"{value:.3g}" for value in first.loc[member, given])
         setting = f"{'r' if kind == 'target' else 'β'} = {numbers if len(given) == 1 else f'({numbers})'}"
-        return (f"{model}: " if several else "") + setting + (", VAE" if kind == "beta" and near[member] == 0 else "")
+        vae = kind == "beta" and near[member] == 0 and is_eq_8(history)
+        return (f"{model}: " if several else "") + setting + (", VAE" if vae else "")
 
     return {int(member): label(member) for member in members}
 
 
 @styled
-def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None) -> PaperFigure:
+def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None, title: str = "") -> PaperFigure:
     """Where the rate of a few models lies, and their distortion: a bar a model, in the order of the rows.
 
     Arguments:
         terms: one row a model, as `hvae_core.evaluation.rates.terms_table` returns.
         names: of the models; None: their betas.
+        title: what was trained, such as the data set.
     """
     numbers = layer_numbers(count_layers(terms))
-    fig = draw.new_figure(0.9 + 0.26 * len(terms), "")
+    fig = draw.new_figure(1.0 + 0.26 * len(terms), title)
     cast(ConstrainedLayoutEngine, fig.get_layout_engine()).set(w_pad=0.1)  # words are wider at some resolutions
     left, right = fig.subplots(1, 2, width_ratios=(1.6, 1), sharey=True)
     y = np.arange(len(terms))
@@ -333,25 +339,25 @@ def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None) -> Paper
 
 
 @styled
-def best_and_worst(
+def best_and_typical(
     results: pd.DataFrame, metric: str, images: np.ndarray, originals: np.ndarray | None = None
 ) -> PaperFigure:
-    """Images of the model with the highest value of a metric, and of the one with the lowest.
+    """Images of the model with the highest value of a metric, of the VAE, and of the model in the middle.
 
     Arguments:
         results: one row a model.
-        metric: ``psnr`` or ``inception_score``; where no model has it, the first and the last one are shown.
+        metric: ``psnr`` or ``inception_score``; where no model has it, the VAE is shown, or the first model.
         images: ``(models, n, C, H, W)`` uint8; black of models that keep none.
         originals: ``(n, C, H, W)`` uint8, shown above.
     """
     shown = {m.column: m for m in (PSNR, INCEPTION)}[metric]
     what = "reconstructed by modes" if metric == "psnr" else "sampled from the prior"
-    text = caption(results, f"Images {what}, by the models with the highest and with the lowest {shown.name}.")
     strips = {"test images": originals} if originals is not None else {}
-    for name, row in _ends(results, shown, np.asarray(images.any(axis=(1, 2, 3, 4)))).items():
-        value = values(results, shown)[row]
+    points = grid_means(results)
+    for name, row in _typical(results, points, shown, np.asarray(images.any(axis=(1, 2, 3, 4)))).items():
+        value = values(points, shown)[row]
         about = f": {shown.name} {draw.shown(value)} {shown.unit}".rstrip() if np.isfinite(value) else ""
-        strips[f"{name}{about} at β = {draw.setting(results, row)}"] = images[row]
+        strips[f"{name}{about} at β = {draw.setting(points, row)}"] = images[member_of(results, points, row)]
     height = draw.WIDTH * images.shape[-2] / (images.shape[-1] * images.shape[1])
     fig = draw.new_figure(0.35 + (height + 0.24) * max(len(strips), 1), described(results))
     panels = list(fig.subplots(max(len(strips), 1), 1, squeeze=False).flat)
@@ -362,17 +368,30 @@ def best_and_worst(
         ax.set_axis_off()
     if not strips:
         draw.not_computed(panels[0], "", "no model keeps images")
-    fig.caption = text
+    middle = f"the models with the highest {shown.name} and with the one in the middle of all"
+    fig.caption = caption(results, f"Images {what}, by {middle}, and by the VAE (all betas 1), where there is one.")
     return fig
 
 
-def _ends(results: pd.DataFrame, metric: Metric, kept: np.ndarray) -> dict[str, int]:
-    """Rows of the best and of the worst model that are kept; of the first and the last if none has the metric."""
-    value = np.where(kept, values(results, metric), np.nan)
-    rows = np.flatnonzero(kept & np.isfinite(results["rate"].to_numpy(float)))
+def _typical(results: pd.DataFrame, points: pd.DataFrame, metric: Metric, kept: np.ndarray) -> dict[str, int]:
+    """Rows of the points to be shown, by name; of the models that keep images."""
+    known = np.isfinite(points["rate"].to_numpy(float))
+    known[known] = [kept[member_of(results, points, int(row))] for row in np.flatnonzero(known)]
+    looked_at = points.assign(rate=points["rate"].where(known))
+    value = values(looked_at, metric)
+    found: dict[str, int] = {}
+    if (first := best(looked_at, metric)) is not None:
+        found["best"] = first
+    if (is_vae(points) & known).any():
+        found["VAE"] = int(np.flatnonzero(is_vae(points) & known)[0])
     if np.isfinite(value).any():
-        return {"best": int(np.nanargmax(value)), "worst": int(np.nanargmin(value))}
-    return {"first": int(rows[0]), "last": int(rows[-1])} if len(rows) else {}
+        found["in the middle"] = int(np.nanargmin(np.abs(value - np.nanquantile(value, 0.5, method="lower"))))
+    if not found and known.any():
+        found["first"] = int(np.flatnonzero(known)[0])
+    names: dict[int, str] = {}
+    for name, row in found.items():
+        names[row] = f"{names[row]}, {name}" if row in names else name
+    return {name: row for row, name in names.items()}
 
 
 @styled
@@ -408,19 +427,21 @@ def diversity_sharpness(results: pd.DataFrame) -> PaperFigure:
             gid="models",
         )
         draw.baselines(ax, points, known, place)
+        draw.near_ties(ax, points, INCEPTION, place)
         draw.star(ax, (place[0][row], place[1][row]))
         ax.set_title(f"{INCEPTION.name} = diversity × sharpness\n{draw.best_of(points, INCEPTION)}")
         bar = fig.colorbar(dots, ax=ax, pad=0.02, fraction=0.06)
-        bar.set_label(f"{plane.names[0]} ({NATS})")
+        bar.set_label(f"{plane.names[0]} ({draw.nats('sqrt')})")
         bar.outline.set_linewidth(0.4)
-        draw.legend(fig, "VAE", "β-VAE", "best")
+        draw.legend(fig, "VAE", "β-VAE", "best", "as good")
     ax.set_xlabel("diversity (classes)")
     ax.set_ylabel("sharpness (1: the classifier is sure)")
     text = (
         "A dot a model: diversity, the number of classes that its samples are spread over, and sharpness, how "
         "sure the classifier is of each. Dashed grey curves: equal Inception Score, their product. The score "
         "itself is a mean over five parts of the samples, so it differs a little from the product of the means. "
-        "Black circle: VAE. Red: beta-VAE. Star: best."
+        + ("Black circle: VAE. Red: beta-VAE. " if is_eq_8(points) else "")
+        + f"Star: best. {near_ties(points, INCEPTION)}"
     )
     fig.caption = caption(results, text)
     return fig
@@ -472,7 +493,7 @@ def accuracy_and_bound(
     }
     for ax, (title, (name, along)) in zip(panels, nats.items(), strict=True):
         _mode_and_sample(ax, points, along, (mode, sample), label_probabilities, rate_scale)
-        ax.set_xlabel(f"{name} ({NATS})")
+        ax.set_xlabel(f"{name} ({draw.nats(rate_scale)})")
         ax.set_title(f"against {title}")
     panels[0].set_ylabel("accuracy of an RBF SVM (%)")
     panels[0].set_ylim(0, 103)

@@ -114,8 +114,8 @@ def targets(results: pd.DataFrame) -> PaperFigure:
                 size, np.arange(1, len(size) + 1) / len(size), ls="", marker=marker, ms=2.5, mec="none", color=colour
             )
     asked.set(
-        xlabel="rate asked for (nats per image)",
-        ylabel="rate held (nats per image)",
+        xlabel=f"rate asked for ({draw.nats('sqrt')})",
+        ylabel=f"rate held ({draw.nats('sqrt')})",
         title="asked and held, training images",
     )
     off.axvspan(0, 1, color="0.92", lw=0, zorder=0)
@@ -191,7 +191,7 @@ def _multipliers(ax: Axes, results: pd.DataFrame, n: int, numbers: list[int]) ->
         )
     draw.set_rate_scale(ax, "x", max(1.0, well[f"target_{n}"].max()), "sqrt")
     ax.set_yscale("log")
-    ax.set(xlabel=f"target $r_{n}$ (nats per image)", ylabel=rf"$\beta_{n}$ found")
+    ax.set(xlabel=f"target $r_{n}$ ({draw.nats('sqrt')})", ylabel=rf"$\beta_{n}$ found")
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 

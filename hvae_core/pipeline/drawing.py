@@ -13,6 +13,7 @@ from hvae_core.errors import InputError
 from hvae_core.evaluation.bounds import label_probabilities
 from hvae_core.names import CONDITIONED
 from hvae_core.progress import track
+from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import (
     figure_folder,
@@ -66,10 +67,14 @@ def comparable(config: Config) -> dict[str, pd.DataFrame]:
     """
     only(config, "families")
     name = load_results(config.name)["dataset"].iloc[0]
-    return {
-        run: pd.read_parquet(run_folder(run) / "results.parquet").assign(dataset=name)
-        for run in comparable_runs(config.name)
-    }
+    return {run: _stored(run).assign(dataset=name) for run in comparable_runs(config.name)}
+
+
+def _stored(run: str) -> pd.DataFrame:
+    """The results of a finished run as they lie there, with what figures say of it."""
+    frame = pd.read_parquet(run_folder(run) / "results.parquet")
+    frame.attrs = about(run)
+    return frame
 
 
 def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
@@ -99,7 +104,7 @@ def beta_grids(config: Config) -> dict[str, pd.DataFrame]:
 
     found = {name: load_config(name) for name in comparable_runs(config.name)}
     return {
-        name: pd.read_parquet(run_folder(name) / "results.parquet")
+        name: _stored(name)
         for name, other in found.items()
         if other.target_rates is None
         and trained_as(other) == trained_as(config)
@@ -129,7 +134,7 @@ def separate_grids(config: Config) -> dict[str, pd.DataFrame]:
 
     found = {name: load_config(name) for name in comparable_runs(config.name)}
     return {
-        name: pd.read_parquet(run_folder(name) / "results.parquet")
+        name: _stored(name)
         for name, other in found.items()
         if other.model == CONDITIONED[config.models[0]]
         and points(other) & points(config)

@@ -33,4 +33,4 @@ def about(run: str | Path) -> dict[Any, Any]:
     elif config.warm_up and objective == "Eq. 8":
         objective = f"Eq. 8, betas rising from 0 over the first {config.warm_up:.0%} of training"
     images = json.loads(data.read_text())["test_images"] if data.exists() else None
-    return {"run": config.name, "objective": objective, "scored": images and round(SCORED * images)}
+    return {"run": folder.name, "objective": objective, "scored": images and round(SCORED * images)}
