@@ -360,11 +360,11 @@ def npz(path: Path, **arrays: Any) -> str:
 
 def test_npz(tmp_path: Path) -> None:
     x = levels(6, 28, 28)
-    y_train, y_test = np.array([7, -2, 7, 40, 40, 7], "i2"), np.array([99, 7, 7, 7], "u4")
+    y_train, y_test = np.array([7, -2, 7, 40, 40, 99], "i2"), np.array([99, 7, 7, 7], "u4")
     d = load(npz(tmp_path, x_train=x, y_train=y_train, y_test=y_test))
     assert np.array_equal(d.x_train[:, 0].numpy(), np.where(x >= 128, 255, 0))
     assert d.class_names == ("-2", "7", "40", "99") and d.name == "mine"
-    assert d.y_train is not None and d.y_train.tolist() == [1, 0, 1, 2, 2, 1]
+    assert d.y_train is not None and d.y_train.tolist() == [1, 0, 1, 2, 2, 3]
     assert d.y_test is not None and d.y_test.tolist() == [3, 1, 1, 1]
     assert d.notes == ("split as given", "binarised by rounding")
 
@@ -380,7 +380,7 @@ def test_npz_without_labels_is_scaled(tmp_path: Path) -> None:
 
 def test_npz_floats_are_rounded_and_shrinking_averages(tmp_path: Path) -> None:
     x = levels(6, 3, 32, 32)
-    d = load(npz(tmp_path, x_train=x / 255, x_test=x.astype("f4") / 255, y_test=np.arange(6)))
+    d = load(npz(tmp_path, x_train=x / 255, x_test=x.astype("f4") / 255, y_test=np.arange(6) % 3))
     assert np.array_equal(d.x_train.numpy(), x) and np.array_equal(d.x_test.numpy(), x)
     chess = np.zeros((6, 3, 96, 96), np.uint8)
     chess[..., ::2, ::2] = chess[..., 1::2, 1::2] = 255
@@ -406,7 +406,7 @@ def grey_folder(root: Path, **changes: bytes | None) -> str:
 
 def test_folder(tmp_path: Path) -> None:
     files = {
-        f"{split}/{name}/{i}.png": png(np.full((40, 20, 3), shade + i, np.uint8))
+        f"{split}/{name}/{i}.png": png(np.full((40, 20, 3), [shade + i, 0, 0], np.uint8))
         for split in ("train", "test")
         for name, shade in (("ant", 10), ("bee", 100))
         for i in range(5)
@@ -417,7 +417,11 @@ def test_folder(tmp_path: Path) -> None:
     assert d.x_train.shape == (10, 3, 32, 32) and d.class_names == ("ant", "bee") and d.name == "pictures"
     assert d.y_train is not None and d.y_train.tolist() == [int(x.max() >= 100) for x in d.x_train]
     assert set(d.y_train[:5].tolist()) == {0, 1}, "shuffled, so that the first few hold both classes"
-    assert d.notes == ("resized from 2 sizes to 32x32", "split as given, shuffled")
+    assert d.notes == (
+        "in colour, because train/ant/1.png is; 1 of 20 files are grey",
+        "resized from 2 sizes to 32x32",
+        "split as given, shuffled",
+    )
 
 
 def test_folder_of_grey_images_without_classes(tmp_path: Path) -> None:
@@ -498,7 +502,7 @@ BAD: dict[str, tuple[Callable[[Path], str], str]] = {
     "text as image": (grey("test/ant/note.txt", b"hello"), "test/ant/note.txt cannot be read"),
     "16-bit image": (grey("train/ant/1.png", png(levels(28, 28).astype("u2"))), "1.png has more than 8 bits"),
     "tiny image": (grey("train/ant/1.png", png(levels(2, 28))), "ant/1.png is 2x28; allowed is 4x4"),
-    "unknown class": (grey("test/cat/0.png", b""), "test/cat is a class that train/ has not; .* ant, bee"),
+    "unknown class": (grey("test/cat/0.png", b""), "test/cat is a class that train/ has not, .* ant, bee"),
     "image beside classes": (grey("train/0.png", b""), "train/0.png lies beside class folders"),
     "empty class": (grey("train/cat/.hidden", b""), "train/cat holds no images"),
     "classes in train only": (only("train/ant/0.png", "test/0.png"), "train/ holds class folders and test/"),

@@ -7,6 +7,7 @@
 
     dataset.py    what the rest sees: `Dataset`, `pixels`, `to_uint8`
     readers.py    `load`, and a reader for each format
+    pictures.py   picture files of every kind, as arrays
     download.py   where files lie, and how they are fetched and checked
 """
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +32,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from hvae_core.data import pictures
 from hvae_core.data.dataset import COLOUR, GREY, Array, Dataset
 from hvae_core.data.download import SOURCES, Files, Opener, reading, verify
+from hvae_core.data.pictures import SMALLEST
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
 from hvae_core.names import DATASETS
-
-SMALLEST = 4  # pixels a side; less than this is more likely a mistake than an image
-
 
 # ---------------------------------------------------------------------------------------- the data set
 
@@ -51,8 +50,9 @@ def load(
 
     An .npz holds x_train and x_test (uint8, or floats within 0 to 1; N x C x H x W or N x H x W), and
     y_train and y_test (integers) or neither of them. A folder holds train/<class>/* and test/<class>/*,
-    or, without labels, train/* and test/*. Other image sizes are scaled, grey ones to 28x28 and colour
-    ones to 32x32, and 28x28 images are binarised by rounding; `notes` says so.
+    or, without labels, train/* and test/*, in any format that Pillow reads (see `pictures`). Each class of the
+    test set is one of the training set, too. Other image sizes are scaled, grey ones to 28x28 and colour ones to
+    32x32, and 28x28 images are binarised by rounding; `notes` says so.
 
     root: folder of the named data sets' files; default: the variable HVAE_DATA, else `data/` here.
     download: fetch missing files into `root`, checked by md5, from the first mirror that works.
@@ -73,7 +73,7 @@ def load(
     path = Path(name).expanduser()
     if name and os.path.isdir(path):
         return _image_folder(path)
-    if path.suffix == ".npz" and os.path.isfile(path):
+    if path.suffix.lower() == ".npz" and os.path.isfile(path):
         return _npz(path)
     trouble = "is neither an .npz file nor a folder" if name and os.path.exists(path) else "does not exist"
     raise InputError(
@@ -352,7 +352,12 @@ def _omniglot_zip(path: Path) -> list[tuple[str, int, Array]]:
     entry = re.compile(r"images_\w+/([^/]+)/character\d+/\d+_(\d+)\.png")
     with reading(path), zipfile.ZipFile(path) as archive:
         matches = filter(None, map(entry.fullmatch, sorted(archive.namelist())))
-        return [(m[1], int(m[2]), 255 - _image(archive.open(m[0]), "L", GREY)[0]) for m in matches]
+        return [(m[1], int(m[2]), 255 - _drawing(archive, m[0])) for m in matches]
+
+
+def _drawing(archive: zipfile.ZipFile, name: str) -> Array:
+    with Image.open(archive.open(name)) as image:
+        return pictures.resized(image.convert("L"), GREY)[0]
 
 
 _LOADERS: dict[str, Callable[[Files], Dataset]] = {
@@ -403,7 +408,12 @@ def _npz(path: Path) -> Dataset:
                 f"for each of the {len(x)} images of x_{split}: shape ({len(x)},)"
             )
     y_train, y_test = (arrays[key].astype(np.int64) for key in ("y_train", "y_test"))
-    classes = np.union1d(y_train, y_test)
+    classes = np.unique(y_train)
+    if unknown := sorted(set(y_test.tolist()) - set(classes.tolist())):
+        raise InputError(
+            f"{path}: y_test has the class {unknown[0]}, which y_train has not, so that no classifier can know it; "
+            f"allowed are {_few(classes.tolist())}"
+        )
     if len(classes) < 2:
         raise InputError(
             f"{path}: every label is {classes[0]}: needs at least two classes; "
@@ -411,6 +421,10 @@ def _npz(path: Path) -> Dataset:
         )
     train, test = (x_train, np.searchsorted(classes, y_train)), (x_test, np.searchsorted(classes, y_test))
     return _dataset(path.stem, train, test, [str(c) for c in classes], ["split as given"])
+
+
+def _few(names: Sequence[object], most: int = 20) -> str:
+    return ", ".join(map(str, names[:most])) + f" and {len(names) - most} more" * (len(names) > most)
 
 
 def _checked_images(where: str, x: Array) -> Array:
@@ -452,26 +466,31 @@ def _image_folder(path: Path) -> Dataset:
         raise InputError(f"{path}: {yes}/ holds class folders and {no}/ does not; allowed is one way")
     for name in test:
         if name not in train:
-            raise InputError(f"{path / 'test' / name} is a class that train/ has not; allowed are {', '.join(names)}")
+            raise InputError(
+                f"{path / 'test' / name} is a class that train/ has not, so that no classifier can know it; "
+                f"allowed are {_few(names)}"
+            )
     if len(names) == 1 and labelled:
         raise InputError(
             f"{path}: the only class is {names[0]}: needs at least two classes; "
             "put the images straight into train/ and test/ to run without labels"
         )
     paths = [p for split in (train, test) for name in sorted(split) for p in split[name]]
-    sizes, modes = zip(*map(_header, paths), strict=True)
-    mode, shape = ("L", GREY) if set(modes) <= {"1", "L"} else ("RGB", COLOUR)
+    headers = [pictures.header(p) for p in paths]
+    form = pictures.survey(headers, path)
+    shape = COLOUR if form.colour else GREY
 
     def read(split: dict[str, list[Path]]) -> tuple[Array, Array | None]:
-        x = np.stack([_image(p, mode, shape) for name in sorted(split) for p in split[name]])
+        x = np.stack([pictures.read(p, form, shape) for name in sorted(split) for p in split[name]])
         y = np.array([names.index(name) for name in sorted(split) for _ in split[name]])
         x, y = _shuffled(x, y)
         return x, y if labelled else None
 
-    other = sorted({f"{h}x{w}" for w, h in sizes if (h, w) != shape[1:]})
+    other = sorted({f"{h}x{w}" for h, w in (head.size for head in headers) if (h, w) != shape[1:]})
     was = other[0] if len(other) == 1 else f"{len(other)} sizes"
     notes = (
-        [f"resized from {was} to {shape[1]}x{shape[2]}"] * bool(other)
+        [*form.notes]
+        + [f"resized from {was} to {shape[1]}x{shape[2]}"] * bool(other)
         + ["split as given, shuffled"]
         + ["labels missing: no class folders"] * (not labelled)
     )
@@ -500,22 +519,3 @@ def _listing(folder: Path, parent: Path) -> dict[str, list[Path]]:
         if not paths:
             raise InputError(f"{folder / name} holds no images; needed is at least one")
     return found
-
-
-def _header(path: Path) -> tuple[tuple[int, int], str]:
-    """((width, height), Pillow's mode) of an image file, without decoding it."""
-    with reading(path), Image.open(path) as image:
-        if min(image.size) < SMALLEST:
-            raise InputError(f"{path} is {image.height}x{image.width}; allowed is {SMALLEST}x{SMALLEST} or more")
-        if image.mode.startswith(("I", "F")):  # Pillow would clip them at level 255
-            raise InputError(f"{path} has more than 8 bits a channel (mode {image.mode}); allowed are 1 or 8")
-        return image.size, image.mode
-
-
-def _image(file: Path | IO[bytes], mode: str, shape: tuple[int, int, int]) -> Array:
-    """uint8 (C, H, W) of an image file in Pillow's `mode`, resized where needed with its LANCZOS filter."""
-    with reading(file if isinstance(file, Path) else file.name), Image.open(file) as image:
-        picture = image.convert(mode)
-        if picture.size != (shape[2], shape[1]):
-            picture = picture.resize((shape[2], shape[1]), Image.Resampling.LANCZOS)
-        return np.asarray(picture).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)

@@ -1,0 +1,177 @@
+"""Picture files of every kind, as a user stored them, to arrays of one kind.
+
+What a file may hold besides its pixels decides how all of them are read, so they are looked at first:
+
+    form = survey([header(p) for p in paths], folder)  # grey or colour, and what transparent parts lie on
+    x = [read(p, form, shape) for p in paths]
+
+* A set is grey when every picture is, however it is stored; one with colours makes all of it colour.
+* Transparent parts are laid on white, or on black where the rest is light, so that what is drawn is seen. Where
+  every picture is drawn in one ink on nothing, the drawing is in the opacity, and that is read: light on dark.
+* Pictures are turned upright as their EXIF data say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from hvae_core.data.dataset import Array
+from hvae_core.data.download import reading
+from hvae_core.errors import InputError
+
+SMALLEST = 4  # pixels a side; less than this is more likely a mistake than an image
+GREYS = ("1", "L", "LA", "La")
+USUAL = (*GREYS, "P", "PA", "RGB", "RGBA", "RGBa")
+SAME = 8  # levels by which one ink may differ, as programs round it at a drawing's edges
+WHITE, BLACK = 255, 0
+
+
+class Form(NamedTuple):
+    """How the pictures of a data set are read.
+
+    Attributes:
+        colour: three channels instead of one.
+        ground: the level that transparent parts are laid on; None where the opacity itself is read.
+        notes: what was done to the pictures, a phrase each.
+    """
+
+    colour: bool
+    ground: int | None
+    notes: tuple[str, ...]
+
+
+class Header(NamedTuple):
+    """What a file says of its picture, before it is decoded: upright height and width, Pillow's mode, and more."""
+
+    path: Path
+    size: tuple[int, int]
+    mode: str
+    transparent: bool
+    turned: bool
+
+
+def header(path: Path) -> Header:
+    """The header of a picture file.
+
+    Raises:
+        InputError: for what is no picture, or several, too small, or has more than 8 bits a channel.
+    """
+    with reading(path), Image.open(path) as image:
+        if min(image.size) < SMALLEST:
+            raise InputError(f"{path} is {image.height}x{image.width}; allowed is {SMALLEST}x{SMALLEST} or more")
+        if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
+            raise InputError(f"{path} has more than 8 bits a channel (mode {image.mode}); allowed are 1 or 8")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a photograph and its preview
+            raise InputError(f"{path} holds {frames} pictures, as an animation does; allowed is one a file")
+        turned = image.getexif().get(0x0112, 1) in range(2, 9)
+        upright = ImageOps.exif_transpose(image).size if turned else image.size
+        return Header(path, (upright[1], upright[0]), image.mode, image.has_transparency_data, turned)
+
+
+def survey(headers: Sequence[Header], root: Path) -> Form:
+    """How these pictures, below ``root``, are to be read, all in one way."""
+    ground, notes = _ground(headers)
+    coloured = None if ground is None else _first_in_colour(headers, ground)
+    grey = sum(head.mode in GREYS for head in headers)
+    if coloured and grey:
+        notes.append(f"in colour, because {coloured.relative_to(root)} is; {_share(grey, headers)} are grey")
+    if not coloured and grey < len(headers) and ground is not None:
+        notes.append(f"in grey: {_share(len(headers) - grey, headers)} are stored in colour, but have none")
+    notes += [f"converted from {mode} to RGB" for mode in sorted({head.mode for head in headers} - set(USUAL))]
+    if turned := sum(head.turned for head in headers):
+        notes.append(f"turned upright as EXIF says: {_share(turned, headers)}")
+    return Form(coloured is not None, ground, tuple(notes))
+
+
+def _share(count: int, headers: Sequence[Header]) -> str:
+    return f"{count:,} of {len(headers):,} files"
+
+
+def read(path: Path, form: Form, shape: tuple[int, int, int]) -> Array:
+    """uint8 (C, H, W) of a picture file, resized where needed."""
+    with reading(path):
+        picture = _picture(path)
+        flat = picture.getchannel("A") if form.ground is None else _flat(picture, form.ground)
+        return resized(flat.convert("RGB" if form.colour else "L"), shape)
+
+
+def resized(picture: Image.Image, shape: tuple[int, int, int]) -> Array:
+    """uint8 (C, H, W), by Pillow's LANCZOS filter where the size is another."""
+    if picture.size != (shape[2], shape[1]):
+        picture = picture.resize((shape[2], shape[1]), Image.Resampling.LANCZOS)
+    return np.asarray(picture).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
+
+
+def _picture(file: Path | IO[bytes]) -> Image.Image:
+    """The picture upright, in mode L or RGB, or with its opacity in LA or RGBA."""
+    with Image.open(file) as image:
+        mode = ("L" if image.mode in GREYS else "RGB") + "A" * image.has_transparency_data
+        return ImageOps.exif_transpose(image).convert(mode)
+
+
+def _flat(picture: Image.Image, ground: int) -> Image.Image:
+    """Without transparent parts, in L or RGB."""
+    if not picture.mode.endswith("A"):
+        return picture
+    under = Image.new("RGBA", picture.size, (ground, ground, ground, 255))
+    laid = Image.alpha_composite(under, picture.convert("RGBA"))
+    return laid.convert("L" if picture.mode == "LA" else "RGB")
+
+
+def _ground(headers: Sequence[Header]) -> tuple[int | None, list[str]]:
+    """What transparent parts lie on, and a note where there are any; None: the opacity is what is drawn."""
+    inks = [ink for head in headers if head.transparent and (ink := _ink(head.path))]
+    if not inks:
+        return BLACK, []
+    low, high = np.min([ink.low for ink in inks], axis=0), np.max([ink.high for ink in inks], axis=0)
+    if len(inks) == len(headers) and (high.astype(int) - low <= SAME).all():
+        return None, ["drawn in one ink on transparent ground: the opacity is read, light on dark"]
+    dark = sum(ink.light for ink in inks) < 128 * sum(ink.weight for ink in inks)
+    on = "white" if dark else "black"
+    return WHITE if dark else BLACK, [f"transparent parts laid on {on}: {_share(len(inks), headers)}"]
+
+
+class Ink(NamedTuple):
+    """What is drawn in a partly transparent picture.
+
+    Attributes:
+        low, high: the least and the greatest level of each of three channels, where it is rather opaque.
+        light: the sum of all levels of grey, each weighted by its opacity.
+        weight: the sum of all opacities.
+    """
+
+    low: Array
+    high: Array
+    light: float
+    weight: float
+
+
+def _ink(path: Path) -> Ink | None:
+    """What is drawn; None in a picture that is opaque all over."""
+    with reading(path):
+        picture = _picture(path)
+    levels, opacity = np.asarray(picture.convert("RGBA"))[..., :3], np.asarray(picture.getchannel("A"))
+    if opacity.min() == 255:
+        return None
+    drawn = levels[opacity >= 128]
+    share = opacity / 255
+    low, high = (drawn.min(0), drawn.max(0)) if len(drawn) else (np.full(3, 255), np.full(3, 0))
+    return Ink(low, high, float((np.asarray(picture.convert("L")) * share).sum()), float(share.sum()))
+
+
+def _first_in_colour(headers: Sequence[Header], ground: int) -> Path | None:
+    """The first picture whose channels differ."""
+    for head in headers:
+        if head.mode in GREYS:
+            continue
+        with reading(head.path):
+            levels = np.asarray(_flat(_picture(head.path), ground).convert("RGB"))
+        if (levels != levels[..., :1]).any():
+            return head.path
+    return None
