@@ -169,14 +169,7 @@ def described_function(function: Callable[..., Any], depth: int = 3) -> str:
     except (OSError, TypeError, SyntaxError):
         code = function.__code__
         text = f"{code.co_code.hex()} {code.co_consts} {code.co_names}"
-    names: set[str] = set()
-    codes = [function.__code__]
-    while codes:  # comprehensions and inner functions have code of their own
-        code = codes.pop()
-        names.update(code.co_names)
-        codes += [part for part in code.co_consts if inspect.iscode(part)]
-    known = {name: function.__globals__[name] for name in names if name in function.__globals__}
-    for name, value in sorted({**known, **inspect.getclosurevars(function).nonlocals}.items()):
+    for name, value in referred(function).items():
         if inspect.isfunction(value) or (isinstance(value, partial) and inspect.isfunction(value.func)):
             text += (
                 f" {name}: "
@@ -185,6 +178,18 @@ def described_function(function: Callable[..., Any], depth: int = 3) -> str:
         elif not inspect.ismodule(value) and not isinstance(value, type):
             text += f" {name} = {_described_value(value)}"
     return text
+
+
+def referred(function: Callable[..., Any]) -> dict[str, Any]:
+    """What a function refers to outside of itself, by name: values, functions, modules and types."""
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:  # comprehensions and inner functions have code of their own
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [part for part in code.co_consts if inspect.iscode(part)]
+    known = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    return dict(sorted({**known, **inspect.getclosurevars(function).nonlocals}.items()))
 
 
 def _described_value(value: Any) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from hvae_core.errors import InputError
 from hvae_core.files import whole_file, write_table
 from hvae_core.names import PROBES
+from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS, NOTEBOOKS
@@ -120,7 +121,9 @@ def training_history(config: Config) -> pd.DataFrame:
     parts = [pd.read_parquet(path) for path in paths if path.exists()]
     if not parts:
         raise InputError(f"run '{config.name}' has no trained model yet")
-    return _members(config).merge(pd.concat(parts), on="member").assign(dataset=_dataset(config))
+    history = _members(config).merge(pd.concat(parts), on="member").assign(dataset=_dataset(config))
+    history.attrs = about(config.name)
+    return history
 
 
 def join(run: str | Path) -> pd.DataFrame:
@@ -158,7 +161,9 @@ def results_so_far(run: str | Path) -> pd.DataFrame:
         if table is not None and _up_to_date(run, table):
             results = results.merge(table, on="member", how="left", validate="one_to_one")
     results = results.assign(dataset=_dataset(config), epochs=config.epochs)
-    return results.reindex(columns=columns(config.layers, config.kind.stages, config.target_rates is not None))
+    results = results.reindex(columns=columns(config.layers, config.kind.stages, config.target_rates is not None))
+    results.attrs = about(run)
+    return results
 
 
 def _up_to_date(run: str | Path, table: pd.DataFrame) -> bool:
@@ -188,7 +193,9 @@ def load_results(run: str | Path) -> pd.DataFrame:
         raise InputError(
             f"run '{run}' has no results yet (missing: {missing}); ./run_all.sh or the notebooks make them"
         )
-    return pd.read_parquet(path)
+    results = pd.read_parquet(path)
+    results.attrs = about(run)
+    return results
 
 
 def comparable_runs(run: str | Path) -> list[str]:
