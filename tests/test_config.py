@@ -221,6 +221,8 @@ def test_numbers_and_truths_are_what_people_mean(change, key, value, tmp_path):
         ("train_images=#5", "write null"),
         ("model=[---, --+], seeds: 2", "not a value"),
         ("dataset=", "at least 1 character"),
+        ("name=数", "name = 数: allowed are letters from a to z"),
+        ("name=-x", "name = -x: allowed are letters from a to z"),
     ],
 )
 def test_what_could_be_taken_for_something_else_is_refused(change, said):

@@ -114,6 +114,13 @@ def test_the_cores_are_those_that_may_be_used(one_core, monkeypatch):
     assert jobs() == cores() == 1
 
 
+def test_a_backend_of_figures_is_not_passed_on(monkeypatch):
+    """With one that is not there Matplotlib is not even imported."""
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setattr(command, "run", lambda config, cores, dry_run: int("MPLBACKEND" in os.environ))
+    assert command.main(["quick"]) == 0
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "two", "1.5"])
 def test_a_wrong_number_of_jobs_is_named(given, monkeypatch):
     monkeypatch.setenv("HVAE_JOBS", given)

@@ -292,6 +292,8 @@ def _first_line(error: ValidationError) -> str:
         return message
     if detail["type"] == "extra_forbidden":
         return f"{key}: it has no part '{detail['loc'][-1]}'"
+    if detail["type"] == "string_pattern_mismatch":
+        message = "allowed are letters from a to z or A to Z, digits and ._-, a letter or digit first"
     if detail["type"] == "model_type":
         message = "a range {low: 0.1, high: 100, points: 5}, a list such as [0.1, 1], or one list a layer"
     return f"{key} = {shortened(str(detail['input']))}: {message[0].lower()}{message[1:]}"
