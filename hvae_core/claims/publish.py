@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from hvae_core.analysis.points import drawable, settings, split_rates
@@ -33,6 +34,7 @@ from hvae_core.pipeline.job import environment
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS
+from hvae_core.runs.profiles import read_yaml
 from hvae_core.runs.results import load_results
 
 PUBLISHED = ROOT / "published"
@@ -118,7 +120,9 @@ def _copy_run(source: Path, target: Path) -> None:
         for path in source.glob(pattern):
             shutil.copyfile(path, _made((target / path.relative_to(source)).parent) / path.name)
     config, data = target / "config.yaml", _data_folder(source)
-    write_text(config, _without(config.read_text(), data))
+    head, values = config.read_text(encoding="utf-8").partition("\n")[0], read_yaml(config)
+    values["dataset"] = _without(values["dataset"], data)  # in the text a path may be folded, or have other letters
+    write_text(config, f"{head}\n{yaml.safe_dump(values, sort_keys=False)}")
     for path in _notebooks(source):
         copy = _made(target / "notebooks") / path.name
         shutil.copyfile(path, copy)
