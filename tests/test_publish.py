@@ -241,7 +241,9 @@ def test_images_are_published_of_the_first_seed_that_is_well(finished):
     assert set(zip(results["beta_1"][there], results["seed"][there], strict=True)) == {(0.1, 0), (10.0, 1)}
 
 
-def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(finished, tmp_path):
+@pytest.mark.parametrize("name", [".", "données 数", "a folder with a name so long that YAML breaks its line " * 2])
+def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(finished, tmp_path, name):
+    tmp_path = tmp_path / name
     folder = write_run(finished, "a", dataset=str(tmp_path / "mine.npz"))
     (folder / "notebooks").mkdir()
     nbformat.write(
@@ -250,6 +252,7 @@ def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(finished, tmp_pat
     )
     published = publish.publish("a", finished / "published")
     assert load_config(published).dataset == "mine.npz"
+    assert tmp_path.parent.name not in (published / "config.yaml").read_text()
     assert nbformat.read(published / "notebooks/10_train.ipynb", as_version=4).cells[0].source == 'dataset = "mine.npz"'
 
 
