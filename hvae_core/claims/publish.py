@@ -120,9 +120,9 @@ def _copy_run(source: Path, target: Path) -> None:
         for path in source.glob(pattern):
             shutil.copyfile(path, _made((target / path.relative_to(source)).parent) / path.name)
     config, data = target / "config.yaml", _data_folder(source)
-    head, values = config.read_text(encoding="utf-8").partition("\n")[0], read_yaml(config)
+    values, head = read_yaml(config), re.match("(#.*\n)?", config.read_text(encoding="utf-8"))
     values["dataset"] = _without(values["dataset"], data)  # in the text a path may be folded, or have other letters
-    write_text(config, f"{head}\n{yaml.safe_dump(values, sort_keys=False)}")
+    write_text(config, (head[0] if head else "") + yaml.safe_dump(values, sort_keys=False))
     for path in _notebooks(source):
         copy = _made(target / "notebooks") / path.name
         shutil.copyfile(path, copy)
