@@ -120,6 +120,24 @@ def grid_means(results: pd.DataFrame) -> pd.DataFrame:
     return points
 
 
+def by_setting(points: pd.DataFrame, columns: Iterable[str], digits: int = 2) -> pd.DataFrame:
+    """Some columns of these points, to be read: a row a setting, its betas (or target rates) first.
+
+    Arguments:
+        points: as `grid_means` returns them, or some of them.
+        columns: what is to be shown, besides the setting.
+        digits: decimals.
+
+    Example:
+        >>> by_setting(pd.DataFrame({"beta_1": [0.5623], "rate_1": [9.876], "psnr": [15.0]}), ["psnr"])
+                psnr
+        beta_1
+        0.56    15.0
+    """
+    keys = settings(points)
+    return points[[*keys, *columns]].round(digits).set_index(keys)
+
+
 def status(results: pd.DataFrame) -> pd.Series:
     """ "ok", "diverged" or "missing", ``(models,)``; nothing known counts as missing."""
     return results["status"].fillna("missing") if "status" in results else pd.Series("ok", index=results.index)

@@ -103,8 +103,8 @@ class PaperFigure(Figure):
             super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
-        buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=150)
+        buffer = BytesIO()  # cut to what is drawn: words are a little wider here than in print
+        self.savefig(buffer, format="png", dpi=150, bbox_inches="tight", pad_inches=0.05)
         return buffer.getvalue()
 
     def _ipython_display_(self) -> None:
