@@ -5,7 +5,8 @@
 Weights stay where they were trained. ``published/`` is laid out like any output folder, so that everything
 which reads a run reads a published one, given its path (``load_results("published/runs/quick")``) or with
 ``HVAE_OUTPUT=published``. With ``--redraw`` the figures of the published run NAME are drawn anew from its
-stored results, as when the code that draws them has changed.
+stored results, as when the code that draws them has changed: of a conditioned network all but ``sliding``, for which
+weights would be needed.
 """
 
 import argparse
@@ -30,7 +31,9 @@ from hvae_core.analysis.points import drawable, settings, split_rates
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, write_text
 from hvae_core.pipeline.command import outputs
+from hvae_core.pipeline.drawing import figure_inputs, provenance, save_all, separate_grids
 from hvae_core.pipeline.job import environment
+from hvae_core.pipeline.stages import load_data
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS
@@ -56,13 +59,13 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
     """Put a finished run into ``root``; what is there is replaced when all of it is made.
 
     Arguments:
-        redraw: leave the published run as it is, but draw its figures anew.
+        redraw: leave the published run as it is, but draw its figures anew, as far as weights are not needed.
 
     Returns:
         Its run folder there.
 
     Raises:
-        InputError: the run is not finished, or what is to be drawn anew is no published grid.
+        InputError: the run is not finished, or what is to be drawn anew is not published or needs weights.
     """
     Config.make({"name": name})  # a name, no path
     target, drawn = root / "runs" / name, root / "figures" / name
@@ -76,7 +79,8 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
         new = Path(folder)
         run, figures = new / "runs" / name, new / "figures" / name
         if redraw:
-            shutil.copytree(target, run)
+            for part in ("runs", "figures"):  # others, too: a network is drawn beside grids
+                shutil.copytree(root / part, new / part)
             _draw(name, new)
         else:
             _copy_run(run_folder(name), run)
@@ -103,10 +107,8 @@ def _finished(run: str) -> None:
 
 
 def _redrawable(target: Path) -> None:
-    if not (target.exists() and load_config(target).kind is KINDS["hierarchical"]):
-        raise InputError(
-            f"{target.name} is no published grid of ghvae or lvae: the figures of others need more than is published"
-        )
+    if not target.exists() or load_config(target).kind in (KINDS["toy"], KINDS["targets"], KINDS["shares"]):
+        raise InputError(f"{target.name} is not published, or its figures need more than is published")
 
 
 def _made(folder: Path) -> Path:
@@ -181,14 +183,35 @@ def _packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _draw(name: str, root: Path) -> None:
-    """Execute the notebook of the figures on a run in ``root``."""
-    notebook = load_config(root / "runs" / name).kind.notebook
-    command = [sys.executable, "-m", "hvae_core.pipeline.job", name, notebook]
+    """Execute the notebook of the figures on a run in ``root``; of a conditioned network `draw_network`."""
+    kind = load_config(root / "runs" / name).kind
+    network = kind is KINDS["conditioned"]
+    command = [sys.executable, "-m", "hvae_core.pipeline.job", name, kind.notebook]
+    if network:
+        command = [sys.executable, "-c", f"from hvae_core.claims.publish import draw_network; draw_network({name!r})"]
     done = subprocess.run(command, env={**environment(), "HVAE_OUTPUT": str(root.resolve())}, check=False)
     if done.returncode:
         raise InputError(f"{name}: its figures could not be drawn (above); nothing is published")
     shutil.rmtree(root / "runs" / name / ".progress", ignore_errors=True)
-    _clean(root / "runs" / name / "notebooks" / f"{notebook}.ipynb", root.resolve())
+    if not network:
+        _clean(root / "runs" / name / "notebooks" / f"{kind.notebook}.ipynb", root.resolve())
+
+
+def draw_network(name: str) -> None:
+    """Draw what notebook 95 draws of a conditioned network without its weights: all but ``sliding``."""
+    from hvae_core import figures
+    from hvae_core.analysis.beside import beside_grids, first
+
+    config = load_config(name)
+    results = load_results(name)
+    images, labels, _ = figure_inputs(config, load_data(config))
+    grids = separate_grids(config)
+    beside = beside_grids(results, grids)
+    made = {"surface": figures.surface(results, first(grids))}
+    made |= figures.fidelities(beside.compared, name) | figures.paper_a(results, images, labels)
+    tables = {**beside.tables, "table1": figures.table1(results)}
+    inputs = provenance(config, "images/reconstruction.npz", "images/generation.npz", others=grids)
+    save_all(config, made, tables, inputs)
 
 
 def _clean(notebook: Path, *folders: Path) -> None:
@@ -233,9 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Publish what is named; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("name", help="of the run")
-    parser.add_argument(
-        "--redraw", action="store_true", help="draw the figures of the published grid of that name anew"
-    )
+    parser.add_argument("--redraw", action="store_true", help="draw the figures of the published run of that name anew")
     args = parser.parse_args(argv)
     try:
         print(publish(args.name, redraw=args.redraw).relative_to(ROOT))
