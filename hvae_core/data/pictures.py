@@ -6,8 +6,8 @@ What a file may hold besides its pixels decides how all of them are read, so the
     x = [read(p, form, shape) for p in paths]
 
 * A set is grey when every picture is, however it is stored; one with colours makes all of it colour.
-* Transparent parts are laid on white, or on black where the rest is light, so that what is drawn is seen. Where
-  every picture is drawn in one ink on nothing, the drawing is in the opacity, and that is read: light on dark.
+* Where every picture is drawn in one ink on nothing, the drawing is in the opacity, and that is read: light on dark.
+  Else transparent parts of all pictures are laid on white, black or grey, on which the least visible is seen best.
 * Pictures are turned upright as their EXIF data say.
 """
 
@@ -27,8 +27,8 @@ from hvae_core.errors import InputError
 SMALLEST = 4  # pixels a side; less than this is more likely a mistake than an image
 GREYS = ("1", "L", "LA", "La")
 USUAL = (*GREYS, "P", "PA", "RGB", "RGBA", "RGBa")
-SAME = 8  # levels by which one ink may differ, as programs round it at a drawing's edges
-WHITE, BLACK = 255, 0
+SAME = 24  # levels by which one ink may differ: so much programs change it at edges when they scale a drawing
+GROUNDS = {"white": 255, "black": 0, "grey": 128}
 
 
 class Form(NamedTuple):
@@ -126,43 +126,50 @@ def _flat(picture: Image.Image, ground: int) -> Image.Image:
 
 def _ground(headers: Sequence[Header]) -> tuple[int | None, list[str]]:
     """What transparent parts lie on, and a note where there are any; None: the opacity is what is drawn."""
-    inks = [ink for head in headers if head.transparent and (ink := _ink(head.path))]
-    if not inks:
-        return BLACK, []
-    low, high = np.min([ink.low for ink in inks], axis=0), np.max([ink.high for ink in inks], axis=0)
-    if len(inks) == len(headers) and (high.astype(int) - low <= SAME).all():
+    inks = [_ink(head.path) for head in headers if head.transparent]
+    shown = [ink for ink in inks if not ink.opaque]
+    if not shown:
+        return GROUNDS["white"], []
+    if len(inks) == len(headers) and (all(ink.is_grey() for ink in inks) or _is_one(inks)):
         return None, ["drawn in one ink on transparent ground: the opacity is read, light on dark"]
-    dark = sum(ink.light for ink in inks) < 128 * sum(ink.weight for ink in inks)
-    on = "white" if dark else "black"
-    return WHITE if dark else BLACK, [f"transparent parts laid on {on}: {_share(len(inks), headers)}"]
+    light = np.array([ink.light for ink in shown])
+    name = max(GROUNDS, key=lambda name: np.nanmin(abs(light - GROUNDS[name])))
+    return GROUNDS[name], [f"transparent parts laid on {name}: {_share(len(shown), headers)}"]
 
 
 class Ink(NamedTuple):
-    """What is drawn in a partly transparent picture.
+    """What is drawn in a picture that may be transparent.
 
     Attributes:
         low, high: the least and the greatest level of each of three channels, where it is rather opaque.
-        light: the sum of all levels of grey, each weighted by its opacity.
-        weight: the sum of all opacities.
+        light: the mean level of grey, weighted by opacity; NaN where nothing is drawn.
+        opaque: nothing is transparent.
     """
 
     low: Array
     high: Array
     light: float
-    weight: float
+    opaque: bool
+
+    def is_grey(self) -> bool:
+        """One level of grey alone."""
+        return bool(self.high.max() - self.low.min() <= SAME)
 
 
-def _ink(path: Path) -> Ink | None:
-    """What is drawn; None in a picture that is opaque all over."""
+def _is_one(inks: Sequence[Ink]) -> bool:
+    """Whether all is drawn in the same ink."""
+    return bool((np.max([ink.high for ink in inks], 0) - np.min([ink.low for ink in inks], 0) <= SAME).all())
+
+
+def _ink(path: Path) -> Ink:
     with reading(path):
         picture = _picture(path)
-    levels, opacity = np.asarray(picture.convert("RGBA"))[..., :3], np.asarray(picture.getchannel("A"))
-    if opacity.min() == 255:
-        return None
+    levels, opacity = np.asarray(picture.convert("RGBA"))[..., :3].astype(int), np.asarray(picture.getchannel("A"))
     drawn = levels[opacity >= 128]
-    share = opacity / 255
     low, high = (drawn.min(0), drawn.max(0)) if len(drawn) else (np.full(3, 255), np.full(3, 0))
-    return Ink(low, high, float((np.asarray(picture.convert("L")) * share).sum()), float(share.sum()))
+    grey = np.asarray(picture.convert("L"))
+    light = np.average(grey, weights=opacity) if opacity.any() else np.nan
+    return Ink(low, high, float(light), bool(opacity.min() == 255))
 
 
 def _first_in_colour(headers: Sequence[Header], ground: int) -> Path | None:
