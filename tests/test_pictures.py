@@ -158,6 +158,13 @@ def test_all_lie_on_the_same_ground_also_beside_opaque_ones(tmp_path):
     assert "transparent parts laid on white: 3 of 6 files" in data.notes
 
 
+def test_an_empty_picture_has_no_say(tmp_path):
+    pictures = [Image.fromarray(shape) for shape in SHAPES]
+    pictures[0] = Image.new("LA", (28, 28), (0, 0))
+    data = read(tmp_path, [stored(picture) for picture in pictures])
+    assert data.image_shape == GREY and "transparent parts laid on white: 1 of 6 files" in data.notes
+
+
 def test_a_channel_of_opacity_that_is_full_says_nothing(tmp_path):
     for mode in ("RGBA", "LA"):
         data = read(tmp_path / mode, [stored(Image.fromarray(shape).convert(mode)) for shape in SHAPES])

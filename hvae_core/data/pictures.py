@@ -132,8 +132,8 @@ def _ground(headers: Sequence[Header]) -> tuple[int | None, list[str]]:
         return GROUNDS["white"], []
     if len(inks) == len(headers) and (all(ink.is_grey() for ink in inks) or _is_one(inks)):
         return None, ["drawn in one ink on transparent ground: the opacity is read, light on dark"]
-    light = np.array([ink.light for ink in shown])
-    name = max(GROUNDS, key=lambda name: np.nanmin(abs(light - GROUNDS[name])))
+    light = np.array([ink.light for ink in shown if ink.light is not None] or [0.0])
+    name = max(GROUNDS, key=lambda name: abs(light - GROUNDS[name]).min())
     return GROUNDS[name], [f"transparent parts laid on {name}: {_share(len(shown), headers)}"]
 
 
@@ -142,13 +142,13 @@ class Ink(NamedTuple):
 
     Attributes:
         low, high: the least and the greatest level of each of three channels, where it is rather opaque.
-        light: the mean level of grey, weighted by opacity; NaN where nothing is drawn.
+        light: the mean level of grey, weighted by opacity; None where nothing is drawn.
         opaque: nothing is transparent.
     """
 
     low: Array
     high: Array
-    light: float
+    light: float | None
     opaque: bool
 
     def is_grey(self) -> bool:
@@ -168,8 +168,8 @@ def _ink(path: Path) -> Ink:
     drawn = levels[opacity >= 128]
     low, high = (drawn.min(0), drawn.max(0)) if len(drawn) else (np.full(3, 255), np.full(3, 0))
     grey = np.asarray(picture.convert("L"))
-    light = np.average(grey, weights=opacity) if opacity.any() else np.nan
-    return Ink(low, high, float(light), bool(opacity.min() == 255))
+    light = float(np.average(grey, weights=opacity)) if opacity.any() else None
+    return Ink(low, high, light, bool(opacity.min() == 255))
 
 
 def _first_in_colour(headers: Sequence[Header], ground: int) -> Path | None:
