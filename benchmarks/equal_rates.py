@@ -21,7 +21,6 @@ interrupted measurement goes on.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -40,6 +39,7 @@ from hvae_core.evaluation.rates import average_terms
 from hvae_core.files import write_table
 from hvae_core.models import build
 from hvae_core.pipeline.stages import load_data
+from hvae_core.runs import provenance
 from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, run_folder
@@ -201,7 +201,7 @@ def main() -> int:
         metavar="BETA",
         help="of a grid: where the multipliers start, top layer first; default: 0.1 for each",
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once; default: all cores")
+    parser.add_argument("--jobs", type=int, default=provenance.cores(), help="processes at once; default: one for each core")
     args = parser.parse_args()
     if args.seeds < 1 or args.every < 1:
         parser.error("--seeds and --every are at least 1")

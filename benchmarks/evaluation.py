@@ -11,7 +11,6 @@ and the classifiers on the latents always on the CPU, one thread for one model, 
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from hvae_core.evaluation import generation, rates, reconstruction, representati
 from hvae_core.evaluation.classifier import Classifier, classifier_for
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian
+from hvae_core.runs import provenance
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.population import train
 
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data, cores = load(args.dataset), os.cpu_count() or 1
+    data, cores = load(args.dataset), provenance.cores()
     # One model of each betas on a CPU; as many as a block holds on a GPU.
     table = {"cpu": measure(data, "cpu", len(BETAS), args.epochs, args.samples)}
     if torch.cuda.is_available():

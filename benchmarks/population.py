@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import sys
@@ -31,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvae_core.data.dataset import pixels
 from hvae_core.models import build
+from hvae_core.runs import provenance
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.population import train
 
@@ -131,7 +131,7 @@ def random_images(shape: tuple[int, int, int], count: int) -> torch.Tensor:
 
 def cpu(shape: tuple[int, int, int], batch: int, count: int, steps: int, repeats: int) -> dict[str, dict[str, float]]:
     """Model-steps a second of both sides on all cores, in turn; ours in each precision."""
-    cores = os.cpu_count() or 1
+    cores = provenance.cores()
     context = multiprocessing.get_context("spawn")
 
     def start(kind: str, threads: int) -> Connection:
@@ -301,13 +301,13 @@ def main() -> None:
     steps, repeats = (2, 2) if args.quick else (10, args.repeats)
     counts, batches = ((1, 8), (16, 64)) if args.quick else ((1, 8, 64, 441), (16, 64, 256, 1024))
     devices = [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    result: dict[str, object] = {"cores": os.cpu_count(), "torch": torch.__version__}
+    result: dict[str, object] = {"cores": provenance.cores(), "torch": torch.__version__}
     for device in devices:
-        what = torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} cores"
+        what = torch.cuda.get_device_name() if device == "cuda" else f"{provenance.cores()} cores"
         for name, shape in SHAPES.items():
             say(f"\n{name}, batch {args.batch}, {device}, {what}")
             if device == "cpu":
-                torch.set_num_threads(os.cpu_count() or 1)
+                torch.set_num_threads(provenance.cores())
                 sides = cpu(shape, args.batch, count=2, steps=steps, repeats=repeats)
                 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
             else:
