@@ -201,7 +201,9 @@ def main() -> int:
         metavar="BETA",
         help="of a grid: where the multipliers start, top layer first; default: 0.1 for each",
     )
-    parser.add_argument("--jobs", type=int, default=provenance.cores(), help="processes at once; default: one for each core")
+    parser.add_argument(
+        "--jobs", type=int, default=provenance.cores(), help="processes at once; default: one for each core"
+    )
     args = parser.parse_args()
     if args.seeds < 1 or args.every < 1:
         parser.error("--seeds and --every are at least 1")
