@@ -20,7 +20,7 @@ LAYERS = {
     "toy": 1,
 }  # L of each
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")  # the classifiers of Paper A, Section 5.6
-DATASETS = ("digits", "mnist", "static-mnist", "omniglot", "svhn", "cifar10")
+DATASETS = ("digits", "mnist", "mnist-mini", "static-mnist", "omniglot", "svhn", "cifar10")
 
 
 def check_sizes(latent_sizes: Sequence[int]) -> None:

@@ -8,6 +8,7 @@
     dataset.py    what the rest sees: `Dataset`, `pixels`, `to_uint8`
     readers.py    `load`, and a reader for each format
     pictures.py   picture files of every kind, as arrays
+    mini.py       `mnist-mini`, which comes with the package; make_mini.py makes its file again
     download.py   where files lie, and how they are fetched and checked
 """
 

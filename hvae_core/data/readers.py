@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hvae_core.data import pictures
+from hvae_core.data import mini, pictures
 from hvae_core.data.dataset import COLOUR, GREY, Array, Dataset
 from hvae_core.data.download import SOURCES, Files, Opener, reading, verify
 from hvae_core.data.pictures import SMALLEST
@@ -178,6 +178,11 @@ def _mnist(files: Files) -> Dataset:
     """60,000 and 10,000 handwritten digits, the official split."""
     x_train, y_train, x_test, y_test = (_idx(path) for path in files.get("mnist"))
     return _dataset("mnist", (x_train[:, None], y_train), (x_test[:, None], y_test), DIGITS, ["official split"])
+
+
+def _mnist_mini(files: Files) -> Dataset:
+    """3,000 and 1,000 images of MNIST, which come with this package: see `mini`."""
+    return _dataset("mnist-mini", *mini.images(), DIGITS, mini.NOTES)
 
 
 def _idx(path: Path) -> Array:
@@ -363,6 +368,7 @@ def _drawing(archive: zipfile.ZipFile, name: str) -> Array:
 _LOADERS: dict[str, Callable[[Files], Dataset]] = {
     "digits": _digits,
     "mnist": _mnist,
+    "mnist-mini": _mnist_mini,
     "static-mnist": _static_mnist,
     "omniglot": _omniglot,
     "svhn": _svhn,
