@@ -10,4 +10,4 @@ while [ -L "$script" ]; do # by hand, because not every readlink has -f
 done
 here=$(cd -P "$(dirname "$script")" && pwd)
 (cd "$here" && source ./setup.sh)
-PYTHONUTF8=1 PYTHONPATH=$here exec "$here/.venv/bin/python" -m hvae_core "$@"
+PYTHONUTF8=1 PYTHONPATH=$here exec "$here/.venv/bin/python" -P -m hvae_core "$@"

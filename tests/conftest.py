@@ -159,13 +159,26 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Batch, Done]:
 
 @pytest.fixture
 def own_run(tiny_run: tuple[Batch, Done], tmp_path: Path) -> Batch:
-    """A copy of the run ``tiny``, to be changed."""
+    """A copy of the run ``tiny`` and of the checkout that made it, both to be changed."""
     batch, _ = tiny_run
-    shutil.copytree(batch.output, tmp_path / "output", symlinks=True)
-    return batch._replace(output=tmp_path / "output")
+    for place in ("checkout", "output"):
+        shutil.copytree(getattr(batch, place), tmp_path / place, symlinks=True)
+    return Batch(tmp_path / "checkout", tmp_path / "output")
 
 
-SLOW = ("batch", "beside", "conditioned", "deep", "families", "guidance", "publish", "stacked", "store", "target_rates")
+SLOW = (
+    "batch",
+    "beside",
+    "conditioned",
+    "deep",
+    "families",
+    "guidance",
+    "publish",
+    "stacked",
+    "store",
+    "target_rates",
+    "up_to_date",
+)
 """Files of tests that train, or execute notebooks: ``./run_tests.sh fast`` leaves them out."""
 
 

@@ -1,9 +1,7 @@
 """``./run_all.sh`` as its users see it: every notebook executed on small settings, and what is said when they err."""
 
 import ast
-import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -88,61 +86,6 @@ def test_the_second_time_there_is_nothing_to_do(own_run):
     assert done.status == 0
     assert "nothing to do" in done.printed
     assert times(own_run.output) == before
-
-
-@contextlib.contextmanager
-def dates_kept(*paths):
-    """Whatever is written to the files meanwhile, afterwards they look as old as before."""
-    before = {path: path.stat() for path in paths}
-    yield
-    for path, stat in before.items():
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
-def test_touched_training_is_looked_at_and_not_done_again(own_run):
-    """Weights are a function of data, configuration, objective and the meaning of the code.
-
-    A new date is none of these.
-    """
-    block = own_run.output / "runs/tiny/checkpoints/block-001"
-    weights, module = (block / "weights.safetensors").read_bytes(), own_run.checkout / "hvae_core/terms.py"
-    with dates_kept(module):
-        module.touch()
-        done = own_run.run_all(*TINY, "--dry-run")
-    assert done.status == 0
-    assert re.search(r"^train +2$", done.printed, re.M), "both blocks are out of date"
-    command = [sys.executable, "-P", "-m", "hvae_core.pipeline.job", "tiny", "10_train", "--block", "1"]
-    subprocess.run(command, cwd=own_run.checkout, check=True, env=own_run.environment())
-    assert "trained already" in (own_run.output / "runs/tiny/notebooks/10_train-001.ipynb").read_text()
-    assert (block / "weights.safetensors").read_bytes() == weights
-
-
-def test_a_touched_notebook_is_executed_again_with_what_follows_and_not_the_training(own_run):
-    before, notebook = times(own_run.output), own_run.checkout / "notebooks/30_generation.ipynb"
-    with dates_kept(notebook):
-        notebook.touch()
-        done = own_run.run_all(*TINY)
-    assert done.status == 0, done.printed + done.errors
-    after = times(own_run.output)
-    changed = {name for name in before if before[name] != after[name]}
-    assert {"generation.parquet", "results.parquet", "results.csv", "50_figures.ipynb"} <= changed
-    kept = {
-        "training.parquet",
-        "weights.safetensors",
-        "10_train-000.ipynb",
-        "history.parquet",
-        "reconstruction.parquet",
-        "representation.parquet",
-        "config.yaml",
-    }
-    assert not kept & changed
-
-
-def test_a_damaged_record_of_a_job_does_not_stop_a_batch(own_run):
-    (own_run.output / "runs/tiny/.progress/40_representation.job").write_text("")
-    done = own_run.run_all(*TINY)
-    assert done.status == 0, done.errors
-    assert "nothing to do" in done.printed
 
 
 def test_a_failed_notebook_is_named_and_the_rest_is_kept(own_run):

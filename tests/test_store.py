@@ -15,7 +15,7 @@ from hvae_core.objective import lagrangian
 from hvae_core.pipeline import measuring, stages, training
 from hvae_core.runs.code import _code
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import figure_folder, keep_data, load_config, open_run, run_folder
+from hvae_core.runs.folder import figure_folder, keep_data, load_config, load_images, open_run, run_folder
 from hvae_core.runs.identity import described_function
 from hvae_core.runs.profiles import load_profile
 from hvae_core.runs.results import collect, columns, comparable_runs, join, load_results, training_table
@@ -25,7 +25,8 @@ TINY = ["betas=[1, 10]", "epochs=2", "train_images=40", "test_images=30", "batch
 
 
 def tiny(name="tiny", *changes):
-    return load_profile("quick", [*TINY, *changes], name)
+    changed = {change.partition("=")[0] for change in changes}
+    return load_profile("quick", [*(key for key in TINY if key.partition("=")[0] not in changed), *changes], name)
 
 
 CONTRACT = [
@@ -228,9 +229,10 @@ def test_a_diverged_model_keeps_its_row_and_is_not_evaluated(output):
     assert results["distortion"].isna().tolist() == [False, False, True, True]
     table = pd.read_parquet(run_folder("ill") / "tables" / "training.parquet")
     assert table["diverged_epoch"].tolist()[2:] == [1, 1]
-    images = measuring.drawn_images(
-        config, "ill", lambda model, seed: {"shown": np.ones((2, 28, 28), np.uint8)}, {"shown": (2, 28, 28)}
-    )["shown"]
+    measuring.draw_images(
+        config, "generation", lambda model, seed: {"shown": np.ones((2, 28, 28), np.uint8)}, {"shown": (2, 28, 28)}
+    )
+    images = load_images("ill", "generation")["shown"]
     assert images[:2].all()
     assert not images[2:].any()
 
@@ -325,7 +327,7 @@ def test_damaged_weights_are_not_used(trained):
     raw = bytearray(path.read_bytes())
     for wrong in (raw[:-1] + bytes([raw[-1] ^ 1]), raw[: len(raw) // 2]):
         path.write_bytes(wrong)
-        with pytest.raises(InputError, match=r"weights.safetensors is damaged; remove .*block-000 and train"):
+        with pytest.raises(InputError, match=r"weights.safetensors is damaged; ./run_all.sh tiny trains"):
             load_model(config.name, 0)
     path.write_bytes(raw)
     load_model(config.name, 0)

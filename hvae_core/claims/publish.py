@@ -25,12 +25,13 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hvae_core.analysis.points import drawable, settings, split_rates
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, write_text
-from hvae_core.pipeline.command import outputs
+from hvae_core.pipeline.batch import outputs
 from hvae_core.pipeline.drawing import figure_inputs, provenance, save_all, separate_grids
 from hvae_core.pipeline.job import environment
 from hvae_core.pipeline.stages import load_data
@@ -207,7 +208,7 @@ def draw_network(name: str) -> None:
     images, labels, _ = figure_inputs(config, load_data(config))
     grids = separate_grids(config)
     beside = beside_grids(results, grids)
-    made = {"surface": figures.surface(results, first(grids))}
+    made: dict[str, Figure] = {"surface": figures.surface(results, first(grids))}
     made |= figures.fidelities(beside.compared, name) | figures.paper_a(results, images, labels)
     tables = {**beside.tables, "table1": figures.table1(results)}
     inputs = provenance(config, "images/reconstruction.npz", "images/generation.npz", others=grids)

@@ -3,6 +3,8 @@
 ::
 
     command.py   ``./run_all.sh``: checks what is asked for, calls Snakemake, shows progress
-    job.py       one step of the batch: executes a notebook
+    batch.py     its jobs: what each reads and makes, and whether that still holds
+    job.py       one of them: executes a notebook
+    saved.py     what JupyterLab does when a notebook was saved
     stages.py    what a notebook calls: train, reconstruct, generate, represent
 """

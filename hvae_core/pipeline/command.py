@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -22,7 +23,8 @@ from typing import IO, Any
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, timestamp, write_text
 from hvae_core.names import DATASETS
-from hvae_core.pipeline.job import GPUS, MENDABLE, environment, gpus, named_error
+from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
+from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data
@@ -63,7 +65,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a profile; returns the exit status."""
     args = arguments(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption like Ctrl-C
+    for polite in (signal.SIGTERM, signal.SIGHUP):  # an interruption like Ctrl-C
+        if signal.getsignal(polite) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(polite, signal.default_int_handler)
     os.environ.pop("MPLBACKEND", None)  # the notebooks' kernels choose theirs
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -80,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(load_profile(args.profile, args.changes, args.name), args.cores, args.dry_run)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SyntaxError as error:  # somebody's edit of a module
+        print(f"error: {error.filename}, line {error.lineno}: {error.msg}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as in ./run_all.sh --list | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -179,62 +186,67 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
 
 def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str]) -> int:
     status = folder / ".progress"
-    start, log = time.time(), folder / "log.txt"
-    command = snakemake_command(config, cores) + (["--dry-run", "--quiet", "rules"] if dry_run else [])
+    start, log, batch = time.time(), folder / "log.txt", f"{timestamp()} {os.getpid()}"
+    names = list(jobs(config))
     if dry_run:
-        return subprocess.run(command, env=environment(), check=False).returncode
-    status.mkdir(exist_ok=True)
+        to_do = stale(config)
+        print(
+            f"{config.name}: would do {len(to_do)} of {len(names)} jobs: {', '.join(to_do)}"
+            if to_do
+            else _nothing(config)
+        )
+        return 0
+    to_do = mark(config)
     for old in status.glob("*.json"):
         old.unlink()
-    with open(log, "a") as file:
-        file.write(f"\n=== {timestamp()} {shlex.join(sys.argv)}\n")
-        file.flush()
-        # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
-        process = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=file,
-            env=environment() | {GPUS: str(gpus(config))},
-            start_new_session=True,
-            pass_fds=[lock.fileno()],
-        )
-        try:
-            show_progress(process, status)
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            raise
-        finally:
-            known = {path: record for path in sorted(status.glob("*.job")) if (record := _record(path))}
-            jobs = {path.stem: job for path, job in known.items() if path.stat().st_mtime >= start}
-            if jobs or (known and not (folder / "provenance.json").exists()):
-                write_provenance(folder, {path.stem: job for path, job in known.items()}, start)
-    if process.returncode:
-        return report_failure(jobs, log)
-    missing = [path for path in outputs(config) if not path.exists()]
-    if missing:
-        print(f"error: {missing[0]} was not made; see {log}", file=sys.stderr)
+    if to_do:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"\n=== {batch} {shlex.join(sys.argv)}\n")
+            file.flush()
+            # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
+            process = subprocess.Popen(
+                snakemake_command(config, cores),
+                stdout=file,
+                stderr=file,
+                env=environment() | {GPUS: str(gpus(config)), BATCH: batch},
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+            try:
+                show_progress(process, status)
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+                raise
+            finally:
+                keep_provenance(config, batch, start)
+        done = {name: record for name in names if (record := _record(config, name)).get("batch") == batch}
+        if process.returncode:
+            return report_failure(done, log, batch)
+    elif not (folder / "provenance.json").exists():
+        keep_provenance(config, batch, start)
+    if lost := missing(outputs(config)):
+        print(f"error: {lost} was not made; see {log}", file=sys.stderr)
         return 1
-    if not jobs:
-        print(f"{config.name}: nothing to do, everything is there and up to date")
-    else:
-        print(f"{config.name}: done in {duration(time.time() - start)}")
+    print(f"{config.name}: done in {duration(time.time() - start)}" if to_do else _nothing(config))
     summarise(config)
     return 0
 
 
-def _record(path: Path) -> dict[str, Any] | None:
-    """What a job says of itself; None if the file is damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(path.read_text())
-    return None
+def _nothing(config: Config) -> str:
+    return f"{config.name}: nothing to do, everything is there and up to date"
+
+
+def _record(config: Config, job: str) -> dict[str, Any]:
+    return read_record(record_file(config.name, job))
 
 
 def snakemake_command(config: Config, cores: int) -> list[str]:
     """How Snakemake is called. Its own lock is left out: the run's lock, which dies with its process, does that."""
     return [
         sys.executable,
+        "-P",
         "-m",
         "snakemake",
         "--snakefile",
@@ -252,27 +264,11 @@ def snakemake_command(config: Config, cores: int) -> list[str]:
         "--rerun-incomplete",
         "--rerun-triggers",
         "mtime",
-        "input",
-        "--max-checksum-file-size",
-        "0",  # a notebook that was touched is executed again, changed or not
+        "--runtime-source-cache-path",
+        str(output_root().resolve() / ".snakemake" / "source-cache"),
         "--latency-wait",
         "2",
     ]
-
-
-def outputs(config: Config) -> list[Path]:
-    """Every file that a finished run has (the contract of a run folder)."""
-    run, figures = run_folder(config.name), figure_folder(config.name)
-    made = config.kind
-    names = [f"{name}.{kind}" for name in made.figures for kind in ("pdf", "png", "json")]
-    names += [f"{name}.{kind}" for name in made.tables for kind in ("csv", "md", "json")]
-    files = [run / "config.yaml", run / "provenance.json", run / "results.parquet", run / "results.csv"]
-    if made.stages:
-        files += [
-            run / "history.parquet",
-            *(run / "tables" / f"{stage}.parquet" for stage in ("training", *made.stages)),
-        ]
-    return [*files, *(figures / name for name in names)]
 
 
 def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:
@@ -311,9 +307,9 @@ def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:
         time.sleep(0.25)
 
 
-def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
+def report_failure(done: dict[str, dict[str, Any]], log: Path, batch: str) -> int:
     """Say in one line a job what failed; the status is 2 when all of it is the user's to mend."""
-    failed = {name: job for name, job in jobs.items() if job.get("error")}
+    failed = {name: record for name, record in done.items() if record.get("error")}
     for name, record in failed.items():
         print(f"error: {name}: {record['error']}", file=sys.stderr)
     if not failed:
@@ -323,20 +319,33 @@ def report_failure(jobs: dict[str, dict[str, Any]], log: Path) -> int:
                 file=sys.stderr,
             )
             return 2
-        print(f"error: the batch stopped; its log is {log}", file=sys.stderr)
+        print(f"error: the batch stopped: {last_error(log, batch)} (its log is {log})", file=sys.stderr)
         return 1
-    if all(job["mendable"] for job in failed.values()):
+    if all(record["mendable"] for record in failed.values()):
         return 2
     print(f"what is done stays; the same command goes on from here; log: {log}", file=sys.stderr)
     return 1
 
 
-def write_provenance(folder: Path, jobs: dict[str, dict[str, Any]], start: float) -> None:
-    """Keep what made the results: of the last command, and of each stage as it was last executed."""
+def last_error(log: Path, batch: str) -> str:
+    """The last line in the log of a batch that names an error; without one, its last line."""
+    lines = log.read_text(encoding="utf-8", errors="replace").partition(f"=== {batch}")[2].splitlines()[1:]
+    said = [" ".join(line.split()) for line in lines if line.strip()]
+    errors = [line for line in said if re.search(r"(Error|Exception|error)\b", line)]
+    return (errors or said or ["it said nothing"])[-1]
+
+
+def keep_provenance(config: Config, batch: str, start: float) -> None:
+    """Keep what made the results: of the last command that did anything, and of each job as it was last done."""
+    folder, names = run_folder(config.name), jobs(config)
+    records = {name: record for name in names if (record := _record(config, name))}
+    here = any(record.get("batch") == batch for record in records.values())
+    if not here and (not records or (folder / "provenance.json").exists()):
+        return
     stages = {
-        name: {key: job[key] for key in ("start", "wall_time_s", "commit", "device") if key in job}
-        for name, job in jobs.items()
-        if not job["error"]
+        name: {key: record[key] for key in ("start", "wall_time_s", "commit", "device") if key in record}
+        for name, record in records.items()
+        if not record.get("error")
     }
     content = {
         **provenance(),

@@ -16,12 +16,20 @@ from typing import Any
 
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, timestamp, write_text
+from hvae_core.pipeline.batch import Job, holds, jobs, key, made, missing, read_notebook, record_file
 from hvae_core.progress import STATUS_FILE
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.provenance import commit, device_name
 from hvae_core.runs.results import collect, join
 
+KERNEL = "hvae-companion"
+OWN_KERNEL = {
+    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
+}
+BATCH = "HVAE_BATCH"  # which command the jobs are of
 GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -41,7 +49,8 @@ def environment() -> dict[str, str]:
         for name in ("HVAE_DATA", "HVAE_OUTPUT")
         if os.environ.get(name)
     }
-    return {**os.environ, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
+    return {**inherited, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def gpus(config: Config) -> int:
@@ -58,9 +67,9 @@ def gpus(config: Config) -> int:
 def job(argv: Sequence[str]) -> int:
     """``python -m hvae_core.pipeline.job RUN JOB [--block N] [--jobs N]``.
 
-    One step, with its progress and its errors kept.
+    One job of the batch, with its progress and its errors kept; nothing if what it made still holds.
 
-    JOB is ``collect`` or ``join`` (see `hvae_core.runs`) or the name of a notebook, which papermill executes.
+    JOB is ``collect`` or ``join`` (see `hvae_core.runs.results`) or the name of a notebook, which papermill executes.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
@@ -68,17 +77,32 @@ def job(argv: Sequence[str]) -> int:
     parser.add_argument("--block", type=int)
     parser.add_argument("--jobs", type=int, default=1, help="processes that the notebook may use")
     args = parser.parse_args(argv)
-    folder = run_folder(args.run)
     name = args.job if args.block is None else f"{args.job}-{args.block:03d}"
-    status = folder / ".progress"
-    status.mkdir(exist_ok=True)
+    kept = record_file(args.run, name)
+    kept.parent.mkdir(exist_ok=True)
     started = time.time()
-    record: dict[str, Any] = {"start": timestamp(), "error": None, "mendable": False, **commit()}
+    record: dict[str, Any] = {
+        "start": timestamp(),
+        "batch": os.environ.get(BATCH),
+        "error": None,
+        "mendable": False,
+        **commit(),
+    }
     try:
-        if args.job in ("collect", "join"):
+        config = load_config(args.run)
+        asked = jobs(config)[name]
+        if holds(config, asked):
+            return 0
+        # Read once: what is executed is what the record says, whatever is edited meanwhile.
+        text = read_notebook(asked.notebook) if asked.notebook else None
+        made_from = key(config, asked, text)
+        if text is None:
             {"collect": collect, "join": join}[args.job](args.run)
         else:
-            record["device"] = execute(args.run, args.job, name, args.block, args.jobs, status / f"{name}.json")
+            record["device"] = execute(config, asked, text, args.jobs)
+        if lost := missing(asked.makes):
+            raise RuntimeError(f"{lost} was not made")
+        record |= {"key": made_from, "made": made(config, asked)}
     except InputError as error:
         record |= {"error": str(error), "mendable": True}
     except OSError as error:
@@ -87,20 +111,21 @@ def job(argv: Sequence[str]) -> int:
         record |= {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     record["wall_time_s"] = round(time.time() - started, 1)
     with contextlib.suppress(InputError):  # of a full disk the command speaks itself
-        write_text(status / f"{name}.job", json.dumps(record))
+        write_text(kept, json.dumps(record))
     if record["error"]:
         print(f"{name}: {record['error']}", file=sys.stderr)
     return 1 if record["error"] else 0
 
 
-def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, status: Path) -> str:
+def execute(config: Config, asked: Job, text: str, processes: int) -> str:
     """Execute a notebook on a run, which is its parameter; returns the device that it was given.
 
-    Kernels talk over sockets of their own in a temporary folder: over TCP parallel kernels race for ports and can
-    hang. The GPUs present are shared out by locks, one kernel each.
+    It runs in this environment and sees this checkout, whatever kernels and settings of Jupyter the user has. Kernels
+    talk over sockets of their own in a temporary folder: over TCP parallel kernels race for ports and can hang. The
+    GPUs present are shared out by locks, one kernel each.
 
     Raises:
-        InputError: what the notebook raised as such.
+        InputError: what the notebook raised as such, or when it would not take its parameters.
         RuntimeError: for any other error in a cell, or a kernel that died.
     """
     import nbformat
@@ -109,35 +134,46 @@ def execute(run: str, notebook: str, name: str, block: int | None, jobs: int, st
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config as Traits
 
-    config = load_config(run)
-    path = ROOT / "notebooks" / f"{notebook}.ipynb"
+    notebook = nbformat.reads(text, as_version=4)
     # The run is there already, with its configuration; a notebook that can begin one is told so by the empty profile.
-    known = set(papermill.inspect_notebook(path))
-    parameters = {key: value for key, value in {"profile": None, "name": run, "block": block}.items() if key in known}
-    if "name" not in known:
-        raise InputError(f"{path.name}: it has no cell with the tag parameters in which name stands; restore it")
-    target = run_folder(run) / "notebooks" / f"{name}.ipynb"
+    parameters: dict[str, Any] = {"name": config.name}
+    if asked.stage == "training":
+        parameters |= {"profile": None}
+    if asked.block is not None:
+        parameters |= {"block": asked.block}
+    if unknown := sorted(set(parameters) - set(papermill.inspect_notebook(notebook))):
+        raise InputError(
+            f"notebooks/{asked.notebook}.ipynb: it has no cell with the tag parameters in which {unknown[0]} is set; "
+            "restore it"
+        )
+    target = run_folder(config.name) / "notebooks" / f"{asked.name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp"))  # paths must be short
+        place = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp"))
+        )  # paths must be short
         os.environ |= environment() | {
-            STATUS_FILE: str(status),
+            STATUS_FILE: str(record_file(config.name, asked.name).with_suffix(".json")),
             "OMP_NUM_THREADS": "1",  # the batch runs as many notebooks at once as there are cores
-            "HVAE_JOBS": str(jobs),
+            "HVAE_JOBS": str(processes),
+            "JUPYTER_PATH": str(place),
+            "IPYTHONDIR": str(place / "ipython"),
         }
+        write_text(place / "kernels" / KERNEL / "kernel.json", json.dumps(OWN_KERNEL))
         if count := gpus(config):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[_claim_gpu(stack, output_root(), count)]
         device = device_name(gpu=count > 0)
         try:
             papermill.execute_notebook(
-                path,
-                target,
+                notebook,
+                str(target).replace("{", "{{").replace("}", "}}"),  # papermill fills braces in
                 parameters,
-                kernel_name="python3",
+                kernel_name=KERNEL,
                 progress_bar=False,
+                start_timeout=600,  # a busy machine takes its time
                 cwd=str(ROOT),
-                config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
+                config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{place}/k"}}),
             )
         except PapermillExecutionError as error:
             full = any(os.strerror(number) in error.evalue for number in MENDABLE)

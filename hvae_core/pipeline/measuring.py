@@ -22,13 +22,11 @@ from hvae_core.files import write_table
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.pipeline.place import device
 from hvae_core.progress import track
-from hvae_core.runs.code import code_fingerprint, code_of
+from hvae_core.runs.code import Running, code_of, running
 from hvae_core.runs.config import Config, few
-from hvae_core.runs.folder import (
-    run_folder,
-)
+from hvae_core.runs.folder import images_key, run_folder, save_images
 from hvae_core.runs.kinds import KINDS
-from hvae_core.runs.results import stage_columns, training_table
+from hvae_core.runs.results import readable_table, stage_columns, training_table
 from hvae_core.runs.weights import identities, load_model
 from hvae_core.training.convolutions import for_cpu
 from hvae_core.training.plan import Member
@@ -82,8 +80,13 @@ def evaluate(
     folder = run_folder(config.name)
     status = training_table(config.name)["status"]
     weights = identities(config.name)
-    described = json.dumps([key, code_fingerprint(code_of(config, stage)), list(weights.values())])
+    code = running(code_of(config, stage))
+    described = json.dumps([key, code.fingerprint, list(weights.values())])
     full_key = hashlib.sha256(described.encode()).hexdigest()[:16]
+    path = folder / "tables" / f"{stage}.parquet"
+    if (there := readable_table(path)) is not None and there.attrs.get("key") == full_key:
+        print(f"The {stage} of these models is measured already, with these weights, data and code.")
+        return there
     log = folder / "tables" / f".{stage}.jsonl"
     rows: dict[int, dict[str, Any]] = {}
     if log.exists():
@@ -95,7 +98,7 @@ def evaluate(
     members = config.members()
     todo = [i for i, state in enumerate(status) if state == "ok" and wanted(members[i])]
     with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
-        for index, row in _each(config, function, [i for i in todo if i not in rows], processes):
+        for index, row in _each(config, function, [i for i in todo if i not in rows], processes, code):
             rows[index] = row
             try:
                 with open(log, "a") as file:
@@ -106,14 +109,14 @@ def evaluate(
     names = stage_columns(stage, config.layers)
     table = pd.DataFrame([rows.get(i, {}) for i in range(len(status))], columns=names, dtype=float)
     table.insert(0, "member", range(len(status)))
-    table.attrs["weights"] = weights
-    write_table(folder / "tables" / f"{stage}.parquet", table)
+    table.attrs |= {"key": full_key, "weights": weights}
+    write_table(path, table)
     log.unlink(missing_ok=True)
     return table
 
 
 def _each(
-    config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int], processes: int
+    config: Config, function: Callable[[HierarchicalVAE, int], Any], indices: list[int], processes: int, code: Running
 ) -> Iterator[tuple[int, Any]]:
     """``function(model, seed)`` of these models, as (index, value), in the order in which they come to an end."""
     place, folder = device(config), run_folder(config.name).resolve()
@@ -131,19 +134,25 @@ def _each(
         else:
             # While processes score, joblib draws the next models, and with them the next block, from ``computed``.
             yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
-                delayed(_scored)(function.score, index, tensors) for index, tensors in computed
+                delayed(_scored)(code, function.score, index, tensors) for index, tensors in computed
             )
     elif not many or place.type != "cpu":  # GPUs are shared out to notebooks, not to processes
-        yield from (_one(folder, place, function, index, every[index].seed) for index in indices)
+        yield from (_one(code, folder, place, function, index, every[index].seed) for index in indices)
     else:
         yield from Parallel(n_jobs=processes, return_as="generator_unordered")(
-            delayed(_one)(folder, place, function, index, every[index].seed) for index in indices
+            delayed(_one)(code, folder, place, function, index, every[index].seed) for index in indices
         )
 
 
 def _one(
-    folder: Path, place: torch.device, function: Callable[[HierarchicalVAE, int], Any], index: int, seed: int
+    code: Running,
+    folder: Path,
+    place: torch.device,
+    function: Callable[[HierarchicalVAE, int], Any],
+    index: int,
+    seed: int,
 ) -> tuple[int, Any]:
+    code.check()
     model = load_model(folder, index, place)
     if place.type == "cpu":
         keep_memory()
@@ -151,25 +160,39 @@ def _one(
     return index, function(model, seed)
 
 
-def _scored(score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tuple[int, Any]:
+def _scored(code: Running, score: Callable[[Tensors], Any], index: int, tensors: Tensors) -> tuple[int, Any]:
+    code.check()
     return index, score(tensors)
 
 
-def drawn_images(
+def draw_images(
     config: Config,
     stage: str,
     draw: Callable[[HierarchicalVAE, int], dict[str, np.ndarray]],
     shapes: dict[str, tuple[int, ...]],
+    key: str = "",
+    originals: np.ndarray | None = None,
     processes: int = 1,
     wanted: Callable[[Member], bool] = lambda member: True,
-) -> dict[str, np.ndarray]:
-    """uint8 images of the models, ``(models, *shape)`` by name; black where one diverged or is not wanted."""
+) -> None:
+    """Keep images of the models, uint8 ``(models, *shape)`` by name, in ``images/<stage>.npz``.
+
+    Black where a model diverged or is not wanted. What is there under the same ``key``, of the same weights and by the
+    same code, is kept. ``originals`` are kept beside them.
+    """
+    code = running(code_of(config, stage))
+    described = json.dumps([key, code.fingerprint, list(identities(config.name).values()), [*shapes.items()]])
+    full_key = hashlib.sha256(described.encode()).hexdigest()[:16]
+    if images_key(config.name, stage) == full_key:
+        return
     status = training_table(config.name)["status"]
     todo = [i for i, member in enumerate(config.members()) if status[i] == "ok" and wanted(member)]
     images = {name: np.zeros((len(status), *shape), np.uint8) for name, shape in shapes.items()}
     with track(f"{stage}: images to look at", len(todo), "models") as progress:
-        for index, drawn in _each(config, draw, todo, processes):
+        for index, drawn in _each(config, draw, todo, processes, code):
             for name, array in drawn.items():
                 images[name][index] = array
             progress.update(progress.done + 1)
-    return images
+    if originals is not None:
+        images["originals"] = originals
+    save_images(config.name, stage, full_key, **images)

@@ -25,17 +25,16 @@ from hvae_core.pipeline.drawing import (
     save_all,
     separate_grids,
 )
-from hvae_core.pipeline.measuring import drawn_images, evaluate, nothing, sparse, to_look_at
+from hvae_core.pipeline.measuring import draw_images, evaluate, nothing, sparse, to_look_at
 from hvae_core.pipeline.place import device, jobs
 from hvae_core.pipeline.training import train_members
-from hvae_core.runs.code import code_fingerprint, code_of
+from hvae_core.runs.code import code_of, running
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import (
     load_config,
     open_run,
     output_root,
     run_folder,
-    save_images,
 )
 from hvae_core.runs.profiles import load_profile
 
@@ -98,8 +97,9 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
     table = evaluate(config, "reconstruction", measured, key=data.fingerprint)
     shown = data.x_test[:SHOWN]
     drawn = Measurement(lambda model, seed: {"images": model.reconstruct(pixels(shown))}, to_look_at)
-    images = drawn_images(config, "reconstruction", drawn, {"images": tuple(shown.shape)}, wanted=sparse(config))
-    save_images(config.name, "reconstruction", originals=shown.cpu().numpy(), **images)
+    shapes: dict[str, tuple[int, ...]] = {"images": tuple(shown.shape)}
+    originals = shown.cpu().numpy()
+    draw_images(config, "reconstruction", drawn, shapes, data.fingerprint, originals, wanted=sparse(config))
     return table
 
 
@@ -112,7 +112,7 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
             output_root() / "runs" / ".classifiers",
             config.classifier_epochs,
             precision=config.precision,
-            code=code_fingerprint(code_of(config, "generation")),
+            code=running(code_of(config, "generation")).fingerprint,
         )
         if data.num_classes
         else None
@@ -127,8 +127,7 @@ def generate(config: Config, data: Dataset) -> tuple[pd.DataFrame, Classifier | 
     described = [config.generated_samples, classifier and [classifier.architecture, classifier.epochs]]
     table = evaluate(config, "generation", measured, key=f"{data.fingerprint} {described}", wanted=sparse(config))
     drawn = Measurement(lambda model, seed: {"images": generation.samples(model, count, seed, place)}, to_look_at)
-    images = drawn_images(config, "generation", drawn, {"images": (count, *data.image_shape)}, wanted=sparse(config))
-    save_images(config.name, "generation", **images)
+    draw_images(config, "generation", drawn, {"images": (count, *data.image_shape)}, wanted=sparse(config))
     if classifier:
         about = {
             "architecture": classifier.architecture,
@@ -166,9 +165,8 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
             model, data.x_test, seed, images=config.likelihood_images, generated=config.likelihood_images or GENERATED
         )
 
-    table = evaluate(
-        config, "likelihood", score, key=f"{data.fingerprint} {config.likelihood_images}", processes=jobs()
-    )
+    described = f"{data.fingerprint} {config.likelihood_images} {GENERATED}"
+    table = evaluate(config, "likelihood", score, key=described, processes=jobs())
     shown = data.x_test[:DECODED]
     shape: tuple[int, ...] = (len(shown), likelihood.REPEATS, *data.image_shape)
     shapes = dict.fromkeys(("reconstructions", "generated"), shape)
@@ -177,6 +175,14 @@ def bound_likelihood(config: Config, data: Dataset) -> pd.DataFrame:
         return dict(zip(shapes, likelihood.decodings(model, shown, seed), strict=True))
 
     family = decoded_family(config)
-    images = drawn_images(config, "likelihood", draw, shapes, jobs(), lambda member: member.model == family)
-    save_images(config.name, "likelihood", originals=shown.cpu().numpy(), **images)
+    draw_images(
+        config,
+        "likelihood",
+        draw,
+        shapes,
+        data.fingerprint,
+        shown.cpu().numpy(),
+        jobs(),
+        lambda member: member.model == family,
+    )
     return table

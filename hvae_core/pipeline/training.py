@@ -21,10 +21,10 @@ from hvae_core.pipeline.place import jobs, threads, threads_of_an_operation
 from hvae_core.progress import track
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import keep_data
-from hvae_core.runs.identity import keep_objective, training_identity
+from hvae_core.runs.identity import check_objective, keep_objective, objective_checksum, training_identity
 from hvae_core.runs.kinds import KINDS
-from hvae_core.runs.results import collect
-from hvae_core.runs.weights import block_folder, saved_identity
+from hvae_core.runs.results import collect, readable_table
+from hvae_core.runs.weights import are_whole, block_folder, saved_identity
 from hvae_core.terms import layer_numbers
 from hvae_core.training.checkpoints import Checkpoints
 from hvae_core.training.conditioned import train_conditioned
@@ -46,8 +46,9 @@ def train_members(config: Config, data: Dataset, objective: Objective = lagrangi
         The training table, one row a member.
 
     Raises:
-        InputError: when the run was begun with another objective.
+        InputError: when the run was trained for another objective, or this one is none.
     """
+    check_objective(objective, config.layers)
     keep_objective(config, objective)
     keep_data(config, data)
     if config.block is not None:
@@ -63,11 +64,10 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
     folder = block_folder(config, block)
     identity = training_identity(config, data.fingerprint, objective)
     weights, tables = folder / "weights.safetensors", [folder / "training.parquet", folder / "history.parquet"]
-    if saved_identity(weights) == identity and all(path.exists() for path in tables):
+    table, history = map(readable_table, tables)
+    if saved_identity(weights) == identity and table is not None and history is not None and are_whole(weights):
         print("These models are trained already, with this data, configuration, objective and code.")
-        for path in (weights, *tables):
-            path.touch()  # up to date with the notebook and the modules
-        return pd.read_parquet(tables[0])
+        return table
 
     members, conditioned = config.members(), config.kind is KINDS["conditioned"]
     tensors: dict[str, Tensor] = {}
@@ -92,7 +92,12 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         sets[name] = [indices, trained.which]
         rows += _terms(config, trained, indices, data)
         histories.append(_history(config, trained, indices))
-    about = {"identity": identity, "image_shape": json.dumps(data.image_shape), "sets": json.dumps(sets)}
+    about = {
+        "identity": identity,
+        "objective": objective_checksum(objective),
+        "image_shape": json.dumps(data.image_shape),
+        "sets": json.dumps(sets),
+    }
     table = pd.DataFrame(rows).astype({"diverged_epoch": "Int64"})
     save_tensors(weights, tensors, about)
     write_table(tables[0], table)

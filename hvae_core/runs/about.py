@@ -29,7 +29,7 @@ def about(run: str | Path) -> dict[Any, Any]:
     line = kept.read_text().partition("\n")[0] if kept.exists() else ""
     objective = line if line.startswith(("Eq. 8", "not Eq. 8")) else ""
     if config.target_rates is not None:
-        objective = "not Eq. 8 but target rates: betas are found in training"
+        objective = "not Eq. 8 but target rates"
     elif config.warm_up and objective == "Eq. 8":
         objective = f"Eq. 8, betas rising from 0 over the first {config.warm_up:.0%} of training"
     images = json.loads(data.read_text())["test_images"] if data.exists() else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
@@ -57,6 +58,8 @@ def code_of(config: Config, stage: str) -> list[str]:
         >>> "hvae_core.models.ghvae" in code_of(Config(model="ghvae"), "training")
         True
     """
+    if stage in WRITTEN:
+        return sorted(set().union(*(_closure(start) for start in WRITTEN[stage]())))
     starts, functions = MEASURES[stage]
     if stage == "training":
         deep = config.latent_sizes is not None
@@ -83,6 +86,19 @@ MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     },
 }
 """Where each stage is computed: modules with all that they import, then modules and functions by themselves."""
+WRITTEN: dict[str, Callable[[], Iterable[str]]] = {
+    "tables": lambda: ["hvae_core.runs.results"],
+    "figures": lambda: [
+        "hvae_core.pipeline.drawing",
+        "hvae_core.models.table",
+        *(
+            f"hvae_core.{room}.{path.stem}"
+            for room in ("analysis", "figures")
+            for path in (ROOT / "hvae_core" / room).glob("[!_]*.py")
+        ),
+    ],
+}
+"""What writes tables and figures. They are made again in seconds, so all that is imported there counts."""
 NEUTRAL = {f"hvae_core.{name}" for name in ("errors", "files", "names", "progress")}
 """They hold names, messages and files, and compute nothing."""
 
@@ -100,8 +116,8 @@ def _closure(module: str) -> frozenset[str]:
 
 def _imports(module: str) -> set[str]:
     """The modules of this package that a module imports, in functions too."""
-    tree, names = ast.parse(source(module)), set()
-    for node in _computing(tree):
+    names: set[str] = set()
+    for node in _computing(_parsed(source(module), module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hvae_core"):
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             modules = {name for name in inner if _file(name)}
@@ -121,21 +137,28 @@ def _computing(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _computing(node)
 
 
+TEXTS = {path: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("hvae_core/**/*.py"))}
+"""The package as it was when this process began."""
+
+
 def _file(module: str) -> Path | None:
     """The file of a module of this package; None if there is none."""
     path = ROOT / module.replace(".", "/")
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file in TEXTS), None)
 
 
 def source(module: str) -> str:
-    """The text of a module of this package, or of one of its functions, named ``module:function``."""
+    """The text of a module of this package, or of one of its functions, named ``module:function``.
+
+    As it was when this process began: what is edited meanwhile is not what runs here.
+    """
     name, _, function = module.partition(":")
     path = _file(name)
     assert path is not None, f"there is no module {name}"
-    text = path.read_text(encoding="utf-8")
+    text = TEXTS[path]
     if not function:
         return text
-    node = next(node for node in ast.parse(text).body if getattr(node, "name", "") == function)
+    node = next(node for node in _parsed(text, name).body if getattr(node, "name", "") == function)
     return ast.get_source_segment(text, node) or ""
 
 
@@ -146,8 +169,70 @@ def code_fingerprint(names: Iterable[str]) -> str:
     """
     digest = hashlib.sha256()
     for name in names:
-        digest.update(_code(ast.parse(source(name))).encode())
+        digest.update(_does(source(name), name).encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _does(text: str, module: str) -> str:
+    return _code(_parsed(text, module))
+
+
+@cache
+def _parsed(text: str, module: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        raise InputError(f"{module}, line {error.lineno}: {error.msg}") from None
+
+
+class Running(NamedTuple):
+    """The code that a process computes with.
+
+    Attributes:
+        names: modules and functions, as `code_of` gives them.
+        fingerprint: of them (see `code_fingerprint`).
+        package: a hash of all texts of the package.
+    """
+
+    names: tuple[str, ...]
+    fingerprint: str
+    package: str
+
+    def check(self) -> None:
+        """Raise unless the process that calls this, too, computes with this code.
+
+        Raises:
+            InputError: when a module was edited between the starts of the two.
+        """
+        if _package() != self.package and code_fingerprint(self.names) != self.fingerprint:
+            raise InputError("hvae_core was edited while it computes; give the same command again")
+
+
+@cache
+def _package() -> str:
+    return hashlib.sha256("\0".join(TEXTS.values()).encode()).hexdigest()
+
+
+def running(names: Iterable[str]) -> Running:
+    """What this process computes with: the modules are imported, if they were not yet.
+
+    Raises:
+        InputError: when one of them was edited since the process began, so that it is not known what runs.
+    """
+    names = tuple(names)
+    modules = sorted({name.partition(":")[0] for name in names})
+    for module in modules:
+        importlib.import_module(module)
+    for module in modules:
+        path = _file(module)
+        assert path is not None
+        now = path.read_text(encoding="utf-8") if path.exists() else ""
+        if now != TEXTS[path] and _does(now, module) != _does(TEXTS[path], module):
+            raise InputError(
+                f"{path} was edited since this process began; restart the kernel, or give the command again"
+            )
+    return Running(names, code_fingerprint(names), _package())
 
 
 def described_function(function: Callable[..., Any], depth: int = 3) -> str:

@@ -19,6 +19,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -104,29 +105,42 @@ def _described_data(data: Dataset) -> str:
 
 
 def load_config(run: str | Path) -> Config:
-    """The configuration of a run."""
-    path = run_folder(run) / "config.yaml"
+    """The configuration of a run.
+
+    A run is its folder: the name in the configuration is that of the folder, which may have been renamed. Of a folder
+    that lies elsewhere than runs/ it is the whole path, so that nothing reads or writes another run of that name.
+    """
+    folder = run_folder(run)
+    path = folder / "config.yaml"
     if not path.exists():
         there = sorted(p.parent.name for p in (output_root() / "runs").glob("*/config.yaml"))
         raise InputError(f"no run '{run}'; there {'are ' + ', '.join(there) if there else 'is none yet'}")
-    return _config(path, path.read_bytes())
+    config = _config(path, path.read_bytes())
+    elsewhere = folder.resolve() != run_folder(folder.name).resolve()
+    return config.model_copy(update={"name": str(folder)}) if elsewhere else config
 
 
 @lru_cache(maxsize=32)
 def _config(path: Path, _content: bytes) -> Config:
-    return Config.make(read_yaml(path), source=str(path))
+    return Config.make({**read_yaml(path), "name": path.parent.name}, source=str(path))
 
 
-# --- checkpoints and weights ------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------------
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
-
-
-def save_images(run: str | Path, stage: str, **arrays: Any) -> None:
-    """Images to look at, uint8, as ``images/<stage>.npz``."""
+def save_images(run: str | Path, stage: str, key: str = "", **arrays: Any) -> None:
+    """Images to look at, uint8, as ``images/<stage>.npz``; ``key`` says what they are a function of."""
     with whole_file(run_folder(run) / "images" / f"{stage}.npz") as part, open(part, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays, key=np.array(key))
+
+
+def images_key(run: str | Path, stage: str) -> str | None:
+    """The key of `save_images`; None without readable images."""
+    try:
+        with np.load(run_folder(run) / "images" / f"{stage}.npz") as file:
+            return str(file["key"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
@@ -136,5 +150,8 @@ def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
         raise InputError(
             f"run '{Path(run).name}' has no images of its {stage} yet; ./run_all.sh or the notebooks make them"
         )
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files if name != "key"}
+    except (OSError, ValueError, EOFError, BadZipFile):
+        raise InputError(f"{path} is damaged; remove it, and ./run_all.sh or the notebooks make it again") from None

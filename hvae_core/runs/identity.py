@@ -16,7 +16,7 @@ from typing import Any
 
 from hvae_core.errors import InputError
 from hvae_core.files import write_text
-from hvae_core.runs.code import code_fingerprint, code_of, described_function, referred
+from hvae_core.runs.code import code_of, described_function, referred, running
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import run_folder
 
@@ -179,6 +179,6 @@ def training_identity(config: Config, fingerprint: str, objective: Callable[...,
     }
     values = {key: value for key, value in config.dump().items() if key not in unrelated}
     members = config.block_members()
-    code = code_fingerprint(code_of(config, "training"))
+    code = running(code_of(config, "training")).fingerprint
     described = json.dumps([values, [members.start, members.stop], fingerprint, described_function(objective), code])
     return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS, NOTEBOOKS
-from hvae_core.runs.weights import block_folder, identities
+from hvae_core.runs.weights import block_folder, identities, trained_for
 from hvae_core.terms import layer_numbers
 
 
@@ -63,9 +64,14 @@ def collect(run: str | Path) -> None:
         path = block_folder(config, block)
         for kind, tables in parts.items():
             if (path / f"{kind}.parquet").exists():
-                tables.append(pd.read_parquet(path / f"{kind}.parquet"))
+                tables.append(read_table(path / f"{kind}.parquet"))
     if not parts["training"]:
         raise InputError(f"run '{config.name}' has no trained model yet")
+    if len(trained_for(run)) > 1:
+        raise InputError(
+            f"run '{config.name}': its objective was edited while it was trained, so that blocks are of two; "
+            "give the same command again"
+        )
     betas = [f"beta_{n}" for n in layer_numbers(config.layers)]
     found = (
         [] if config.target_rates is None else [*betas, "target_status", "target_reason"]
@@ -118,7 +124,7 @@ def training_history(config: Config) -> pd.DataFrame:
     """
     blocks = range(config.blocks) if config.block is None else [config.block]
     paths = [block_folder(config, block) / "history.parquet" for block in blocks]
-    parts = [pd.read_parquet(path) for path in paths if path.exists()]
+    parts = [read_table(path) for path in paths if path.exists()]
     if not parts:
         raise InputError(f"run '{config.name}' has no trained model yet")
     history = _members(config).merge(pd.concat(parts), on="member").assign(dataset=_dataset(config))
@@ -134,13 +140,15 @@ def join(run: str | Path) -> pd.DataFrame:
     """
     config, folder = load_config(run), run_folder(run)
     for stage in config.kind.stages:
-        if not _up_to_date(run, pd.read_parquet(folder / "tables" / f"{stage}.parquet")):
+        if not _up_to_date(run, read_table(folder / "tables" / f"{stage}.parquet")):
             raise InputError(
                 f"run '{config.name}' was trained anew after its {stage} was measured; ./run_all.sh or "
                 f"{NOTEBOOKS[stage]} measures it again"
             )
     results = results_so_far(run)
+    results.attrs = {"tables": _checksums(_tables(run))}
     write_table(folder / "results.parquet", results)
+    results.attrs = about(run)
     with whole_file(folder / "results.csv") as part:
         results.to_csv(part, index=False)
     return results
@@ -156,8 +164,7 @@ def results_so_far(run: str | Path) -> pd.DataFrame:
     """
     config, results = load_config(run), training_table(run)
     for stage in config.kind.stages:
-        path = run_folder(run) / "tables" / f"{stage}.parquet"
-        table = pd.read_parquet(path) if path.exists() else None
+        table = readable_table(run_folder(run) / "tables" / f"{stage}.parquet")
         if table is not None and _up_to_date(run, table):
             results = results.merge(table, on="member", how="left", validate="one_to_one")
     results = results.assign(dataset=_dataset(config), epochs=config.epochs)
@@ -182,20 +189,47 @@ def load_results(run: str | Path) -> pd.DataFrame:
     Raises:
         InputError: when the run does not exist or was not evaluated yet.
     """
-    config = load_config(run)
-    path = run_folder(run) / "results.parquet"
-    tables = [run_folder(run) / "tables" / f"{stage}.parquet" for stage in ("training", *config.kind.stages)]
-    if all(table.exists() for table in tables):
-        if not path.exists() or path.stat().st_mtime < max(table.stat().st_mtime for table in tables):
-            join(run)
-    elif not path.exists():
-        missing = ", ".join(table.stem for table in tables if not table.exists())
+    path, tables = run_folder(run) / "results.parquet", _tables(run)
+    there = read_table(path) if path.exists() else None
+    missing = [table.stem for table in tables if not table.exists()]
+    if not missing and tables and (there is None or there.attrs.get("tables") != _checksums(tables)):
+        return join(run)
+    if there is None:
         raise InputError(
-            f"run '{run}' has no results yet (missing: {missing}); ./run_all.sh or the notebooks make them"
+            f"run '{run_folder(run).name}' has no results yet (missing: {', '.join(missing)}); "
+            "./run_all.sh or the notebooks make them"
         )
-    results = pd.read_parquet(path)
-    results.attrs = about(run)
-    return results
+    there.attrs = about(run)
+    return there
+
+
+def _tables(run: str | Path) -> list[Path]:
+    """The stages' tables, which results are a join of; none for a run that one notebook makes."""
+    stages = load_config(run).kind.stages
+    return [run_folder(run) / "tables" / f"{stage}.parquet" for stage in ("training", *stages) if stages]
+
+
+def _checksums(paths: list[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A Parquet file.
+
+    Raises:
+        InputError: when it is damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):  # pyarrow's errors are among them
+        raise InputError(f"{path} is damaged; remove it, and ./run_all.sh or the notebooks make it again") from None
+
+
+def readable_table(path: Path) -> pd.DataFrame | None:
+    """A Parquet file; None if it is missing or damaged."""
+    with contextlib.suppress(InputError):
+        return read_table(path)
+    return None
 
 
 def comparable_runs(run: str | Path) -> list[str]:
@@ -224,4 +258,4 @@ def training_table(run: str | Path) -> pd.DataFrame:
     path = run_folder(run) / "tables" / "training.parquet"
     if not path.exists():
         raise InputError(f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them")
-    return pd.read_parquet(path)
+    return read_table(path)

@@ -29,20 +29,36 @@ def block_folder(config: Config, block: int) -> Path:
 
 
 def identities(run: str | Path) -> dict[str, str | None]:
-    """The identities of the trainings that a run's weights are of, by block."""
+    """Which training a run's weights are of, and their checksum, by block."""
     return {
-        path.parent.name: saved_identity(path)
+        path.parent.name: saved_training(path)
         for path in sorted(run_folder(run).glob("checkpoints/block-*/weights.safetensors"))
     }
 
 
 def saved_identity(path: Path) -> str | None:
     """The identity of the training whose weights these are; None without readable weights."""
+    return _metadata(path).get("identity")
+
+
+def saved_training(path: Path) -> str | None:
+    """The identity of the training and the checksum of its weights; None without readable weights."""
+    about = _metadata(path)
+    return f"{about.get('identity')} {about.get('sha256')}" if about else None
+
+
+def trained_for(run: str | Path) -> set[str]:
+    """The checksums of all objectives that a run's weights were trained for."""
+    paths = run_folder(run).glob("checkpoints/block-*/weights.safetensors")
+    return {about["objective"] for about in map(_metadata, paths) if "objective" in about}
+
+
+def _metadata(path: Path) -> dict[str, str]:
     try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("identity")
+        with safe_open(path, "np") as file:  # to name PyTorch here is to import it
+            return file.metadata() or {}
     except (OSError, SafetensorError):
-        return None
+        return {}
 
 
 def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") -> HierarchicalVAE:
@@ -59,7 +75,7 @@ def load_model(run: str | Path, index: int, device: str | torch.device = "cpu") 
     if config.kind is KINDS["conditioned"]:
         first = next(i for i, member in enumerate(members) if member.seed == members[index].seed)
         weights = sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors"))
-        stamps = tuple((path, path.stat().st_ino, path.stat().st_mtime_ns) for path in weights)
+        stamps = tuple((path, _stamp(path)) for path in weights)
         model = _network(run_folder(run), first, stamps).at(members[index].betas)
     else:
         model = cast("HierarchicalVAE", _load(run, index))
@@ -83,7 +99,7 @@ def _whole_number(name: str, value: Any) -> int:
 
 
 @lru_cache(maxsize=1)
-def _network(folder: Path, index: int, _stamps: tuple[tuple[Path, int, int], ...]) -> Conditioned:
+def _network(folder: Path, index: int, _stamps: tuple[Any, ...]) -> Conditioned:
     """Kept while a run's points are looked at one after the other: to read it takes longer than to look."""
     return cast("Conditioned", _load(folder, index))
 
@@ -112,21 +128,31 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
     return found.requires_grad_(False).eval().to(device)
 
 
+def are_whole(path: Path) -> bool:
+    """Whether weights are as they were written, by their checksum."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return (file.metadata() or {}).get("sha256") in (None, digest(tensors))
+    except (OSError, SafetensorError):
+        return False
+
+
 @lru_cache(maxsize=1024)
-def _check(path: Path, _stamp: int) -> None:
+def _check(path: Path, _known: tuple[int, int, int]) -> None:
     """Compare weights with their checksum; once, for all models of a file.
 
     Raises:
         InputError: when they are damaged.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            right = metadata.get("sha256") in (None, digest({name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
-    except (OSError, SafetensorError):
-        right = False
-    if not right:
-        raise InputError(f"{path} is damaged; remove {path.parent} and train its models again")
+    if not are_whole(path):
+        raise InputError(f"{path} is damaged; ./run_all.sh {path.parents[2].name} trains its models again")
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """By which a file in this process's memory is known to be the one on the disk still."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
@@ -136,7 +162,7 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
     config, folder = load_config(run), run_folder(run)
     members = config.members()
     for path in sorted((folder / "checkpoints").glob("block-*/weights.safetensors")):
-        _check(path, path.stat().st_mtime_ns)
+        _check(path, _stamp(path))
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             if "sets" not in metadata:
@@ -160,7 +186,9 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
                 if unread:
                     raise _outdated(folder)
                 return model
-    raise InputError(f"run '{folder.name}' has no trained model {index}")
+    raise InputError(
+        f"run '{folder.name}' has no weights of model {index}; ./run_all.sh or 10_train trains what is missing"
+    )
 
 
 def _outdated(folder: Path) -> InputError:

@@ -1,0 +1,260 @@
+"""What is up to date follows from content; what is finished stays; the same command goes on."""
+
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY, Batch
+from safetensors.numpy import load_file
+
+JOBS = [
+    "10_train-000",
+    "10_train-001",
+    "collect",
+    "20_reconstruction",
+    "30_generation",
+    "40_representation",
+    "join",
+    "50_figures",
+]
+
+
+def would_do(batch: Batch, *arguments: str) -> list[str]:
+    """The jobs that are out of date, as ``--dry-run`` names them."""
+    done = batch.run_all(*TINY, "--dry-run", *arguments)
+    assert done.status == 0, done.printed + done.errors
+    if "nothing to do" in done.printed:
+        return []
+    return re.search(r"would do \d+ of \d+ jobs: (.*)", done.printed)[1].split(", ")
+
+
+def edit(notebook: Path, change) -> None:
+    """Write a notebook anew with its cells changed."""
+    content = json.loads(notebook.read_text())
+    change(content["cells"])
+    notebook.write_text(json.dumps(content))
+
+
+def add_cell(notebook: Path, *lines: str) -> None:
+    cell = {"cell_type": "code", "id": "more", "metadata": {}, "source": "\n".join(lines)}
+    edit(notebook, lambda cells: cells.append(cell | {"outputs": [], "execution_count": None}))
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    """What files hold; of weights the tensors, since the order in which a file names them is of no account."""
+    found = {str(path.relative_to(folder)): path for p in patterns for path in sorted(folder.glob(p)) if path.is_file()}
+    return {name: tensors(path) if path.suffix == ".safetensors" else path.read_bytes() for name, path in found.items()}
+
+
+def tensors(path: Path) -> bytes:
+    held = load_file(path)
+    return b"".join(name.encode() + held[name].tobytes() for name in sorted(held))
+
+
+def test_no_time_of_a_file_counts(own_run):
+    """A clock that was ahead, a copy to another machine, a checkout anew."""
+    rng = np.random.default_rng(0)
+    for folder in (own_run.output, own_run.checkout):
+        for path in folder.rglob("*"):
+            os.utime(path, (time.time(), time.time() + rng.uniform(-1e6, 1e4)))
+    assert would_do(own_run) == []
+    (own_run.output / "runs/tiny/tables/representation.parquet").unlink()
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert would_do(own_run) == []
+
+
+def test_what_counts_of_a_notebook_is_the_text_of_its_cells(own_run):
+    notebook = own_run.checkout / "notebooks/30_generation.ipynb"
+
+    def run_and_saved(cells):
+        for cell in cells:
+            cell["metadata"]["editable"] = True
+            cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
+            if cell["cell_type"] == "code":
+                cell |= {"execution_count": 3, "outputs": [{"output_type": "stream", "name": "stdout", "text": "x"}]}
+
+    edit(notebook, run_and_saved)
+    assert would_do(own_run) == []
+    edit(notebook, lambda cells: cells[-1].update(source="".join(cells[-1]["source"]) + "\n"))
+    assert would_do(own_run) == ["30_generation", "join", "50_figures"]
+
+
+def test_what_counts_of_a_module_is_what_it_does(own_run):
+    module = own_run.checkout / "hvae_core/evaluation/reconstruction.py"
+    text = module.read_text()
+    module.write_text(f"{text}\n# a word more\n")
+    assert would_do(own_run) == []
+    module.write_text(f"{text}\nedited = 1\n")
+    assert would_do(own_run) == ["20_reconstruction", "join", "50_figures"]
+    module.write_text(f"{text}\nedited = (\n")
+    done = own_run.run_all(*TINY)
+    assert done.status == 2
+    assert re.fullmatch(rf"error: {module}, line \d+: .*\n", done.errors)
+
+
+def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(own_run):
+    run = own_run.output / "runs/tiny"
+    before = contents(run, "checkpoints/*/*", "tables/*.parquet", "results.*")
+    times = {path: path.stat().st_mtime_ns for path in run.glob("tables/*.parquet")}
+    damaged, lost = (run / f"checkpoints/block-00{block}/weights.safetensors" for block in (0, 1))
+    damaged.write_bytes(damaged.read_bytes()[:-9] + b"\0" * 9)
+    assert would_do(own_run) == [job for job in JOBS if job != "10_train-001"]
+    lost.unlink()
+    assert would_do(own_run) == JOBS
+    (run / ".progress/40_representation.job").write_text("")
+    (run / "tables/generation.parquet").write_bytes(b"no table")
+    shutil.rmtree(own_run.output / "figures")
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert contents(run, "checkpoints/*/*", "tables/*.parquet", "results.*") == before
+    again = {path.stem for path, at in times.items() if path.stat().st_mtime_ns != at}
+    assert "generation" in again
+    assert not {"reconstruction", "representation"} & again, "they are of the same weights"
+    assert would_do(own_run) == []
+
+
+def test_a_failing_cell_loses_nothing(own_run):
+    """At the end of a training, which is kept, and of a measurement of a run that is finished."""
+    run = own_run.output / "runs/tiny"
+    kept = contents(run, "checkpoints/*/*", "tables/*", "results.*")
+    saved = {}
+    for name in ("10_train", "40_representation"):
+        notebook = own_run.checkout / f"notebooks/{name}.ipynb"
+        saved[notebook] = notebook.read_text()
+        add_cell(notebook, "1 / 0")
+    shutil.rmtree(run / "checkpoints/block-001")
+    done = own_run.run_all(*TINY)
+    assert done.status == 1
+    assert re.search(r"^error: 10_train-001: .*ZeroDivisionError", done.errors, re.M)
+    assert "what is done stays" in done.errors
+    assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept, "trained anew, and the rest untouched"
+    for notebook, text in saved.items():
+        if notebook.stem == "10_train":
+            notebook.write_text(text)
+    done = own_run.run_all(*TINY)
+    assert "error: 40_representation: RuntimeError: ZeroDivisionError" in done.errors
+    assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept
+    for notebook, text in saved.items():
+        notebook.write_text(text)
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert "models" not in done.errors, "nothing was trained or measured: there was no progress to be shown"
+    assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept
+
+
+def test_a_run_is_its_folder(own_run):
+    """Renamed, with another run in its old place."""
+    runs, figures = own_run.output / "runs", own_run.output / "figures"
+    (runs / "tiny").rename(runs / "old")
+    shutil.copytree(runs / "old", runs / "tiny")
+    for path in (runs / "tiny").glob("results.*"):
+        path.unlink()
+    before = contents(figures / "tiny", "*")
+    arguments = [argument if argument != "tiny" else "old" for argument in TINY]
+    done = own_run.run_all(*arguments)
+    assert done.status == 0, done.errors
+    assert "models" not in done.errors, "only figures were missing"
+    assert contents(figures / "tiny", "*") == before
+    assert json.loads((figures / "old/fig3.json").read_text())["run"] == "old"
+    assert "runs/old/results.parquet" in json.loads((figures / "old/fig3.json").read_text())["inputs"]
+    assert not (runs / "tiny/results.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["10_train", "20_reconstruction"])
+def test_a_notebook_that_takes_no_parameters_is_refused(own_run, name):
+    notebook = own_run.checkout / f"notebooks/{name}.ipynb"
+    run = own_run.output / "runs/tiny"
+    kept = contents(run, "checkpoints/*/*", "tables/*", "results.*")
+    for change in (
+        lambda cells: [cell["metadata"].pop("tags", None) for cell in cells],
+        lambda cells: [
+            cell.update(source="".join(cell["source"]).replace("name =", "nmae ="))
+            for cell in cells
+            if "parameters" in cell["metadata"].get("tags", [])
+        ],
+    ):
+        text = notebook.read_text()
+        edit(notebook, change)
+        done = own_run.run_all(*TINY)
+        assert done.status == 2
+        lines = [line for line in done.errors.splitlines() if line.startswith("error")]
+        assert lines
+        assert all(f"notebooks/{name}.ipynb: it has no cell with the tag parameters" in line for line in lines)
+        assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept
+        assert [path.name for path in (own_run.output / "runs").glob("[!.]*")] == ["tiny"]
+        notebook.write_text(text)
+
+
+def test_what_is_edited_meanwhile_is_seen_by_the_next_command(own_run):
+    """The notebook and the module edit themselves while they run."""
+    notebook = own_run.checkout / "notebooks/20_reconstruction.ipynb"
+    add_cell(
+        notebook,
+        "import json, pathlib",
+        f"path = pathlib.Path({str(notebook)!r})",
+        "content = json.loads(path.read_text())",
+        "content['cells'][-1]['source'] = '2 + 2'",
+        "path.write_text(json.dumps(content))",
+    )
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert would_do(own_run) == ["20_reconstruction", "join", "50_figures"]
+    module = own_run.checkout / "hvae_core/evaluation/reconstruction.py"
+    text = module.read_text()
+
+    def edit_module_first(cells):
+        measuring = next(cell for cell in cells if "reconstruct(" in "".join(cell["source"]))
+        before = f"import pathlib\npathlib.Path({str(module)!r}).write_text({text + 'edited = 1'!r})"
+        measuring["source"] = before + "\n" + "".join(measuring["source"])
+
+    kept = notebook.read_text()
+    edit(notebook, edit_module_first)
+    table = own_run.output / "runs/tiny/tables/reconstruction.parquet"
+    before = table.read_bytes()
+    done = own_run.run_all(*TINY)
+    assert done.status == 2
+    assert "reconstruction.py was edited since this process began" in done.errors
+    assert table.read_bytes() == before
+    notebook.write_text(kept)
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert would_do(own_run) == []
+
+
+def test_another_objective_is_refused_and_one_that_trained_nothing_is_forgotten(own_run):
+    run = own_run.output / "runs/tiny"
+    notebook = own_run.checkout / "notebooks/10_train.ipynb"
+
+    def returns(what):
+        def change(cells):
+            for cell in cells:
+                cell["source"] = re.sub(r"return .*lagrangian.*|return .*distortion.*", what, "".join(cell["source"]))
+
+        return change
+
+    text = notebook.read_text()
+    edit(notebook, returns("return terms.distortion.mean() + (terms.rates @ betas**2).mean()"))
+    kept = contents(run, "checkpoints/*/*", "objective.txt")
+    done = own_run.run_all(*TINY)
+    assert done.status == 2
+    assert "trained for another objective" in done.errors
+    assert "undo the change, or choose another --name" in done.errors
+    assert contents(run, "checkpoints/*/*", "objective.txt") == kept
+    shutil.rmtree(run)
+    for wrong, said in (("return terms.distortion", r"a tensor of shape \(3,\)"), ("return 1.0", r"1.0 \(float\)")):
+        notebook.write_text(text)
+        edit(notebook, returns(wrong))
+        done = own_run.run_all(*TINY)
+        assert done.status == 2
+        for line in done.errors.splitlines():
+            assert re.fullmatch(rf"error: 10_train-00\d: the objective .* must return one number .* {said}", line)
+    notebook.write_text(text)
+    done = own_run.run_all(*TINY)
+    assert done.status == 0, done.errors
+    assert contents(run, "checkpoints/*/*", "objective.txt") == kept
