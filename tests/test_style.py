@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from hvae_core.figures import hierarchy
+from hvae_core import load_results
+from hvae_core.figures import fig3, hierarchy
 from hvae_core.files import ROOT
 
 DRAW = """
@@ -65,6 +66,14 @@ def test_the_users_settings_change_no_byte_of_a_figure(tmp_path):
     plain = drawn(tmp_path / "plain")
     assert set(plain) == {"fig3.pdf", "fig3.png", "fig3.json", "shown.png", "rows.png"}
     assert drawn(tmp_path / "own", MATPLOTLIBRC=str(tmp_path), MPLBACKEND="svg") == plain
+
+
+@pytest.mark.parametrize("name", ["a$b$", r"$\x$", "${$", "100 %", "a_b^c", "\\"])
+def test_a_data_set_may_have_any_name(name):
+    results = load_results(ROOT / "published/runs/mnist-9x9").assign(dataset=name)
+    figure = fig3(results)
+    assert figure._repr_png_()
+    assert name in figure.get_suptitle()
 
 
 @pytest.mark.parametrize("usetex", [False, True])
