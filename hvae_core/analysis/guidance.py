@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hvae_core.analysis.frontier import upper_hull
-from hvae_core.analysis.points import betas, count_layers, grid_means, settings, status
+from hvae_core.analysis.points import betas, compared, count_layers, grid_means, settings, status
 from hvae_core.errors import InputError
 from hvae_core.runs.results import load_results
 from hvae_core.terms import layer_numbers
@@ -309,11 +309,11 @@ class _Models:
 
 
 def _explored(points: pd.DataFrame, metric: str) -> _Models:
-    """The models that count: of a network, which is scored at a part of its points, only that part."""
+    """The models that count: of a network, which is scored at a part of its points, only that part, as in figures."""
     models = _Models(points, metric)
     if not models.one_network:
         return models
-    return _Models(points[np.isfinite(points[metric])].reset_index(drop=True), metric)
+    return _Models(points[np.isfinite(points[metric]) & compared(points)].reset_index(drop=True), metric)
 
 
 def _choose(models: _Models, budget: float | None) -> list[int]:

@@ -129,13 +129,12 @@ def by_setting(points: pd.DataFrame, columns: Iterable[str], digits: int = 2) ->
         digits: decimals.
 
     Example:
-        >>> by_setting(pd.DataFrame({"beta_1": [0.5623], "rate_1": [9.876], "psnr": [15.0]}), ["psnr"])
-                psnr
-        beta_1
-        0.56    15.0
+        >>> table = by_setting(pd.DataFrame({"beta_1": [0.5623], "rate_1": [9.876], "psnr": [15.0]}), ["rate_1"])
+        >>> table.to_dict("index")
+        {0.56: {'rate_1': 9.88}}
     """
     keys = settings(points)
-    return points[[*keys, *columns]].round(digits).set_index(keys)
+    return (points[[*keys, *columns]].round(digits) + 0.0).set_index(keys)  # a zero has no sign
 
 
 def status(results: pd.DataFrame) -> pd.Series:

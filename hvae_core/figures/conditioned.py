@@ -244,7 +244,7 @@ def round_ticks(low: float, high: float) -> np.ndarray:
 
     Example:
         >>> round_ticks(27.8, 207).tolist(), round_ticks(1800, 2100).tolist()
-        ([30.0, 50.0, 100.0, 200.0], [1800.0, 2000.0])
+        ([30.0, 50.0, 100.0, 200.0], [1800.0, 1900.0, 2000.0, 2100.0])
     """
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = np.empty(0)

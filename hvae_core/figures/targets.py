@@ -192,6 +192,8 @@ def _multipliers(ax: Axes, results: pd.DataFrame, n: int, numbers: list[int]) ->
     draw.set_rate_scale(ax, "x", max(1.0, well[f"target_{n}"].max()), "sqrt")
     ax.set_yscale("log")
     ax.set(xlabel=f"target $r_{n}$ ({draw.nats('sqrt')})", ylabel=rf"$\beta_{n}$ found")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda beta, _: f"{beta:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
