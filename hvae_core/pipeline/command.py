@@ -23,6 +23,7 @@ from typing import IO, Any
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, timestamp, write_text
 from hvae_core.names import DATASETS
+from hvae_core.pipeline import comparing
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
@@ -41,7 +42,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./run_all.sh",
         description="Train the models of a profile, evaluate them and draw every figure and table.",
-        epilog="What is there already is not computed again. Environment: HVAE_DATA (where data sets are, default "
+        epilog="What is there already is not computed again. ./run_all.sh compare A B compares two finished runs. "
+        "Environment: HVAE_DATA (where data sets are, default "
         "data/), HVAE_OUTPUT (where runs/ and figures/ go, default here). Exit status: 0 when every output exists, "
         "2 for a mistake in what was asked, 1 for any other failure.",
     )
@@ -63,8 +65,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a profile; returns the exit status."""
-    args = arguments(argv)
+    """Run a profile, or compare two runs; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    comparison = words[:1] == [comparing.WORD]
+    args = comparing.arguments(words[1:]) if comparison else arguments(words)
     for polite in (signal.SIGTERM, signal.SIGHUP):  # an interruption like Ctrl-C
         if signal.getsignal(polite) is not signal.SIG_IGN:  # as under nohup
             signal.signal(polite, signal.default_int_handler)
@@ -74,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal cannot show
     try:
         _check_place()
+        if comparison:
+            return comparing.run(args)
         if args.list:
             list_profiles()
             return 0

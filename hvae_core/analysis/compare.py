@@ -1,0 +1,446 @@
+"""Two runs beside each other, setting by setting: what moved by more than other seeds would move it?
+
+::
+
+    compare       two runs in, a `Comparison` out
+    Comparison    its tables, and as text a summary to read
+    shown_metric  a column of the results as it is shown: name, unit, factor
+"""
+
+import json
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hvae_core.analysis.points import (
+    CLASSIFIERS,
+    ELBO,
+    INCEPTION,
+    PSNR,
+    Metric,
+    accuracy,
+    count_layers,
+    described,
+    drawable,
+    information,
+    rate_name,
+    settings,
+)
+from hvae_core.errors import InputError
+from hvae_core.runs.folder import load_config, run_folder
+from hvae_core.runs.identity import kept_objective
+from hvae_core.runs.results import load_results
+from hvae_core.terms import layer_numbers
+
+MOVED, WITHIN, NOT_SETTLED = "moved", "within the spread", "not settled"
+FALSE_SHARE = 0.05  # of all that is said to have moved, at most this share has not, on average
+ALIKE = 1e-9  # values whose relative difference is below that differ by rounding alone
+
+NO_METRICS = ("dataset", "model", "seed", "epochs", "status", "target_status", "target_reason", "member")
+MEASURED_BY = {
+    ("inception_score", "diversity", "sharpness"): (
+        "train_images",
+        "generated_samples",
+        "classifier_epochs",
+        "precision",
+    ),
+    ("iwae_500", "mi_lower", "mi_upper"): ("likelihood_images",),
+}
+"""Metrics, and the keys of a configuration that change how they are measured."""
+SAID_ELSEWHERE = (
+    *("name", "dataset", "model", "epochs", "betas", "bins", "target_rates", "seeds"),
+    *("blocks", "block", "device"),  # no result depends on blocks; devices are those that were there
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, a and b, at the settings that both have. Differences are b - a.
+
+    Attributes:
+        names: of the two runs.
+        keys: the columns that name a setting, ``model`` first where there are several.
+        notes: what is to be known of the runs, a line each: what they are, how they differ, what is left out.
+        table: a row a metric and setting: the setting, ``metric``, the means over seeds ``a`` and ``b``,
+            ``difference``, ``standard_error``, ``seeds_a``, ``seeds_b``, ``p_value``, ``q_value`` (the p-value
+            corrected for the number of questions) and ``verdict``. In stored units: accuracies are shares.
+        overall: a row a metric, its mean over the settings: the same columns, and ``settings`` (how many the mean is
+            over), ``higher`` and ``lower`` (in how many settings b is that) and ``moved`` (in how many by the table).
+        points: the means over seeds of both runs, a row a setting, in the same order.
+
+    Its text is a summary.
+    """
+
+    names: tuple[str, str]
+    keys: list[str]
+    notes: list[str]
+    table: pd.DataFrame
+    overall: pd.DataFrame
+    points: tuple[pd.DataFrame, pd.DataFrame]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.notes, *_summary(self)])
+
+    @property
+    def metrics(self) -> list[str]:
+        """What is compared."""
+        return self.overall["metric"].tolist()
+
+    @property
+    def headline(self) -> list[str]:
+        """Those of the metrics that a summary names: the terms, and one or two of each application."""
+        top = count_layers(self.points[0])
+        first = [*(f"rate_{n}" for n in layer_numbers(top)), "distortion", "elbo", "psnr", "inception_score"]
+        first += [f"mi_z{top}", f"acc_mu{top}_rbf_svm", f"acc_z{top}_rbf_svm", "iwae_500"]
+        return [metric for metric in first if metric in self.metrics] or self.metrics
+
+
+def compare(
+    a: str | Path | pd.DataFrame, b: str | Path | pd.DataFrame, metrics: Sequence[str] | None = None
+) -> Comparison:
+    """Which metrics moved from run a to run b, at which settings, beyond the spread over seeds.
+
+    A setting is what was chosen before training: betas, or target rates where both runs have the same kind. Only
+    settings of both are compared, models that diverged or are missing are left out, and means are over seeds.
+
+    **The test.** At each setting and for each metric, Welch's t of the two means, from the spread over the seeds of
+    each run at that setting. No spread is lent from one setting to another: in published runs it differs between
+    settings by orders of magnitude. Equal seeds share initial weights, order of images and noise, and could be
+    compared in pairs. They are not: training forgets most of what they share (in published runs, results of equal
+    seeds go together little), and pairs would halve the degrees of freedom. Where results of equal seeds do go
+    together, the error is towards "within the spread". For the mean over all settings a seed is one experiment: the
+    mean is taken seed by seed first, so that it does not matter how much settings go together.
+
+    **Many questions at once.** The p-values of all settings and metrics are corrected together as Benjamini and
+    Hochberg do, those of the means over settings apart. So in each table at most 5 % of all that is said to have
+    moved has not, on average; and of tables of runs that differ in nothing but seeds, at most 5 % say that anything
+    has moved. Fewer `metrics` are fewer questions, and smaller differences are found.
+
+    **Not settled** is what has one seed in either run, since its spread is unknown; what differs although neither run
+    has any spread, which a coarse metric can do by chance; and what the two runs measured in different ways.
+    "Within the spread" does not say that nothing moved: more seeds may show it. With two seeds only large differences
+    are found. The test trusts that results spread about as a bell: where some seeds lose a latent and others do not,
+    look at the seeds, and give more of them.
+
+    Arguments:
+        a, b: finished runs (name or folder), or their results, one row a model, as `hvae_core.load_results` returns.
+            Only of runs is it known in which keys their configurations differ.
+        metrics: columns of the results; None: all that both have.
+
+    Raises:
+        InputError: a run is not there or not finished, the data differ, no setting is shared, or a metric is not in
+            both.
+
+    Source: Welch (1947); Benjamini and Hochberg (1995).
+
+    Example:
+        >>> a = pd.DataFrame({"beta_1": 1.0, "seed": [0, 1, 2], "rate_1": [9.0, 9.1, 9.2], "psnr": [15, 15.5, 16]})
+        >>> found = compare(a, a.assign(psnr=a["psnr"] + 3))
+        >>> found.table[["metric", "difference", "verdict"]].to_numpy().tolist()
+        [['rate_1', 0.0, 'within the spread'], ['psnr', 3.0, 'moved']]
+    """
+    first, second = (_results(run) for run in (a, b))
+    names = _names(first, second)
+    _check_data(names, first, second)
+    keys = _keys(names, first, second)
+    frames = tuple(_prepared(name, frame, keys) for name, frame in zip(names, (first, second), strict=True))
+    chosen = _chosen(frames, keys, metrics)
+    unlike, notes = _how_they_differ(a, b, first, second)
+    index, left_out = _shared(names, keys, frames)
+    table = _by_setting(frames, index, chosen, unlike)
+    overall = _over_settings(frames, index, chosen, unlike, table)
+    points = tuple(frame.groupby(keys).mean(numeric_only=True).loc[index].reset_index() for frame in frames)
+    few = [f"{letter} has one seed" for letter, frame in zip("ab", frames, strict=True) if frame["seed"].nunique() < 2]
+    if few:
+        notes.append(f"{' and '.join(few)}: nothing is settled without the spread over seeds (--set seeds=3)")
+    return Comparison(names, keys, [*notes, left_out], table, overall, (points[0], points[1]))
+
+
+def shown_metric(column: str, top: int) -> Metric:
+    """A column of the results as it is shown, for a hierarchy of ``top`` layers.
+
+    Example:
+        >>> shown_metric("acc_mu2_knn", 2).label, shown_metric("train_rate_1", 2).unit
+        ('kNN on $\\\\mu_2$ (%)', 'nats per image')
+    """
+    known = {metric.column: metric for metric in (PSNR, ELBO, INCEPTION, information(top))}
+    known |= {f"rate_{n}": Metric(f"rate_{n}", rate_name(n, top), "nats per image") for n in layer_numbers(top)}
+    known["distortion"] = Metric("distortion", "D", "nats per image")
+    if column in known:
+        return known[column]
+    _, _, rest = column.partition("acc_")
+    latent, _, probe = rest.partition("_")
+    if latent and probe in CLASSIFIERS and column == f"acc_{rest}":
+        return accuracy(latent, probe)
+    if column.startswith("accuracy_bound"):
+        return Metric(column, column, "%", 100)
+    nats = ("rate", "distortion", "train_", "iwae_", "mi_")
+    unit = "nats per image" if column.startswith(nats) else "dB" if column.startswith("psnr") else ""
+    return Metric(column, column, unit)
+
+
+# --- what is compared ---------------------------------------------------------------------------------------
+
+
+def _results(run: str | Path | pd.DataFrame) -> pd.DataFrame:
+    frame = run if isinstance(run, pd.DataFrame) else load_results(run)
+    if frame.empty:
+        raise InputError("the results have no rows; give those of a finished run")
+    try:
+        count_layers(frame)
+    except ValueError as error:
+        raise InputError(f"run '{frame.attrs.get('run', '')}': {error}") from None
+    return frame if "seed" in frame else frame.assign(seed=0)
+
+
+def _names(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, str]:
+    first, second = (str(frame.attrs.get("run") or letter) for frame, letter in ((a, "a"), (b, "b")))
+    return (first, second) if first != second else (f"{first} (a)", f"{second} (b)")
+
+
+def _check_data(names: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> None:
+    """Metrics on other images are no metrics to compare."""
+    data = [", ".join(map(str, frame["dataset"].unique())) if "dataset" in frame else "" for frame in (a, b)]
+    if data[0] != data[1]:
+        raise InputError(
+            f"run '{names[0]}' is of {data[0]} and run '{names[1]}' of {data[1]}; metrics compare on the same data only"
+        )
+    scored = [frame.attrs.get("scored") for frame in (a, b)]
+    if None not in scored and scored[0] != scored[1]:
+        raise InputError(
+            f"runs '{names[0]}' and '{names[1]}' were measured on different numbers of test images; give both the "
+            "same test_images"
+        )
+
+
+def _keys(names: tuple[str, str], a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    depths = [count_layers(frame) for frame in (a, b)]
+    if depths[0] != depths[1]:
+        raise InputError(
+            f"run '{names[0]}' has {depths[0]} layers of latents and run '{names[1]}' has {depths[1]}; "
+            "settings compare at equal numbers of layers only"
+        )
+    betas = [f"beta_{n}" for n in layer_numbers(depths[0])]
+    keys = settings(a) if settings(a) == settings(b) else betas
+    several = any(frame["model"].nunique() > 1 for frame in (a, b) if "model" in frame)
+    return ["model", *keys] if several else keys
+
+
+def _prepared(name: str, frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The models that are well, their settings rounded so that equal ones are equal, and numbers as floats."""
+    well = frame[drawable(frame)].reset_index(drop=True)
+    for key in keys:
+        if well[key].isna().any():
+            raise InputError(
+                f"run '{name}': some of its models have no {key}, so that they are at no setting to compare"
+            )
+    numbers = [c for c in well if c not in NO_METRICS and not str(c).endswith("_std")]
+    values = well[numbers].apply(pd.to_numeric, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+    for key in keys:
+        if key != "model":
+            values[key] = values[key].map(lambda value: float(f"{value:.6g}"))
+    return values.assign(**{name: well[name] for name in ("model", "seed") if name in well})
+
+
+def _chosen(frames: Sequence[pd.DataFrame], keys: list[str], metrics: Sequence[str] | None) -> list[str]:
+    first, second = (set(frame.columns[frame.notna().any()]) for frame in frames)
+    both = [c for c in frames[0] if c in first & second and c not in (*keys, *NO_METRICS)]
+    for metric in metrics or ():
+        if metric not in both:
+            raise InputError(f"metric '{metric}': allowed are {', '.join(both)}")
+    return list(dict.fromkeys(metrics)) if metrics else both
+
+
+def _shared(names: tuple[str, str], keys: list[str], frames: Sequence[pd.DataFrame]) -> tuple[pd.Index, str]:
+    """The settings of both, and a line on what is left out."""
+    first, second = (frame.set_index(keys).index.unique() for frame in frames)
+    index = first.intersection(second).sort_values()
+    if index.empty:
+        raise InputError(
+            f"runs '{names[0]}' and '{names[1]}' share no setting of {', '.join(keys)} with a finished model; "
+            "give both some that are the same"
+        )
+    only = [f"{len(own) - len(index)} of {len(own)} of {letter}" for own, letter in ((first, "a"), (second, "b"))]
+    line = f"{len(index)} {_settings(len(index))} in both are compared"
+    return index, f"{line}; left out: {', '.join(only)}" if len(index) < max(len(first), len(second)) else line
+
+
+def _settings(count: int) -> str:
+    return "setting" if count == 1 else "settings"
+
+
+# --- how the runs differ ------------------------------------------------------------------------------------
+
+
+def _how_they_differ(
+    a: str | Path | pd.DataFrame, b: str | Path | pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame
+) -> tuple[dict[str, str], list[str]]:
+    """Metrics that were measured in different ways, each with the reason, and lines on what the runs are."""
+    objectives = [str(frame.attrs.get("objective", "")) for frame in (first, second)]
+    notes: list[str] = []
+    unlike: dict[str, str] = {}
+    for letter, frame, objective in zip("ab", (first, second), objectives, strict=True):
+        several = "model" in frame and frame["model"].nunique() > 1
+        line = described(frame.drop(columns="model") if several else frame)
+        plain = objective in ("", "Eq. 8") and objectives[0] != objectives[1]
+        notes.append(f"{letter}: {line}" + (f"; {objective or 'its objective is not known'}" if plain else ""))
+    if isinstance(a, pd.DataFrame) or isinstance(b, pd.DataFrame):
+        return {}, notes
+    _check_images(a, b)
+    if objectives[0] == objectives[1] != "Eq. 8" and _objective(a) != _objective(b):
+        notes.append("the objectives differ: see objective.txt in both folders")
+    one, other = (load_config(run).dump() for run in (a, b))
+    changed = {key: f"{key} is {one[key]} in a and {other[key]} in b" for key in one if one[key] != other[key]}
+    notes += [line for key, line in changed.items() if key not in SAID_ELSEWHERE]
+    devices = [_devices(run) for run in (a, b)]
+    if all(devices) and devices[0] != devices[1]:
+        notes.append(f"a was trained on {devices[0]} and b on {devices[1]}")
+    for metrics, keys in MEASURED_BY.items():
+        reasons = [key for key in keys if key in changed]
+        unlike |= dict.fromkeys(metrics if reasons else (), ", ".join(reasons))
+    there = [metric for metric in unlike if metric in first and metric in second]
+    if there:
+        notes.append(f"{', '.join(there)}: measured in different ways ({', '.join(set(unlike.values()))}), not settled")
+    return unlike, notes
+
+
+def _objective(run: str | Path) -> str:
+    """Its checksum; "" where none was kept."""
+    return kept_objective(load_config(run).name) if (run_folder(run) / "objective.txt").exists() else ""
+
+
+def _check_images(a: str | Path, b: str | Path) -> None:
+    """Data of one name may be different images."""
+    kept = [_json(run_folder(run) / "data.json") for run in (a, b)]
+    counts = [(data.get("train_images"), data.get("test_images")) for data in kept]
+    if all(kept) and counts[0] == counts[1] and kept[0].get("fingerprint") != kept[1].get("fingerprint"):
+        raise InputError(
+            f"runs '{run_folder(a).name}' and '{run_folder(b).name}' are of different images, though both data sets "
+            f"are called {kept[0].get('name')}; metrics compare on the same data only"
+        )
+
+
+def _devices(run: str | Path) -> str:
+    stages = _json(run_folder(run) / "provenance.json").get("stages", {})
+    return ", ".join(sorted({of["device"] for name, of in stages.items() if "train" in name and "device" in of}))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+# --- the test -----------------------------------------------------------------------------------------------
+
+
+def _by_setting(
+    frames: Sequence[pd.DataFrame], index: pd.Index, metrics: list[str], unlike: Iterable[str]
+) -> pd.DataFrame:
+    """A row a metric and setting."""
+    keys = list(index.names)
+    groups = [frame.groupby(keys)[metrics] for frame in frames]
+    parts = [[getattr(group, of)().loc[index] for of in ("mean", "var", "count")] for group in groups]
+    tested = _tested(*(part.to_numpy(float).T.ravel() for run in parts for part in run))  # metrics first
+    rows = pd.concat([index.to_frame(index=False)] * len(metrics), ignore_index=True)
+    table = pd.concat([rows.assign(metric=np.repeat(metrics, len(index))), tested], axis=1)
+    return _judged(table[(table["seeds_a"] > 0) & (table["seeds_b"] > 0)].reset_index(drop=True), unlike)
+
+
+def _over_settings(
+    frames: Sequence[pd.DataFrame], index: pd.Index, metrics: list[str], unlike: Iterable[str], table: pd.DataFrame
+) -> pd.DataFrame:
+    """A row a metric: for each seed the mean over the settings that all seeds of both runs have, then as ever."""
+    rows = []
+    for metric in metrics:
+        grids = [frame.pivot_table(metric, list(index.names), "seed").reindex(index) for frame in frames]
+        whole = np.logical_and.reduce([grid.notna().all(axis=1) for grid in grids])
+        seeds = [grid[whole].mean(axis=0).to_numpy(float) if whole.any() else np.empty(0) for grid in grids]
+        numbers = [[f(s) if len(s) else np.nan for f in (np.mean, _variance)] + [len(s)] for s in seeds]
+        of_metric = table[table["metric"] == metric]
+        counts = {
+            "settings": int(whole.sum()),
+            "higher": int((of_metric["difference"] > 0).sum()),
+            "lower": int((of_metric["difference"] < 0).sum()),
+            "moved": int((of_metric["verdict"] == MOVED).sum()),
+        }
+        tested = _tested(*(np.array([number], float) for run in numbers for number in run))
+        rows.append(pd.concat([pd.DataFrame([{"metric": metric, **counts}]), tested], axis=1))
+    return _judged(pd.concat(rows, ignore_index=True), unlike)
+
+
+def _variance(values: np.ndarray) -> float:
+    return float(values.var(ddof=1)) if len(values) > 1 else np.nan
+
+
+def _tested(
+    mean_a: np.ndarray, var_a: np.ndarray, n_a: np.ndarray, mean_b: np.ndarray, var_b: np.ndarray, n_b: np.ndarray
+) -> pd.DataFrame:
+    """Welch's test of means with these variances and counts, ``(questions,)`` each; null where a spread is unknown."""
+    scale = np.maximum(np.abs(mean_a), np.abs(mean_b))
+    difference = np.where(np.abs(mean_b - mean_a) <= ALIKE * scale, 0 * scale, mean_b - mean_a)
+    var_a, var_b = (np.where(var <= np.square(ALIKE * scale), 0 * scale, var) for var in (var_a, var_b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part_a, part_b = var_a / n_a, var_b / n_b
+        error = np.sqrt(part_a + part_b)
+        freedom = np.square(part_a + part_b) / (np.square(part_a) / (n_a - 1) + np.square(part_b) / (n_b - 1))
+        p = 2 * stats.t.sf(np.abs(difference) / error, freedom)
+    p = np.where(error > 0, p, np.where((error == 0) & (difference == 0), 1.0, np.nan))
+    return pd.DataFrame(
+        {
+            "a": mean_a,
+            "b": mean_b,
+            "difference": difference,
+            "standard_error": error,
+            "seeds_a": n_a.astype(int),
+            "seeds_b": n_b.astype(int),
+            "p_value": p,
+        }
+    )
+
+
+def _judged(table: pd.DataFrame, unlike: Iterable[str]) -> pd.DataFrame:
+    """The same with p-values corrected for their number, and verdicts."""
+    p = table["p_value"].where(~table["metric"].isin(list(unlike)))
+    q = pd.Series(np.nan, index=table.index)
+    if p.notna().any():
+        q[p.notna()] = stats.false_discovery_control(p.dropna())
+    verdict = np.select([q <= FALSE_SHARE, q.notna()], [MOVED, WITHIN], NOT_SETTLED)
+    return table.assign(p_value=p, q_value=q, verdict=verdict)
+
+
+# --- in words -----------------------------------------------------------------------------------------------
+
+
+def _summary(found: Comparison) -> list[str]:
+    """A line a metric, and a last one on others that moved."""
+    headline, rows = found.headline, found.overall.to_dict("records")
+    widest = max(map(len, headline))
+    lines = [f"{found.names[1]} minus {found.names[0]}, mean over settings ± standard error:"]
+    lines += [f"  {row['metric']:{widest}}  {_line(found, row)}" for row in rows if row["metric"] in headline]
+    moved = [row["metric"] for row in rows if row["verdict"] == MOVED or row["moved"]]
+    others = [metric for metric in moved if metric not in headline]
+    return [*lines, f"moved, too: {', '.join(others)}"] if others else lines
+
+
+def _line(found: Comparison, row: dict[Hashable, Any]) -> str:
+    """One metric: how far it moved over all settings, at how many, and where most."""
+    metric = shown_metric(row["metric"], count_layers(found.points[0]))
+    unit = f" {metric.unit}" if metric.unit else ""
+    of_metric = found.table[found.table["metric"] == metric.column]
+    error = f" ± {metric.factor * row['standard_error']:.2g}" if np.isfinite(row["standard_error"]) else ""
+    line = f"{metric.factor * row['difference']:+.3g}{error}{unit}, {row['verdict']}"
+    line += f"; higher at {row['higher']}, lower at {row['lower']} of {len(of_metric)}"
+    moved = of_metric[of_metric["verdict"] == MOVED].to_dict("records")
+    if not moved:
+        return line
+    most = max(moved, key=lambda one: abs(one["difference"]))
+    where = ", ".join(f"{key} {_short(most[key])}" for key in found.keys)
+    return f"{line}; moved at {len(moved)}, most by {metric.factor * most['difference']:+.3g} at {where}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
