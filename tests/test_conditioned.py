@@ -3,6 +3,7 @@
 Outside its range nothing is said.
 """
 
+import itertools
 import json
 import math
 import re
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_population import assert_same
 
-from hvae_core import figures
+from hvae_core import figures, recommend
 from hvae_core.analysis.dial import best, dial, slide
 from hvae_core.analysis.fidelity import differences, optima, summary
 from hvae_core.data.dataset import to_uint8
@@ -527,6 +528,26 @@ def test_slides_keep_image_and_noise(trained):
     assert slides.reconstructions.shape == slides.samples.shape == (4, 3, 1, 28, 28)
     noise = network.at((1.0, 1.0)).noise(3, generator(0, Purpose.GENERATION))
     assert (slides.samples[0] == to_uint8(network.at((0.1, 0.1)).generate(noise))).all()
+    terms = average_terms(network.at((0.1, 0.1)), x[:3], 0)
+    assert slides.rates[0].tolist() == [terms["rate_2"], terms["rate_1"]]
+
+
+def test_a_slide_carries_its_betas_and_rates_and_the_run(trained):
+    results = rows([1, 10], lambda *_: 95, lambda *_: 20).assign(dataset="digits", model="ghvae-conditioned", epochs=3)
+    results.attrs = {"run": "my-network"}
+    slides = slide(trained[0], trained[1][:3], 1, others=0.1, steps=3)
+    fig = figures.sliding([slides], results)
+    assert fig.texts[0].get_text().startswith("my-network: digits, ghvae-conditioned, 3 epochs, 1 seed, one network")
+    labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert labels[0].startswith("β; $R(z_2)$, ") and len(labels) == 4
+    for label, betas, rates in zip(labels[1:], slides.betas, slides.rates, strict=True):
+        setting, _, numbers = label.partition(";")
+        assert setting == f"({betas[0]:.2g}, {betas[1]:.2g})"
+        assert [float(number) for number in numbers.split(",")] == pytest.approx(rates, abs=0.5)
+    fig.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in fig.axes[0].get_yticklabels()]
+    assert all(box.x0 >= 0 for box in boxes)
+    assert all(above.y0 >= below.y1 - 1 for above, below in itertools.pairwise(boxes))
 
 
 # --- beside models trained one by one -----------------------------------------------------------------------------
@@ -589,6 +610,42 @@ def test_its_figures_draw_what_is_there(trained):
     ):
         assert figure.caption
         figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize("count", [5, 6, 9])
+def test_numbers_of_the_fidelity_do_not_collide(count):
+    betas = np.geomspace(0.1, 100, count)
+    betas[np.abs(np.log(betas)).argmin()] = 1  # the narrowest cells on a logarithmic axis
+    percent = np.resize([-58.3, 16.7, 0.2, -43.0], count**2)
+    table = pd.DataFrame(list(itertools.product(betas, betas)), columns=["beta_2", "beta_1"])
+    table = table.assign(percent=percent, spread_percent=np.nan, rate_2=1.0, rate_1=1.0)
+    fig = figures.fidelity(table, "a network beside a grid")
+    fig.draw_without_rendering()
+    ax = fig.axes[0]
+    assert len(ax.texts) == count**2
+    boxes = [text.get_window_extent() for text in ax.texts]
+    for one, other in itertools.combinations(boxes, 2):
+        assert min(one.x1, other.x1) <= max(one.x0, other.x0) or min(one.y1, other.y1) <= max(one.y0, other.y0)
+
+
+def test_all_figures_of_a_network_agree_on_the_best():
+    results = rows(np.geomspace(0.1, 100, 5), lambda b2, b1, s: 95 + b2 + b1, lambda b2, b1: 20 - b2 - b1)
+    results = results.assign(dataset="digits", model="ghvae-conditioned", epochs=3, elbo=-99.0, train_distortion=9.0)
+    scored = results.index[1::2]  # the highest PSNR is not among those that classifiers look at
+    results.loc[scored, "inception_score"] = np.linspace(2, 5, len(scored))
+    results.loc[scored, "acc_mu2_rbf_svm"] = np.linspace(0.9, 0.5, len(scored))
+    assert results["psnr"].idxmax() not in scored
+    row = results.loc[results.loc[scored, "psnr"].idxmax()]
+    fig1, fig3 = figures.fig1(results), figures.fig3(results)
+
+    def best_of(fig, title):
+        ax = next(ax for ax in fig.axes if ax.get_title().startswith(title) and not hasattr(ax, "zaxis"))
+        return next(c for c in ax.collections if c.get_gid() == "best").get_offsets()[0].tolist()
+
+    assert best_of(fig1, "reconstruction") == pytest.approx(row[["beta_2", "beta_1"]].tolist())
+    assert best_of(fig3, "best") == pytest.approx(row[["rate_2", "rate_1"]].tolist())
+    advice = recommend(results, "reconstruction")
+    assert advice.betas == pytest.approx(row[["beta_2", "beta_1"]].tolist())
 
 
 def test_rows_of_the_surface_have_the_same_axes_and_all_points():

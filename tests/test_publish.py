@@ -212,6 +212,19 @@ def test_notebooks_lose_the_folders_they_were_executed_in_and_images_most_of_the
         assert len(image) < 0.6 * len(noisy.getvalue())
 
 
+def test_a_notebook_that_was_executed_as_it_was_read_does_not_hold_itself(finished):
+    folder = write_run(finished, "a")
+    (folder / "notebooks").mkdir()
+    read = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    for name in ("50_figures", "10_train-000"):
+        executed = nbformat.v4.new_notebook(cells=read.cells, metadata={"papermill": {"input_path": dict(read)}})
+        nbformat.write(executed, folder / f"notebooks/{name}.ipynb")
+    published = publish.publish("a", finished / "published")
+    for name, source in (("50_figures", "50_figures"), ("10_train-000", "10_train")):
+        kept = nbformat.read(published / f"notebooks/{name}.ipynb", as_version=4)
+        assert kept.metadata.papermill.input_path == f"notebooks/{source}.ipynb"
+
+
 def test_images_are_packed_and_the_figures_notes_name_the_new_files(finished):
     folder = write_run(finished, "a")
     images = np.random.default_rng(0).integers(0, 4, (2, 50, 1, 28, 28), np.uint8)

@@ -218,7 +218,11 @@ def draw_network(name: str) -> None:
 def _clean(notebook: Path, *folders: Path) -> None:
     """Take out of a notebook the folders it was executed in, what is there twice, and most colours."""
     text = notebook.read_text()
-    executed = json.loads(text)["metadata"].get("papermill", {})
+    content = json.loads(text)
+    executed = content["metadata"].get("papermill", {})
+    if isinstance(executed.get("input_path"), dict):  # not where it lay, but all of it
+        executed["input_path"] = f"notebooks/{re.sub(r'-[0-9]+$', '', notebook.stem)}.ipynb"
+        text = json.dumps(content, ensure_ascii=False)
     # The checkout and the output folder may be those of another machine.
     paths = [(Path(executed.get(key) or ""), depth) for key, depth in (("output_path", 3), ("input_path", 1))]
     elsewhere = [path.parents[depth] for path, depth in paths if path.is_absolute() and len(path.parents) > depth + 1]
