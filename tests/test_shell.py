@@ -107,7 +107,7 @@ def one_core():
 def test_the_cores_are_those_that_may_be_used(one_core, monkeypatch):
     seen = []
     monkeypatch.delenv("HVAE_JOBS", raising=False)
-    monkeypatch.setattr(command, "run", lambda config, cores, dry_run: seen.append(cores) or 0)
+    monkeypatch.setattr(command, "run", lambda config, cores, *more: seen.append(cores) or 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert command.main(["quick"]) == command.main(["quick", "--cores", "5"]) == 0
     assert seen == [1, 5]
@@ -117,7 +117,7 @@ def test_the_cores_are_those_that_may_be_used(one_core, monkeypatch):
 def test_a_backend_of_figures_is_not_passed_on(monkeypatch):
     """With one that is not there Matplotlib is not even imported."""
     monkeypatch.setenv("MPLBACKEND", "nonsense")
-    monkeypatch.setattr(command, "run", lambda config, cores, dry_run: int("MPLBACKEND" in os.environ))
+    monkeypatch.setattr(command, "run", lambda config, cores, *more: int("MPLBACKEND" in os.environ))
     assert command.main(["quick"]) == 0
 
 
