@@ -7,10 +7,20 @@ import shutil
 import time
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import TINY, Batch
 from safetensors.numpy import load_file
+
+from hvae_core.data.readers import load
+from hvae_core.errors import InputError
+from hvae_core.pipeline.batch import holds, jobs
+from hvae_core.pipeline.command import main
+from hvae_core.pipeline.job import job
+from hvae_core.runs.folder import keep_data, open_run
+from hvae_core.runs.identity import give_objective, read_objective
+from hvae_core.runs.profiles import load_profile
 
 JOBS = [
     "10_train-000",
@@ -258,3 +268,54 @@ def test_another_objective_is_refused_and_one_that_trained_nothing_is_forgotten(
     done = own_run.run_all(*TINY)
     assert done.status == 0, done.errors
     assert contents(run, "checkpoints/*/*", "objective.txt") == kept
+
+
+IDEA = """# An idea of mine.
+def objective(terms, betas):
+    return terms.distortion.mean() + (terms.rates @ betas**2).mean()
+"""
+
+
+def test_an_objective_of_ones_own_lives_beside_the_original(output, capfd):
+    idea = output / "my_idea.py"
+    idea.write_text(IDEA)
+    config = load_profile(
+        "quick", ["betas=[1, 2]", "epochs=1", "train_images=40", "test_images=30", "blocks=1"], "idea"
+    )
+    open_run(config)
+    keep_data(config, load(config.dataset).first(40, 30))
+    give_objective(config, read_objective(idea))
+    assert job(["idea", "10_train", "--block", "0"]) == 0, capfd.readouterr().err
+    run = output / "runs/idea"
+    executed = nbformat.read(run / "notebooks/10_train-000.ipynb", as_version=4)
+    assert any(cell.source == IDEA.rstrip() for cell in executed.cells), "what trained is what one reads there"
+    assert (run / "objective.txt").read_text().startswith("not Eq. 8 but terms.distortion.mean() + ")
+    give_objective(config, IDEA.replace("# An idea of mine.", ""))
+    assert holds(config, jobs(config)["10_train-000"]) is False, "the text that is shown has changed"
+    with pytest.raises(InputError, match="'idea' was trained for another objective; choose another --name"):
+        give_objective(config, IDEA.replace("**2", ""))
+    assert "**2" in (run / "objective.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("def loss(terms, betas):\n    return 0\n", r"it defines no function objective\(terms, betas\)"),
+        ("def objective(:\n", "line 1: "),
+        ("\0", "null|not a text"),
+    ],
+)
+def test_a_file_without_an_objective_is_refused(output, capfd, text, said):
+    if text is not None:
+        (output / "idea.py").write_text(text)
+    assert main(["quick", "--objective", str(output / "idea.py")]) == 2
+    errors = capfd.readouterr().err
+    assert re.fullmatch(rf"error: --objective {output / 'idea.py'}.*({said}).*\n", errors)
+    assert not (output / "runs").exists()
+
+
+def test_the_toy_takes_no_objective(output, capfd):
+    (output / "idea.py").write_text(IDEA)
+    assert main(["rd-toy", "--objective", str(output / "idea.py")]) == 2
+    assert "70_toy trains toy for objectives of its own" in capfd.readouterr().err

@@ -19,6 +19,7 @@ from hvae_core.files import ROOT
 from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, run_folder
+from hvae_core.runs.identity import OBJECTIVE
 from hvae_core.runs.kinds import NOTEBOOKS
 from hvae_core.runs.results import comparable_runs
 from hvae_core.runs.weights import block_folder, saved_training
@@ -70,6 +71,7 @@ def jobs(config: Config) -> dict[str, Job]:
 def _jobs(config: Config) -> Iterator[Job]:
     run, kind = run_folder(config.name), config.kind
     data, results = run / "data.json", (run / "results.parquet", run / "results.csv")
+    given = run / OBJECTIVE
     if not kind.stages:  # one notebook trains, evaluates and draws
         yield Job(kind.notebook, "training", (), (*results, *figure_files(config)), (), kind.notebook)
         return
@@ -77,7 +79,7 @@ def _jobs(config: Config) -> Iterator[Job]:
     for block in range(config.blocks):
         folder = block_folder(config, block)
         makes = tuple(folder / name for name in ("weights.safetensors", "training.parquet", "history.parquet"))
-        trained.append(Job(f"10_train-{block:03d}", "training", (), makes, (data,), "10_train", block))
+        trained.append(Job(f"10_train-{block:03d}", "training", (), makes, (data, given), "10_train", block))
     yield from trained
     weights = tuple(job.makes[0] for job in trained)
     table, history = run / "tables" / "training.parquet", run / "history.parquet"

@@ -29,6 +29,7 @@ from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, nam
 from hvae_core.progress import EVERY_S, describe, duration
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data
+from hvae_core.runs.identity import give_objective, read_objective
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.profiles import load_profile, profiles, read_yaml
 from hvae_core.runs.provenance import cores as available_cores
@@ -57,7 +58,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         dest="changes",
         help="change keys of the profile",
     )
-    parser.add_argument("--name", help="name of the run; default: the profile's")
+    parser.add_argument(
+        "--name", help="name of the run; default: the profile's, with --objective followed by the file's"
+    )
+    parser.add_argument(
+        "--objective", metavar="FILE", help="a Python file that defines objective(terms, betas), to train for that"
+    )
     parser.add_argument("--list", action="store_true", help="list the profiles and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
     parser.add_argument("--cores", type=int, help="processes at once; default: one for each core that it may use")
@@ -87,7 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.cores = available_cores()
         if args.cores < 1:
             raise InputError(f"--cores {args.cores}: at least 1")
-        return run(load_profile(args.profile, args.changes, args.name), args.cores, args.dry_run)
+        objective, name = None, args.name
+        if args.objective is not None:
+            objective, name = read_objective(args.objective), name or beside(args.profile, args.objective)
+        return run(load_profile(args.profile, args.changes, name), args.cores, args.dry_run, objective)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -127,8 +136,18 @@ def _named(config: Config) -> str:
     return config.models[0] if len(config.models) == 1 else f"{len(config.models)} families"
 
 
-def run(config: Config, cores: int, dry_run: bool = False) -> int:
-    """Make everything that a configuration asks for."""
+def beside(profile: str, objective: str) -> str:
+    """The name of a run for an objective of one's own.
+
+    Example:
+        >>> beside("quick", "ideas/my_idea.py")
+        'quick-my_idea'
+    """
+    return f"{Path(profile).stem}-{Path(objective).stem}"
+
+
+def run(config: Config, cores: int, dry_run: bool = False, objective: str | None = None) -> int:
+    """Make everything that a configuration asks for; with an objective, as text, in the place of the notebook's."""
     from hvae_core.data.readers import load
     from hvae_core.models import check_shape
     from hvae_core.pipeline import stages
@@ -181,6 +200,8 @@ def run(config: Config, cores: int, dry_run: bool = False) -> int:
         if lock is None:
             raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
         open_run(config)
+        if objective is not None and not dry_run:
+            give_objective(config, objective)
         if data and dry_run and not same_data(config, data):
             print(f"{config.name}: the data have changed; all would be made anew")
             return 0

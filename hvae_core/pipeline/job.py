@@ -20,6 +20,7 @@ from hvae_core.pipeline.batch import Job, holds, jobs, key, made, missing, read_
 from hvae_core.progress import STATUS_FILE
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
+from hvae_core.runs.identity import OBJECTIVE
 from hvae_core.runs.provenance import commit, device_name
 from hvae_core.runs.results import collect, join
 
@@ -146,6 +147,8 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
             f"notebooks/{asked.notebook}.ipynb: it has no cell with the tag parameters in which {unknown[0]} is set; "
             "restore it"
         )
+    if asked.block is not None and (given := run_folder(config.name) / OBJECTIVE).exists():
+        of_objective(notebook).source = given.read_text(encoding="utf-8").rstrip()
     target = run_folder(config.name) / "notebooks" / f"{asked.name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -186,6 +189,18 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
         written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(written, target)
     return device
+
+
+def of_objective(notebook: Any) -> Any:
+    """The cell in which a notebook defines its objective.
+
+    Raises:
+        InputError: when there is none.
+    """
+    for cell in notebook.cells:
+        if "objective" in cell.metadata.get("tags", []):
+            return cell
+    raise InputError("notebooks/10_train.ipynb: it has no cell with the tag objective, to take that of --objective")
 
 
 def _claim_gpu(stack: contextlib.ExitStack, root: Path, count: int) -> int:

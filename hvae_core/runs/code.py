@@ -169,12 +169,17 @@ def code_fingerprint(names: Iterable[str]) -> str:
     """
     digest = hashlib.sha256()
     for name in names:
-        digest.update(_does(source(name), name).encode())
+        digest.update(does(source(name), name).encode())
     return digest.hexdigest()[:16]
 
 
 @cache
-def _does(text: str, module: str) -> str:
+def does(text: str, module: str) -> str:
+    """What a text in Python does: the text without comments, docstrings and layout.
+
+    Raises:
+        InputError: when it is not Python; it names ``module`` and the line.
+    """
     return _code(_parsed(text, module))
 
 
@@ -228,7 +233,7 @@ def running(names: Iterable[str]) -> Running:
         path = _file(module)
         assert path is not None
         now = path.read_text(encoding="utf-8") if path.exists() else ""
-        if now != TEXTS[path] and _does(now, module) != _does(TEXTS[path], module):
+        if now != TEXTS[path] and does(now, module) != does(TEXTS[path], module):
             raise InputError(
                 f"{path} was edited since this process began; restart the kernel, or give the command again"
             )

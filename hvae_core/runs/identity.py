@@ -16,11 +16,13 @@ from typing import Any
 
 from hvae_core.errors import InputError
 from hvae_core.files import write_text
-from hvae_core.runs.code import code_of, described_function, referred, running
+from hvae_core.runs.code import code_of, described_function, does, referred, running
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import run_folder
 
 CHECKSUM = "sha256 "
+OBJECTIVE = "objective.py"
+"""In a run's folder: the objective that takes the place of its notebook's."""
 
 
 def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
@@ -37,7 +39,7 @@ def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
     if path.exists() and kept_objective(config.name) != checksum and _begun(path.parent):
         raise InputError(
             f"run '{config.name}' was trained for another objective than its notebook has now (objective.txt there "
-            "shows it); undo the change, or choose another --name for the new one"
+            "shows it); undo the change, or choose another --name for the new one, or give it by --objective FILE"
         )
     if not path.exists() or not path.read_text().endswith(f"{CHECKSUM}{checksum}\n"):
         line = ", then ".join(named_objective(function, config.layers) for function in objectives)
@@ -50,6 +52,45 @@ def kept_objective(run: str | Path) -> str:
     text = (run_folder(run) / "objective.txt").read_text().strip()
     *_, last = text.splitlines() or [""]
     return last.removeprefix(CHECKSUM) if last.startswith(CHECKSUM) else _checksum(text)
+
+
+def read_objective(path: str | Path) -> str:
+    """The text of a Python file that defines ``objective(terms, betas)``.
+
+    Raises:
+        InputError: when it cannot be read, is not Python or defines no such function.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except OSError as error:
+        raise InputError(f"--objective {path}: {error.strerror}") from None
+    except SyntaxError as error:
+        raise InputError(f"--objective {path}, line {error.lineno}: {error.msg}") from None
+    except ValueError:  # not UTF-8, or null bytes
+        raise InputError(f"--objective {path}: not a text in UTF-8") from None
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    defined += [target.id for target in assigned if isinstance(target, ast.Name)]
+    if "objective" not in defined:
+        raise InputError(f"--objective {path}: it defines no function objective(terms, betas)")
+    return text
+
+
+def give_objective(config: Config, text: str) -> None:
+    """Give a run the objective that it is trained for, in the place of its notebook's.
+
+    Raises:
+        InputError: when it was trained for another, or its models are not trained by the notebook that asks for one.
+    """
+    if not config.kind.stages:
+        raise InputError(f"--objective: {config.kind.notebook} trains {config.models[0]} for objectives of its own")
+    path = run_folder(config.name) / OBJECTIVE
+    there = path.read_text(encoding="utf-8") if path.exists() else None
+    if _begun(path.parent) and (there is None or does(there, OBJECTIVE) != does(text, OBJECTIVE)):
+        raise InputError(f"run '{config.name}' was trained for another objective; choose another --name for this one")
+    if there != text:
+        write_text(path, text)
 
 
 def objective_checksum(*objectives: Callable[..., Any]) -> str:
