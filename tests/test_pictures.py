@@ -192,8 +192,9 @@ def test_a_jpeg_of_grey_in_colour_is_grey(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
-def test_the_file_that_makes_a_set_coloured_is_named(tmp_path, mode):
-    pictures = [Image.fromarray(shape) for shape in SHAPES]
+@pytest.mark.parametrize("others", ["L", "1", "P", "LA", "RGB"])
+def test_the_file_that_makes_a_set_coloured_is_named(tmp_path, mode, others):
+    pictures = [Image.fromarray(shape).convert(others) for shape in SHAPES]
     pictures[3] = Image.new("RGB", (28, 28), RED).convert(mode)
     data = read(tmp_path, [stored(picture) for picture in pictures])
     assert data.image_shape == COLOUR

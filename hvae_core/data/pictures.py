@@ -35,14 +35,20 @@ class Form(NamedTuple):
     """How the pictures of a data set are read.
 
     Attributes:
-        colour: three channels instead of one.
+        coloured: the name of the first picture in colour, for which all have three channels; None: all have one.
         ground: the level that transparent parts are laid on; None where the opacity itself is read.
         notes: what was done to the pictures, a phrase each.
     """
 
-    colour: bool
+    coloured: str | None
     ground: int | None
     notes: tuple[str, ...]
+
+    def said_of_colour(self, *x: Array) -> list[str]:
+        """A note where pictures (N, 3, H, W) are in colour because of others."""
+        grey = sum(int((part == part[:, :1]).all((1, 2, 3)).sum()) for part in x)
+        said = f"in colour, because {self.coloured} is; {grey:,} of {sum(map(len, x)):,} files are grey"
+        return [said] if self.coloured and grey else []
 
 
 class Header(NamedTuple):
@@ -78,15 +84,13 @@ def survey(headers: Sequence[Header], root: Path) -> Form:
     """How these pictures, below ``root``, are to be read, all in one way."""
     ground, notes = _ground(headers)
     coloured = None if ground is None else _first_in_colour(headers, ground)
-    grey = sum(head.mode in GREYS for head in headers)
-    if coloured and grey:
-        notes.append(f"in colour, because {coloured.relative_to(root)} is; {_share(grey, headers)} are grey")
-    if not coloured and grey < len(headers) and ground is not None:
-        notes.append(f"in grey: {_share(len(headers) - grey, headers)} are stored in colour, but have none")
+    stored = sum(head.mode not in GREYS for head in headers)
+    if stored and not coloured and ground is not None:
+        notes.append(f"in grey: {_share(stored, headers)} are stored in colour, but have none")
     notes += [f"converted from {mode} to RGB" for mode in sorted({head.mode for head in headers} - set(USUAL))]
     if turned := sum(head.turned for head in headers):
         notes.append(f"turned upright as EXIF says: {_share(turned, headers)}")
-    return Form(coloured is not None, ground, tuple(notes))
+    return Form(str(coloured.relative_to(root)) if coloured else None, ground, tuple(notes))
 
 
 def _share(count: int, headers: Sequence[Header]) -> str:
@@ -98,7 +102,7 @@ def read(path: Path, form: Form, shape: tuple[int, int, int]) -> Array:
     with reading(path):
         picture = _picture(path)
         flat = picture.getchannel("A") if form.ground is None else _flat(picture, form.ground)
-        return resized(flat.convert("RGB" if form.colour else "L"), shape)
+        return resized(flat.convert("RGB" if form.coloured else "L"), shape)
 
 
 def resized(picture: Image.Image, shape: tuple[int, int, int]) -> Array:

@@ -484,7 +484,7 @@ def _image_folder(path: Path) -> Dataset:
     paths = [p for split in (train, test) for name in sorted(split) for p in split[name]]
     headers = [pictures.header(p) for p in paths]
     form = pictures.survey(headers, path)
-    shape = COLOUR if form.colour else GREY
+    shape = COLOUR if form.coloured else GREY
 
     def read(split: dict[str, list[Path]]) -> tuple[Array, Array | None]:
         x = np.stack([pictures.read(p, form, shape) for name in sorted(split) for p in split[name]])
@@ -492,15 +492,16 @@ def _image_folder(path: Path) -> Dataset:
         x, y = _shuffled(x, y)
         return x, y if labelled else None
 
+    read_train, read_test = read(train), read(test)
     other = sorted({f"{h}x{w}" for h, w in (head.size for head in headers) if (h, w) != shape[1:]})
     was = other[0] if len(other) == 1 else f"{len(other)} sizes"
     notes = (
-        [*form.notes]
+        [*form.notes, *form.said_of_colour(read_train[0], read_test[0])]
         + [f"resized from {was} to {shape[1]}x{shape[2]}"] * bool(other)
         + ["split as given, shuffled"]
         + ["labels missing: no class folders"] * (not labelled)
     )
-    return _dataset(path.resolve().name, read(train), read(test), names if labelled else [], notes)
+    return _dataset(path.resolve().name, read_train, read_test, names if labelled else [], notes)
 
 
 def _listing(folder: Path, parent: Path) -> dict[str, list[Path]]:
