@@ -5,7 +5,7 @@
 
 ``digits-singles`` is a finished (or at least partly trained) grid of the plain model, made by
 
-    ./run_all.sh quick --set dataset=digits epochs=100 schedule=two-phase seeds=3 --name digits-singles
+    ./run_all.sh quick --set dataset=digits epochs=100 batch_size=50 schedule=two-phase seeds=3 --name digits-singles
 
 or, of MNIST, ``mnist-singles`` by ``./run_all.sh mnist-small --set schedule=two-phase seeds=3 --name mnist-singles``.
 

@@ -44,6 +44,7 @@ def test_quick_is_a_5_by_5_grid_with_the_vae_in_it():
     betas = {member.betas for member in config.members()}
     assert len(betas) == 25
     assert {(1.0, 1.0), (0.1, 100.0), (100.0, 0.1)} <= betas
+    assert config.dataset == "mnist-mini", "which needs no download and shows a 4 that is one"
 
 
 def test_every_profile_is_valid_and_has_a_description():
