@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ from hvae_core.analysis.points import (
 from hvae_core.errors import InputError
 from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.evaluation.representation import TRAIN_SHARE
-from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code, neighbours, rate_plane, round_levels
+from hvae_core.figures.panels import CORNERS, NO_BREAK, colour_code, neighbours, rate_plane, round_levels, wrapped
 from hvae_core.names import PROBES
 from hvae_core.runs.about import SCORED
 from hvae_core.runs.results import columns
@@ -540,6 +541,19 @@ def test_text_is_legible(name, results):
     for (text, a, tilted), (other, b, also_tilted) in itertools.combinations(boxes, 2):
         wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert tilted or also_tilted or wide < 1 or high < 1.5, (text, other)
+
+
+@given(st.lists(st.text("abc-/_$β", min_size=1, max_size=60), max_size=8), st.integers(5, 40))
+def test_lines_are_broken_between_words_only(parts, letters):
+    text = " ".join(parts)
+    assert wrapped(text, letters).split() == text.split()
+
+
+def test_wide_words_at_the_left_are_whole_in_a_notebook():
+    names = ["a name that is as wide as a third of the figure or more", "b"]
+    terms = synthetic(3)[["beta_2", "beta_1", "distortion", "rate_2", "rate_1"]].iloc[:2]
+    shown = np.asarray(Image.open(BytesIO(figures.rate_split(terms, names)._repr_png_())).convert("L"))
+    assert (shown[:, :3] == 255).all() and (shown[:, -3:] == 255).all() and (shown < 128).any()
 
 
 # --- files ------------------------------------------------------------------------------------------------------
