@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import torch
 
@@ -34,17 +32,6 @@ def jobs() -> int:
     if not (given.isdecimal() and int(given)):
         raise InputError(f"HVAE_JOBS = {given}: allowed are whole numbers from 1")
     return int(given)
-
-
-@contextlib.contextmanager
-def threads_of_an_operation(count: int) -> Iterator[None]:
-    """So many threads for each operation of PyTorch, while the block lasts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def threads() -> int:

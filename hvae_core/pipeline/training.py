@@ -17,7 +17,7 @@ from hvae_core.models import build
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.pipeline.measuring import sparse
-from hvae_core.pipeline.place import jobs, threads, threads_of_an_operation
+from hvae_core.pipeline.place import jobs, threads
 from hvae_core.progress import track
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import keep_data
@@ -30,6 +30,7 @@ from hvae_core.training.checkpoints import Checkpoints
 from hvae_core.training.conditioned import train_conditioned
 from hvae_core.training.population import train
 from hvae_core.training.target_rates import verdict
+from hvae_core.training.threads import threads_of_an_operation
 from hvae_core.training.trainer import Trained
 
 SEEN_ON = 10_000  # training images, at most, on which points of a conditioned network are measured

@@ -12,6 +12,7 @@ convolutions in a way of their own (`hvae_core.training.convolutions`). Model co
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -27,9 +28,11 @@ from hvae_core.training.convolutions import for_cpu, for_vmap, layout
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.precision import autocast, tf32
 from hvae_core.training.target_rates import FILLING, PI, Controller
+from hvae_core.training.threads import threads_of_an_operation
 from hvae_core.training.trainer import Maker, Trained, Update, adam, adam_state, fit, plural
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]
+SMALL = 128  # images in an operation on a CPU up to which one thread is as fast as two, and waits for no other
 COMPILED_ON = ("cuda",)  # kinds of devices
 COMPILED_FROM = 2000  # updates; to compile takes half a minute to a minute, which fewer do not win back
 
@@ -74,7 +77,9 @@ def train(
     size = chunk or (1 if x.device.type == "cpu" else len(population.members))
     losses = _Losses(make, objective, plan.precision, x.device, plan.batch_size, updates)
     learner = _Chunks(population, losses, size, plan.normalise_gradients, controller.paced(updates))
-    record = fit(learner, x, plan, checkpoints, label, f"epochs of {plural(len(population.members), 'model')}")
+    alone = x.device.type == "cpu" and size * plan.batch_size <= SMALL
+    with threads_of_an_operation(1) if alone else nullcontext():
+        record = fit(learner, x, plan, checkpoints, label, f"epochs of {plural(len(population.members), 'model')}")
     population.stacked = learner.parameters()
     population.history, population.multipliers = record.history, record.multipliers
     population.betas = record.multipliers[:, -1]
