@@ -823,5 +823,5 @@ def test_mistakes_are_named(output):
             load_network("tiny", seed)
     with pytest.raises(InputError, match="has no seed -1; it has 0"):
         load_network("tiny", -1)
-    with pytest.raises(InputError, match="no trained model"):
+    with pytest.raises(InputError, match="no weights of model 0"):
         load_network("tiny")
