@@ -169,6 +169,7 @@ def own_run(tiny_run: tuple[Batch, Done], tmp_path: Path) -> Batch:
 SLOW = (
     "batch",
     "beside",
+    "chaos",
     "conditioned",
     "deep",
     "families",
@@ -180,6 +181,10 @@ SLOW = (
     "up_to_date",
 )
 """Files of tests that train, or execute notebooks: ``./run_tests.sh fast`` leaves them out."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", type=int, default=3, help="how many mishaps of a batch to try (tests/test_chaos.py)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

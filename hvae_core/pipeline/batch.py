@@ -170,7 +170,7 @@ def cells(notebook: str) -> list[list[str]]:
             [cell["cell_type"], "".join(cell["source"]), *(tag for tag in _tags(cell) if tag == "parameters")]
             for cell in json.loads(notebook)["cells"]
         ]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError("a notebook in notebooks/ is damaged; restore it") from None
 
 

@@ -227,7 +227,7 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
     for old in status.glob("*.json"):
         old.unlink()
     if to_do:
-        with open(log, "a", encoding="utf-8") as file:
+        with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"\n=== {batch} {shlex.join(sys.argv)}\n")
             file.flush()
             # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
@@ -370,7 +370,7 @@ def keep_provenance(config: Config, batch: str, start: float) -> None:
     if not here and (not records or (folder / "provenance.json").exists()):
         return
     stages = {
-        name: {key: record[key] for key in ("start", "wall_time_s", "commit", "device") if key in record}
+        name: {key: record[key] for key in ("start", "wall_time_s", "commit", "code", "device") if key in record}
         for name, record in records.items()
         if not record.get("error")
     }

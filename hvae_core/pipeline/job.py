@@ -135,20 +135,7 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config as Traits
 
-    notebook = nbformat.reads(text, as_version=4)
-    # The run is there already, with its configuration; a notebook that can begin one is told so by the empty profile.
-    parameters: dict[str, Any] = {"name": config.name}
-    if asked.stage == "training":
-        parameters |= {"profile": None}
-    if asked.block is not None:
-        parameters |= {"block": asked.block}
-    if unknown := sorted(set(parameters) - set(papermill.inspect_notebook(notebook))):
-        raise InputError(
-            f"notebooks/{asked.notebook}.ipynb: it has no cell with the tag parameters in which {unknown[0]} is set; "
-            "restore it"
-        )
-    if asked.block is not None and (given := run_folder(config.name) / OBJECTIVE).exists():
-        of_objective(notebook).source = given.read_text(encoding="utf-8").rstrip()
+    notebook, parameters = prepared(config, asked, text)
     target = run_folder(config.name) / "notebooks" / f"{asked.name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -189,6 +176,37 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
         written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(written, target)
     return device
+
+
+def prepared(config: Config, asked: Job, text: str) -> tuple[Any, dict[str, Any]]:
+    """The notebook of a job as it is to be executed, and the parameters that it is given.
+
+    Raises:
+        InputError: when it is no notebook, or would not take its parameters or the objective of the run.
+    """
+    import nbformat
+    import papermill
+
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat has no error of its own for all that may be wrong
+        raise InputError(f"notebooks/{asked.notebook}.ipynb is damaged: {error}; restore it") from None
+    # The run is there already, with its configuration; a notebook that can begin one is told so by the empty profile.
+    parameters: dict[str, Any] = {"name": config.name}
+    if asked.stage == "training":
+        parameters |= {"profile": None}
+    if asked.block is not None:
+        parameters |= {"block": asked.block}
+    if unknown := sorted(set(parameters) - set(papermill.inspect_notebook(notebook))):
+        raise InputError(
+            f"notebooks/{asked.notebook}.ipynb: it has no cell with the tag parameters in which {unknown[0]} is set; "
+            "restore it"
+        )
+    given = run_folder(config.name) / OBJECTIVE
+    if asked.block is not None and given.exists():
+        of_objective(notebook).source = given.read_text(encoding="utf-8").rstrip()
+    return notebook, parameters
 
 
 def of_objective(notebook: Any) -> Any:

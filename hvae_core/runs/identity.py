@@ -19,6 +19,7 @@ from hvae_core.files import write_text
 from hvae_core.runs.code import code_of, described_function, does, referred, running
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import run_folder
+from hvae_core.runs.weights import trained_for
 
 CHECKSUM = "sha256 "
 OBJECTIVE = "objective.py"
@@ -36,7 +37,10 @@ def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
     """
     path = run_folder(config.name) / "objective.txt"
     checksum = objective_checksum(*objectives)
-    if path.exists() and kept_objective(config.name) != checksum and _begun(path.parent):
+    trained = trained_for(config.name)
+    if not trained and path.exists() and _begun(path.parent):
+        trained = {kept_objective(config.name)}
+    if trained and checksum not in trained:
         raise InputError(
             f"run '{config.name}' was trained for another objective than its notebook has now (objective.txt there "
             "shows it); undo the change, or choose another --name for the new one, or give it by --objective FILE"
