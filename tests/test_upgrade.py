@@ -1,0 +1,81 @@
+"""A run folder of version 0.10 stays readable: its configuration, tables, weights and images.
+
+The folder in ``expected/run`` is kept as it was made, by this command. A version that cannot read it any more says so
+in CHANGELOG and makes another::
+
+    ./run_all.sh rd-quick --set "model=['---']" "betas=[[0.5]]" width=0.1 pseudo_inputs=5 epochs=1 train_images=40 \\
+        test_images=10 batch_size=20 likelihood_images=2 blocks=1 dataset=digits --name kept
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hvae_core import load, load_model, load_results
+from hvae_core.analysis.points import grid_means
+from hvae_core.evaluation import rates
+from hvae_core.pipeline.command import main
+from hvae_core.runs.about import about
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import load_config, load_images, run_folder
+from hvae_core.runs.results import training_history
+
+
+@pytest.fixture
+def kept(output):
+    shutil.copytree(Path(__file__).parent / "expected/run", output / "runs/kept")
+    return load_config("kept")
+
+
+def test_the_configuration_is_what_it_was(kept):
+    assert kept == Config.make(
+        {
+            "name": "kept",
+            "dataset": "digits",
+            "train_images": 40,
+            "test_images": 10,
+            "model": "---",
+            "width": 0.1,
+            "pseudo_inputs": 5,
+            "betas": [[0.5]],
+            "epochs": 1,
+            "batch_size": 20,
+            "learning_rate": 0.003,
+            "schedule": "two-phase",
+            "likelihood_images": 2,
+            "blocks": 1,
+        }
+    )
+
+
+def test_results_are_read_and_nothing_is_written(kept):
+    def files():
+        return {path: path.read_bytes() for path in run_folder("kept").rglob("*") if path.is_file()}
+
+    before = files()
+    results = load_results("kept")
+    pd.testing.assert_frame_equal(results, pd.read_csv(run_folder("kept") / "results.csv"), check_dtype=False)
+    assert about("kept")["objective"] == "Eq. 8"
+    assert len(training_history(kept)) == 1
+    assert len(grid_means(results)) == 1
+    assert load_images("kept", "likelihood")["generated"].shape[:1] == (1,)
+    assert files() == before
+
+
+def test_weights_give_the_terms_that_were_measured(kept):
+    data = load("digits").first(40, 10)
+    model, row = load_model("kept", 0), load_results("kept").iloc[0]
+    found = rates.named(rates.mean_terms(model, data.x_test, int(row["seed"])))
+    np.testing.assert_allclose(
+        [found[name] for name in ("distortion", "rate_1")], [row["distortion"], row["rate_1"]], 1e-4
+    )
+
+
+def test_the_command_knows_the_run(kept, capfd):
+    changes = ["width=0.1", "pseudo_inputs=5", "epochs=1", "train_images=40", "test_images=10", "batch_size=20"]
+    changes += ["model=['---']", "betas=[[0.5]]", "likelihood_images=2", "blocks=1", "dataset=digits"]
+    assert main(["rd-quick", "--set", *changes, "--name", "kept", "--dry-run"]) == 0
+    assert "would do" in capfd.readouterr().out
