@@ -325,6 +325,22 @@ def test_crosses_are_in_both_panels_of_fig3_and_their_numbers_name_the_columns_o
 # --- what is drawn --------------------------------------------------------------------------------------------
 
 
+def test_colours_between_models_are_of_values_between_theirs():
+    results = synthetic(5)
+    ax = colour_panel(figures.fig3(results, rate_scale="linear"))
+    (image,) = [image for image in ax.images if image.get_array() is not None]
+    shown = image.get_array()
+    assert image.get_clim() == (results["psnr"].min(), results["psnr"].max())
+    assert shown.min() >= results["psnr"].min() and shown.max() <= results["psnr"].max()
+    to_axes = ax.transData + ax.transAxes.inverted()
+    close = 0
+    for place, psnr in zip(to_axes.transform(rates(results, results.index)), results["psnr"], strict=True):
+        x, y = (np.clip(np.round(place * len(shown) - 0.5), 0, len(shown) - 1)).astype(int)
+        around = shown[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].compressed()
+        close += len(around) > 0 and np.abs(around - psnr).min() < 0.3
+    assert close >= 20, "at a model it is the model's own, but where several share a place"
+
+
 def test_colours_over_the_rates_do_not_fold():
     """Each place of a panel has one colour: no two triangles overlap."""
     results = synthetic(7)

@@ -179,7 +179,7 @@ def sliding(slides: list[Slides], results: pd.DataFrame | None = None) -> PaperF
         names = ", ".join(rate_name(n, top) for n in numbers)
         labels = [f"β; {names}"]
         for betas, rates in zip(slide.betas, slide.rates, strict=True):
-            setting = ", ".join(f"{beta:.2g}" for beta in betas)
+            setting = ", ".join(f"{float(f'{beta:.2g}'):g}" for beta in betas)
             labels.append(f"({setting});  {', '.join(_short(rate) for rate in rates)}")
         panels[0].set_yticks((np.arange(len(labels)) + 0.5) * (shape[1] + 2) - 0.5, labels)
         panels[0].tick_params(length=0)

@@ -12,6 +12,7 @@ from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PolyCollection
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
@@ -24,7 +25,7 @@ from matplotlib.ticker import (
     MaxNLocator,
     NullLocator,
 )
-from matplotlib.tri import TriAnalyzer, Triangulation
+from matplotlib.tri import LinearTriInterpolator, TriAnalyzer, Triangulation
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from hvae_core.analysis.points import (
@@ -77,6 +78,7 @@ STYLE: Any = {
     "savefig.facecolor": "white",
 }
 TITLE_LETTERS = 32  # that fit above a panel a third of the width wide
+PIXELS = 240  # across a panel, of colours between models
 NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, RED, PURPLE, GREY = "black", "#e3170a", "#a020c0", "0.55"
 HALO = [withStroke(linewidth=1.6, foreground="white")]
@@ -491,18 +493,7 @@ def colour_plot(
         )
     if plane.scale != "log":
         if len(corners):
-            # Shaded triangles know affine transforms only, so the scale of the axes is applied beforehand.
-            place = ax.transScale.transform(np.column_stack([plane.x, plane.y]))
-            x, y, colour = (np.where(known, c, 1.0) for c in (*place.T, value))
-            ax.tripcolor(
-                Triangulation(x, y, corners),
-                colour,
-                shading="gouraud",
-                alpha=0.8,
-                zorder=1,
-                transform=ax.transLimits + ax.transAxes,
-                **limits,
-            )
+            between(ax, plane, corners, value, known).set_clim(*limits.values())
         diagonals(ax, plane, crosses(ax, points, plane) if numbered else ())
     baselines(ax, points, known, (plane.x, plane.y), circles=plane.scale != "log")  # over betas, a diagonal
     ring(ax, "hull", optimal(points, metric), (plane.x, plane.y))
@@ -532,8 +523,24 @@ def neighbours(ax: Axes, points: pd.DataFrame, plane: Plane, known: np.ndarray) 
         found = Triangulation(*place[first].T)
     except (RuntimeError, ValueError):  # all in a line
         return np.empty((0, 3), int)
-    kept = ~TriAnalyzer(found).get_flat_tri_mask(0.02)
+    kept = ~TriAnalyzer(found).get_flat_tri_mask(0.003)
     return np.flatnonzero(known)[first][found.triangles[kept]]
+
+
+def between(ax: Axes, plane: Plane, corners: np.ndarray, value: np.ndarray, known: np.ndarray) -> AxesImage:
+    """The values between models, linear in each triangle: an image over the panel.
+
+    It is the values that are interpolated. Shaded triangles would mix colours, into some that no value has.
+    """
+    place = (ax.transScale + ax.transLimits).transform(np.column_stack([plane.x, plane.y]))
+    x, y, z = (np.where(known, c, 0.0) for c in (*place.T, value))
+    middle = (np.arange(PIXELS) + 0.5) / PIXELS
+    found = LinearTriInterpolator(Triangulation(x, y, corners), z)(*np.meshgrid(middle, middle))
+    image = AxesImage(ax, extent=(0, 1, 0, 1), origin="lower", interpolation="nearest", alpha=0.8, zorder=1)
+    image.set_data(found)
+    image.set_transform(ax.transAxes)
+    ax.add_image(image)
+    return image
 
 
 def cells(ax: Axes, plane: Plane, drawn: np.ndarray, **style: Any) -> PolyCollection:
