@@ -137,6 +137,15 @@ FIGURES = {
 }
 
 
+SHOWN = {
+    "rate_split": lambda r: figures.rate_split(r, title="digits, ghvae, 20 epochs; Eq. 8"),
+    "diversity_sharpness": figures.diversity_sharpness,
+    "accuracy_and_bound": lambda r: figures.accuracy_and_bound(r, PROBABILITIES),
+    "layers": figures.layers,
+    "surface": lambda r: figures.surface(r, r),
+}
+
+
 def drawn(ax, gid):
     """The places of all marks of a kind in a panel, (marks, 2)."""
     marks = [np.asarray(c.get_offsets()) for c in ax.collections if c.get_gid() == gid]
@@ -542,11 +551,16 @@ def labels_of(fig):
         ("fig4", synthetic(4)),
         ("fig8", synthetic(5)),
         ("fig9", synthetic(3, L=3)),
+        ("rate_split", synthetic(3).iloc[:3]),
+        ("diversity_sharpness", of_run(synthetic(4))),
+        ("accuracy_and_bound", of_run(synthetic(4))),
+        ("layers", of_run(synthetic(4))),
+        ("surface", of_run(synthetic(4))),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_text_is_legible(name, results):
-    fig = FIGURES[name](results)
+    fig = (FIGURES | SHOWN)[name](results)
     fig.draw_without_rendering()
     labels = labels_of(fig)
     boxes = [(text, text.get_window_extent(), tilted) for text, tilted in labels]

@@ -330,7 +330,7 @@ def rate_split(terms: pd.DataFrame, names: Sequence[str] | None = None, title: s
         ax.set_xlabel(f"{title} ({NATS})")
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
-    fig.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(numbers), frameon=False)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(numbers), frameon=False)
     fig.caption = "Rates of the layers, and the distortion, of each model; betas with the top layer's first."
     return fig
 
