@@ -44,6 +44,11 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def read_text(path: Path) -> str:
+    """A text file, damaged or not: what is no UTF-8 in it is replaced, and will not be taken for what it was."""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
 def write_text(path: Path, text: str) -> None:
     """A text file, whole or not at all."""
     with whole_file(path) as part:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,13 +36,12 @@ JOBS = [
 ]
 
 
-def would_do(batch: Batch, *arguments: str) -> list[str]:
+def would_do(batch: Batch) -> list[str]:
     """The jobs that are out of date, as ``--dry-run`` names them."""
-    done = batch.run_all(*TINY, "--dry-run", *arguments)
-    assert done.status == 0, done.printed + done.errors
-    if "nothing to do" in done.printed:
-        return []
-    return re.search(r"would do \d+ of \d+ jobs: (.*)", done.printed)[1].split(", ")
+    code = "from hvae_core.pipeline.batch import stale; from hvae_core.runs.folder import load_config as config"
+    command = [sys.executable, "-P", "-c", f"{code}; print(*stale(config('tiny')))"]
+    done = subprocess.run(command, env=batch.environment(), capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 def edit(notebook: Path, change) -> None:
@@ -221,7 +222,7 @@ def test_what_is_edited_meanwhile_is_seen_by_the_next_command(own_run):
     def edit_module_first(cells):
         measuring = next(cell for cell in cells if "reconstruct(" in "".join(cell["source"]))
         before = f"import pathlib\npathlib.Path({str(module)!r}).write_text({text + 'edited = 1'!r})"
-        measuring["source"] = before + "\n" + "".join(measuring["source"])
+        measuring["source"] = "".join(measuring["source"]).replace("reconstruct(", f"{before}\nreconstruct(", 1)
 
     kept = notebook.read_text()
     edit(notebook, edit_module_first)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hvae_core.errors import InputError
-from hvae_core.files import ROOT, locked, timestamp, write_text
+from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
 from hvae_core.pipeline import comparing
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
@@ -307,8 +307,8 @@ def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:
     def lines() -> list[tuple[str, str]]:
         found = []
         for path in sorted(status.glob("*.json")):
-            with contextlib.suppress(OSError, json.JSONDecodeError):
-                found.append((path.stem, describe(json.loads(path.read_text()))))
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                found.append((path.stem, describe(json.loads(read_text(path)))))
         return found
 
     console = Console(stderr=True)

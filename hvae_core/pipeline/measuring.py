@@ -18,7 +18,7 @@ from hvae_core.data.dataset import to_uint8
 from hvae_core.errors import InputError
 from hvae_core.evaluation import stacked
 from hvae_core.evaluation.stacked import Measurement, Tensors
-from hvae_core.files import write_table
+from hvae_core.files import read_text, write_table
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.pipeline.place import device
 from hvae_core.progress import track
@@ -90,8 +90,8 @@ def evaluate(
     log = folder / "tables" / f".{stage}.jsonl"
     rows: dict[int, dict[str, Any]] = {}
     if log.exists():
-        for line in log.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # the last line of a process that was killed
+        for line in read_text(log).splitlines():
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # damaged, as by a kill
                 entry = json.loads(line)
                 if entry["key"] == full_key:
                     rows[entry["member"]] = entry["row"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hvae_core.files import read_text
 from hvae_core.runs.folder import load_config, run_folder
 
 SCORED = 0.2  # of the test images: those on which classifiers are scored
@@ -26,11 +28,13 @@ def about(run: str | Path) -> dict[Any, Any]:
     """
     config, folder = load_config(run), run_folder(run)
     kept, data = folder / "objective.txt", folder / "data.json"
-    line = kept.read_text().partition("\n")[0] if kept.exists() else ""
+    line = read_text(kept).partition("\n")[0] if kept.exists() else ""
     objective = line if line.startswith(("Eq. 8", "not Eq. 8")) else ""
     if config.target_rates is not None:
         objective = "not Eq. 8 but target rates"
     elif config.warm_up and objective == "Eq. 8":
         objective = f"Eq. 8, betas rising from 0 over the first {config.warm_up:.0%} of training"
-    images = json.loads(data.read_text())["test_images"] if data.exists() else None
+    images = None
+    with suppress(OSError, ValueError, LookupError, TypeError):  # not there yet, or damaged
+        images = json.loads(read_text(data))["test_images"]
     return {"run": folder.name, "objective": objective, "scored": images and round(SCORED * images)}

@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 
 from hvae_core.errors import InputError
-from hvae_core.files import ROOT, whole_file, write_text
+from hvae_core.files import ROOT, read_text, whole_file, write_text
 from hvae_core.runs.config import Config
 from hvae_core.runs.profiles import read_yaml
 
@@ -90,7 +90,7 @@ def keep_data(config: Config, data: Dataset) -> None:
 def same_data(config: Config, data: Dataset) -> bool:
     """Whether a run is of these data."""
     path = run_folder(config.name) / "data.json"
-    return path.exists() and path.read_text() == _described_data(data)
+    return path.exists() and read_text(path) == _described_data(data)
 
 
 def _described_data(data: Dataset) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hvae_core.errors import InputError
-from hvae_core.files import write_text
+from hvae_core.files import read_text, write_text
 from hvae_core.runs.code import code_of, described_function, does, referred, running
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import run_folder
@@ -45,7 +45,7 @@ def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
             f"run '{config.name}' was trained for another objective than its notebook has now (objective.txt there "
             "shows it); undo the change, or choose another --name for the new one, or give it by --objective FILE"
         )
-    if not path.exists() or not path.read_text().endswith(f"{CHECKSUM}{checksum}\n"):
+    if not path.exists() or not read_text(path).endswith(f"{CHECKSUM}{checksum}\n"):
         line = ", then ".join(named_objective(function, config.layers) for function in objectives)
         parts = dict.fromkeys(part for function in objectives for part in _sources(function))
         write_text(path, "\n\n".join([line, *parts, f"{CHECKSUM}{checksum}"]) + "\n")
@@ -53,7 +53,7 @@ def keep_objective(config: Config, *objectives: Callable[..., Any]) -> None:
 
 def kept_objective(run: str | Path) -> str:
     """What a run was begun with, to compare: the checksum of `keep_objective`."""
-    text = (run_folder(run) / "objective.txt").read_text().strip()
+    text = read_text(run_folder(run) / "objective.txt").strip()
     *_, last = text.splitlines() or [""]
     return last.removeprefix(CHECKSUM) if last.startswith(CHECKSUM) else _checksum(text)
 
