@@ -19,15 +19,16 @@ LABELS = np.arange(STATES)
 
 
 @styled
-def b_fig2(models: Mapping[str, Tables]) -> PaperFigure:
+def b_fig2(models: Mapping[str, Tables], run: str = "toy model") -> PaperFigure:
     """What three models learn of one data distribution: in x-space, in z-space, and as matrices.
 
     Arguments:
         models: one column each, by title, such as ``{"hand-made": hand_made(), "ELBO": ..., "target rate": ...}``.
+        run: what the figure is of.
 
     Source: Paper B, Fig. 2.
     """
-    fig = new_figure(4.3, f"toy model: H = {entropy():.4f} nats, I(x; z*) = {mutual_information(truth()):.4f} nats")
+    fig = new_figure(4.3, f"{run}: H = {entropy():.4f} nats, I(x; z*) = {mutual_information(truth()):.4f} nats")
     grid = fig.add_gridspec(3, 3 * len(models), height_ratios=(1, 1, 0.45))
     first: list[Axes] = []
     for column, (title, tables) in enumerate(models.items()):
