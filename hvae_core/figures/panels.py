@@ -122,7 +122,8 @@ def new_figure(height: float, title: str, width: float = WIDTH, hspace: float = 
     fig = PaperFigure(figsize=(width, height), layout="constrained")
     layout = cast(ConstrainedLayoutEngine, fig.get_layout_engine())
     layout.set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=hspace)
-    fig.suptitle(wrapped(title, int(17.4 * width)), color="0.3", parse_math=False)  # a data set may have a $ in its name
+    # Without mathematics: a data set may have a $ in its name.
+    fig.suptitle(wrapped(title, int(17.4 * width)), color="0.3", parse_math=False)
     return fig
 
 
