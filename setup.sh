@@ -38,8 +38,8 @@ fi
         if [ "$(git config filter.nbstripout.clean)" != "$strip" ]; then
             git config filter.nbstripout.clean "$strip" || true
         fi
-        settings=.venv/etc/jupyter/jupyter_server_config.d
-        mkdir -p "$settings"
-        echo '{"FileContentsManager": {"post_save_hook": "hvae_core.pipeline.saved.refresh"}}' > "$settings/hvae.json"
+        mkdir -p .venv/etc/jupyter
+        echo '{"FileContentsManager": {"post_save_hook": "hvae_core.pipeline.saved.refresh"}}' \
+            > .venv/etc/jupyter/jupyter_server_config.json
     fi
 ) 2>/dev/null || true

@@ -1,5 +1,6 @@
 """Opened, run and saved as JupyterLab does it, a notebook is no change to git."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -59,8 +60,9 @@ def one_more_line(cells) -> None:
 
 
 def test_a_notebook_run_and_saved_is_clean(clone, tmp_path):
-    settings = tmp_path / ".venv/etc/jupyter/jupyter_server_config.d/hvae.json"
-    assert HOOK in settings.read_text(), "setup.sh asks JupyterLab for it"
+    command = [sys.executable, "-m", "jupyter_server", "--show-config-json"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(shown)["FileContentsManager"]["post_save_hook"] == HOOK, "setup.sh asks JupyterLab for it"
     saved(tmp_path, nothing, post_save_hook=HOOK)
     assert clone("status", "--porcelain", "notebooks") == ""
     assert clone("diff") == ""
