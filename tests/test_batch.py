@@ -368,9 +368,36 @@ def test_families_of_colour_images_are_refused_and_leave_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_toy_run_is_one_notebook(tmp_path):
-    status, printed, errors = run_all("rd-toy", "--set", "seeds=2", "--name", "toy", output=tmp_path)
-    assert status == 0, printed + errors
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder to stand in, and what else may be in the way of a batch: its environment."""
+    kernel = tmp_path / "jupyter/kernels/python3/kernel.json"
+    for path, text in {
+        tmp_path / "here/random.py": "raise SystemExit('another random')",
+        tmp_path / "here/hvae_core/__init__.py": "raise SystemExit('another hvae_core')",
+        tmp_path / "ipython/profile_default/startup/mine.py": "raise SystemExit('my start')",
+        kernel: json.dumps({"argv": ["false"], "display_name": "foreign", "language": "python"}),
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "here", {
+        "HOME": "/dev/null/none",
+        "SNAKEMAKE_PROFILE": "mine",
+        "JUPYTER_PATH": str(tmp_path / "jupyter"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "HVAE_OUTPUT": str(tmp_path / "{out}"),
+    }
+
+
+def test_the_toy_run_is_one_notebook_wherever_it_is_called(tmp_path, hostile):
+    """Its own code runs in its own environment."""
+    here, environment = hostile
+    command = [sys.executable, "-P", "-m", "hvae_core", "rd-toy", "--set", "seeds=2", "--name", "toy"]
+    done = subprocess.run(
+        command, cwd=here, env={**Batch(ROOT, tmp_path).environment(), **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tmp_path = tmp_path / "{out}"
     results = pd.read_parquet(tmp_path / "runs/toy/results.parquet")
     assert sorted(results["objective"]) == ["elbo"] * 2 + ["target_rate"] * 2
     kept = (tmp_path / "runs/toy/objective.txt").read_text()

@@ -291,8 +291,6 @@ def snakemake_command(config: Config, cores: int) -> list[str]:
         "--rerun-incomplete",
         "--rerun-triggers",
         "mtime",
-        "--runtime-source-cache-path",
-        str(output_root().resolve() / ".snakemake" / "source-cache"),
         "--latency-wait",
         "2",
     ]

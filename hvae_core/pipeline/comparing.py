@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     found = compare(a, b, args.metric)
     folder = output_root() / "figures" / f"{WORD}-{run_folder(a).name}-{run_folder(b).name}"
     made_from = _provenance(args.runs)
-    figure = drawn(found, args.metric)
+    figure = drawn(found, found.metrics if args.metric else None)
     found.table.attrs["caption"] = figure.caption
     paths = save_figure(figure, folder, "compare", provenance=made_from | {"function": "hvae_core.figures.compare"})
     paths += save_table(

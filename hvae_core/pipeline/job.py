@@ -51,6 +51,14 @@ def environment() -> dict[str, str]:
         if os.environ.get(name)
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/"), ".cache"), "snakemake")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        writable = os.access(cache, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:  # as in a container without a home
+        given["XDG_CACHE_HOME"] = str(output_root().resolve() / ".snakemake" / "cache")
     return {**inherited, **given, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
