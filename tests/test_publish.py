@@ -91,7 +91,7 @@ def test_a_run_is_published_as_it_is_but_for_its_weights(finished):
     assert published == root / "runs/a"
     assert files(folder).keys() - files(published).keys() == {"weights.safetensors"}
     pd.testing.assert_frame_equal(load_results(published), load_results(folder))
-    assert load_config(published) == load_config(folder)
+    assert {**load_config(published).dump(), "name": "a"} == load_config(folder).dump()
     assert files(root / "figures/a") == files(finished / "figures/a")
     assert [path.name for path in sorted(root.iterdir())] == ["figures", "runs"]
 
