@@ -8,6 +8,7 @@
     surface.py    the rate/rate/distortion surface between the points of a grid
     guidance.py   which betas for a task under a rate budget: `recommend`
     dial.py       which betas of a conditioned network give the rates asked for: `dial`, `best`
+    compare.py    two runs, setting by setting: what moved beyond the spread over seeds
     fidelity.py   two runs beside each other at the same betas
     beside.py     a run beside others, budgets and dials, as tables that also say why there is no answer
 """

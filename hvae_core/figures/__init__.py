@@ -10,6 +10,7 @@
     story.py            what notebooks 00 to 40 show beside them
     deep.py             how the rate is spread over more than two layers
     guidance.py         what is recommended under a rate budget
+    compare.py          two runs in the same axes, and what moved from one to the other
     conditioned.py      a conditioned network beside models trained one by one
     targets.py          rates asked for and held, and shares of a fixed total
     files.py            figures and tables -> files, with their provenance

@@ -18,7 +18,7 @@ from hvae_core.figures.paper import styled
 HIGHER, LOWER, SAME = "#0072b2", "#d55e00", "0.6"  # blue and vermilion: the colour-blind tell both, and the markers
 PANELS = ("elbo", "psnr", "inception_score", "acc_mu{top}_rbf_svm", "acc_z{top}_rbf_svm")
 COLUMNS, WIDTH, HEIGHT = 3, 7.2, 2.3  # of a slide: inches, of the whole and of a row
-LETTERS = 110  # of a line above the panels
+LETTERS, LINE = 118, 0.15  # of a line above the panels: its letters, and its height in inches
 LONGEST = 20  # letters of a name in an axis label or the legend
 
 
@@ -38,15 +38,16 @@ def compare(found: Comparison, metrics: list[str] | None = None, rate_scale: Rat
     usual = [name.format(top=top) for name in PANELS]
     shown = metrics or [name for name in usual if name in found.metrics] or found.headline[:5]
     rows = -(-(1 + len(shown)) // COLUMNS)
-    fig = draw.new_figure(HEIGHT * rows + 0.25 * len(found.notes), "", width=WIDTH, hspace=0.06)
-    fig.suptitle("\n".join(draw.wrapped(note, LETTERS) for note in found.notes), color="0.3", x=0.02, ha="left")
+    lines = "\n".join(draw.wrapped(note, LETTERS) for note in found.notes)
+    fig = draw.new_figure(HEIGHT * rows + LINE * (2 + lines.count("\n")), "", width=WIDTH, hspace=0.06)
+    fig.suptitle(lines, color="0.3", x=0.02, ha="left", parse_math=False)  # a data set may have a $ in its name
     panels = fig.subplots(rows, COLUMNS, squeeze=False).ravel()
     _rates(panels[0], found, rate_scale)
     for ax, name in zip(panels[1:], shown, strict=False):
         _difference(ax, found, shown_metric(name, top))
     for ax in panels[1 + len(shown) :]:
         ax.set_axis_off()
-    _legend(fig, found)
+    _legend(fig, found, shown)
     first, second = found.names
     fig.caption = (
         f"{first} and {second} at the settings of both, means over seeds. First panel: a circle for {first}, joined to "
@@ -66,7 +67,8 @@ def _rates(ax: Axes, found: Comparison, scale: RateScale) -> None:
     draw.set_plane(ax, both)
     both.label(ax)
     ends = np.stack([np.column_stack([plane.x, plane.y]) for plane in planes], axis=1)  # (settings, 2 runs, 2 axes)
-    rates = found.table[found.table["metric"].str.fullmatch(r"rate_\d+") & found.table["verdict"].eq(MOVED)]
+    rate = found.table["metric"].str.fullmatch(r"rate_\d+")
+    rates = found.table[rate & found.table["verdict"].eq(MOVED)]
     moved = pd.MultiIndex.from_frame(found.points[0][found.keys]).isin(pd.MultiIndex.from_frame(rates[found.keys]))
     for some, colour in ((~moved, "0.75"), (moved, draw.BLACK)):
         ax.add_collection(LineCollection(list(ends[some]), colors=colour, lw=0.7, zorder=2), autolim=False)
@@ -74,7 +76,9 @@ def _rates(ax: Axes, found: Comparison, scale: RateScale) -> None:
     styles: list[dict[str, Any]] = [{"facecolors": "white", "edgecolors": "0.25", "lw": 0.7}, {"c": HIGHER, "lw": 0}]
     for plane, style, gid in zip(planes, styles, "ab", strict=True):
         ax.scatter(plane.x, plane.y, s=area, zorder=4, clip_on=False, gid=gid, **style)
-    ax.set_title(f"{_settings(len(moved))} in both, a rate moved at {moved.sum()}")
+    settled = (rate & found.table["verdict"].ne(NOT_SETTLED)).any()
+    said = (f"a rate moved at {moved.sum()}" if settled else NOT_SETTLED) if rate.any() else "means over seeds"
+    ax.set_title(f"{_settings(len(moved))} in both\n{said}")
 
 
 def _plane(points: pd.DataFrame, scale: RateScale) -> Plane:
@@ -104,7 +108,10 @@ def _difference(ax: Axes, found: Comparison, metric: Metric) -> None:
     ax.set_ylabel(f"difference{unit}")
     error_of_mean = f" ± {metric.factor * whole['standard_error']:.2g}" if np.isfinite(whole["standard_error"]) else ""
     mean = f"mean {metric.factor * whole['difference']:+.3g}{error_of_mean}, {whole['verdict']}".replace("-", "−")
-    ax.set_title(f"{metric.name}\n{mean}\nmoved at {(verdict == MOVED).sum()} of {_settings(len(rows))}")
+    count = f"moved at {(verdict == MOVED).sum()}"
+    if (verdict == NOT_SETTLED).all():
+        count = f"higher at {whole['higher']}, lower at {whole['lower']}"
+    ax.set_title(f"{metric.name}\n{mean}\n{count} of {_settings(len(rows))}")
 
 
 def _marks(verdict: np.ndarray, difference: np.ndarray) -> list[tuple[np.ndarray, dict[str, Any]]]:
@@ -118,19 +125,34 @@ def _marks(verdict: np.ndarray, difference: np.ndarray) -> list[tuple[np.ndarray
     ]
 
 
-def _legend(fig: PaperFigure, found: Comparison) -> None:
-    """What the markers say; those of the plane of rates first."""
+def _legend(fig: PaperFigure, found: Comparison, shown: list[str]) -> None:
+    """What the markers say: those of the two runs, and of the verdicts that are drawn."""
     first, second = map(_shortened, found.names)
-    entries = [
-        Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="0.25", mew=0.7, label=first),
-        Line2D([], [], ls="", marker="o", ms=4, mfc=HIGHER, mew=0, label=second),
-        Line2D([], [], ls="", marker="^", ms=4, mfc=HIGHER, mew=0, label=f"moved, higher in {second}"),
-        Line2D([], [], ls="", marker="v", ms=4, mfc=LOWER, mew=0, label=f"moved, lower in {second}"),
-        Line2D([], [], ls="", marker="o", ms=3.5, mfc="white", mec=SAME, mew=0.8, label=WITHIN),
-        Line2D([], [], ls="", marker="x", ms=3.5, mec=SAME, mew=0.8, label=NOT_SETTLED),
+    drawn = found.table[found.table["metric"].isin(shown)]
+    verdict, higher = drawn["verdict"], drawn["difference"] > 0
+    entries: list[tuple[bool, dict[str, Any]]] = [
+        (True, {"marker": "o", "ms": 4, "mfc": "white", "mec": "0.25", "mew": 0.7, "label": first}),
+        (True, {"marker": "o", "ms": 4, "mfc": HIGHER, "mew": 0, "label": second}),
+        (
+            bool((verdict.eq(MOVED) & higher).any()),
+            {"marker": "^", "ms": 4, "mfc": HIGHER, "mew": 0, "label": f"moved, higher in {second}"},
+        ),
+        (
+            bool((verdict.eq(MOVED) & ~higher).any()),
+            {"marker": "v", "ms": 4, "mfc": LOWER, "mew": 0, "label": f"moved, lower in {second}"},
+        ),
+        (
+            bool(verdict.eq(WITHIN).any()),
+            {"marker": "o", "ms": 3.5, "mfc": "white", "mec": SAME, "mew": 0.8, "label": WITHIN},
+        ),
+        (
+            bool(verdict.eq(NOT_SETTLED).any()),
+            {"marker": "x", "ms": 3.5, "mec": SAME, "mew": 0.8, "label": NOT_SETTLED},
+        ),
     ]
+    handles = [Line2D([], [], ls="", **style) for there, style in entries if there]
     fig.legend(
-        handles=entries, loc="outside lower center", ncols=6, frameon=False, handletextpad=0.3, columnspacing=1.3
+        handles=handles, loc="outside lower center", ncols=3, frameon=False, handletextpad=0.3, columnspacing=1.5
     )
 
 
