@@ -32,7 +32,7 @@ class Published(NamedTuple):
     config: Config
     results: pd.DataFrame
     data: dict[str, Any]
-    parts: dict[str, dict[str, Any]]  # name of the run that was made -> its provenance
+    classifier: float | None  # the share of test images that the one behind its Inception Scores has right
 
 
 def published(root: Path) -> dict[str, Published]:
@@ -44,12 +44,10 @@ def published(root: Path) -> dict[str, Published]:
     found = {}
     for path in sorted((root / "runs").glob("*/provenance.json")):
         folder = path.parent
-        made = json.loads(path.read_text())
-        if (folder / "tables" / "classifier.json").exists():
-            made["classifier"] = json.loads((folder / "tables" / "classifier.json").read_text())
+        about = folder / "tables" / "classifier.json"
+        classifier = json.loads(about.read_text())["test_accuracy"] if about.exists() else None
         data = json.loads((folder / "data.json").read_text()) if (folder / "data.json").exists() else {}
-        parts = made.get("parts") or {folder.name: made}
-        found[folder.name] = Published(load_config(folder), load_results(folder), data, parts)
+        found[folder.name] = Published(load_config(folder), load_results(folder), data, classifier)
     if not found:
         raise InputError(f"nothing is published in {root}; python -m hvae_core.claims.publish RUN does that")
     return found
@@ -62,8 +60,8 @@ def about(run: Published) -> str:
     """What a published run is, in a line: model, data, how many models of how many, and epochs."""
     well = int((run.results["status"] == "ok").sum())
     data = run.data.get("name", run.config.dataset)
-    profile = PROFILES / f"{run.config.name}.yaml"
-    wanted = len(load_profile(run.config.name).members()) if profile.exists() else 0
+    name = Path(run.config.name).name
+    wanted = len(load_profile(name).members()) if (PROFILES / f"{name}.yaml").exists() else 0
     if run.config.kind is KINDS["conditioned"]:
         what = f"one {run.config.models[0]} on {data}, at {well} settings"
     else:
@@ -81,7 +79,7 @@ def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
             "run": name,
             "what it is": about(run),
             "seeds": run.config.seeds,
-            "classifier, %": ", ".join(f"{right:.2f}" for right in _rights(run)),
+            "classifier, %": "" if run.classifier is None else f"{100 * run.classifier:.2f}",
         }
         for name, run in runs.items()
     ]
@@ -261,15 +259,9 @@ def side_by_side(compared: Sequence[Deviation]) -> pd.DataFrame:
 # --- classifiers ------------------------------------------------------------------------------------------
 
 
-def _rights(run: Published) -> list[float]:
-    """How many test images the classifiers behind the Inception Scores of a run have right, %."""
-    known = [made["classifier"] for made in run.parts.values() if made.get("classifier")]
-    return sorted({round(100 * classifier["test_accuracy"], 2) for classifier in known})
-
-
 def _alike(*runs: Published) -> bool:
     """Whether Inception Scores by the classifiers of these runs compare."""
-    known = [right for run in runs for right in _rights(run)]
+    known = [100 * run.classifier for run in runs if run.classifier is not None]
     return not known or max(known) - min(known) <= ALIKE
 
 

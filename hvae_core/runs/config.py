@@ -266,11 +266,6 @@ class Config(BaseModel):
         except ValidationError as error:
             raise InputError(f"{source}: {_first_line(error)}") from None
 
-    @classmethod
-    def from_parameters(cls, namespace: Mapping[str, Any]) -> Config:
-        """The configuration in a notebook's parameters cell: ``Config.from_parameters(globals())``."""
-        return cls.make({key: namespace[key] for key in cls.model_fields}, source="parameters cell")
-
 
 def _holds_truth(value: Any) -> bool:
     """Whether there is a true or a false in it, which Python takes for 1 and 0."""
