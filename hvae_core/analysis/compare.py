@@ -121,7 +121,7 @@ def compare(
     **Many questions at once.** The p-values of all settings and metrics are corrected together as Benjamini and
     Hochberg do, those of the means over settings apart, and then doubled: with few seeds Welch's test is wrong up to
     about twice as often as it says where one run spreads three times as much as the other. So in each table at most
-    5 % of all that is said to have moved has not, on average (it may be twice that where one run spreads ten times as
+    5 % of all that is said to have moved has not, on average (it may be a few times that where one spreads ten times as
     much as the other); and of tables of runs that differ in nothing but seeds, at most 5 % say that anything has
     moved. Fewer `metrics` are fewer questions, and smaller differences are found.
 
