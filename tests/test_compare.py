@@ -145,9 +145,7 @@ def scales(rng, settings):
     return np.exp(2 * rng.normal(size=(settings, 8)))
 
 
-@pytest.mark.parametrize(
-    ("seeds", "spread"), [((2, 2), 1), ((3, 3), 1), ((2, 5), 1), ((3, 3), 10), ((2, 2), 10)]
-)
+@pytest.mark.parametrize(("seeds", "spread"), [((2, 2), 1), ((3, 3), 1), ((2, 5), 1), ((3, 3), 10), ((2, 2), 10)])
 def test_a_single_question_is_answered_wrongly_at_most_twice_as_often_as_said(seeds, spread):
     rng = np.random.default_rng(0)
     scale = scales(rng, 2000)
