@@ -158,13 +158,15 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
             "IPYTHONDIR": str(place / "ipython"),
         }
         write_text(place / "kernels" / KERNEL / "kernel.json", json.dumps(OWN_KERNEL))
+        source = place / f"{asked.notebook}.ipynb"
+        nbformat.write(notebook, source)
         if count := gpus(config):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[_claim_gpu(stack, output_root(), count)]
         device = device_name(gpu=count > 0)
         try:
             papermill.execute_notebook(
-                notebook,
+                source,
                 str(target).replace("{", "{{").replace("}", "}}"),  # papermill fills braces in
                 parameters,
                 kernel_name=KERNEL,
@@ -181,6 +183,7 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
         except DeadKernelError:
             raise RuntimeError(f"the notebook's process died, perhaps out of memory (see {target})") from None
         written = nbformat.read(target, as_version=4)
+        written.metadata.papermill["input_path"] = f"notebooks/{asked.notebook}.ipynb"
         written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(written, target)
     return device
