@@ -74,6 +74,7 @@ STALE = {
     "training.checkpoints": training(),
     "training.convolutions": training(),
     "training.population": training(*(f"not {run}" for run in CONDITIONED)),
+    "training.threads": training(*(f"not {run}" for run in CONDITIONED)),
     "training.target_rates": training(*(f"not {run}" for run in CONDITIONED)),
     "training.conditioned": training(*CONDITIONED),
     "training.precision": training() | measuring("generation"),  # the classifier is trained, too

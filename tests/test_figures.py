@@ -717,7 +717,7 @@ def test_numbers_of_the_fidelity_stand_in_the_middle_of_their_cells():
     ax = figures.fidelity(table).axes[0]
     (cells,) = [c for c in ax.collections if c.get_gid() == "models"]
     middles = {
-        tuple(np.sqrt(path.vertices[:4].min(0) * path.vertices[:4].max(0)).round(9)) for path in cells.get_paths()
+        tuple(((path.vertices[:4].min(0) + path.vertices[:4].max(0)) / 2).round(9)) for path in cells.get_paths()
     }
     assert {tuple(np.round(text.get_position(), 9)) for text in ax.texts} == middles
 

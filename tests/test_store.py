@@ -462,7 +462,9 @@ def test_evaluation_in_processes_is_as_without(output):
 
 def test_hierarchical_runs_on_the_same_data_are_comparable(output):
     table = pd.DataFrame({"dataset": ["whatever it was called"], "rate": [1.0]})
-    for config in (families("plane"), tiny("same"), tiny("other", "test_images=29"), families("no-grid")):
+    digits = "dataset=digits"
+    same = tiny("same", digits)
+    for config in (families("plane"), same, tiny("other", digits, "test_images=29"), families("no-grid")):
         open_run(config)
         keep_data(config, stages.load_data(config))
         write_table(

@@ -35,6 +35,7 @@ from hvae_core.analysis.points import (
     is_vae,
     latent_name,
     optimal,
+    settings,
     split_rates,
     standard_error,
     triangles,
@@ -423,7 +424,8 @@ def fig4(results: pd.DataFrame, images: Images | None) -> PaperFigure:
 
 def member_of(results: pd.DataFrame, points: pd.DataFrame, point: int) -> int:
     """The first row of the results that a grid point is made of."""
-    same = (betas(results) == betas(points)[point]).all(1)
+    keys = settings(results)
+    same = (results[keys] == points[keys].iloc[point]).all(axis=1).to_numpy()
     return int(np.flatnonzero(same & drawable(results).to_numpy() & np.isfinite(split_rates(results)).all(0))[0])
 
 
@@ -539,17 +541,17 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     points = grid_means(results)
     top = count_layers(points)
     latents = {f"mu{n}": f"mu_{n}" for n in layer_numbers(top)} | {f"z{top}": f"z_{top} (sampled)"}
-    accuracies, settings = {}, {}
+    accuracies, chosen_at = {}, {}
     for probe, name in CLASSIFIERS.items():
         places = [(metric, best(points, metric)) for metric in (accuracy(latent, probe) for latent in latents)]
         accuracies[f"{name} (%)"] = [
             None if row is None else values(points, metric)[row].round(2) for metric, row in places
         ]
-        settings[f"{name}: betas"] = [
+        chosen_at[f"{name}: betas"] = [
             None if row is None else draw.setting(points, row, digits=3).replace(draw.NO_BREAK, " ")
             for _, row in places
         ]
-    table = pd.DataFrame(accuracies | settings, index=pd.Index(latents.values(), name="latent"))
+    table = pd.DataFrame(accuracies | chosen_at, index=pd.Index(latents.values(), name="latent"))
     text = "Best accuracy over all models for each classifier, and the betas (top layer first) where it is reached."
     table.attrs["caption"] = caption(results, text)
     return table
