@@ -166,21 +166,21 @@ def own_run(tiny_run: tuple[Batch, Done], tmp_path: Path) -> Batch:
     return Batch(tmp_path / "checkout", tmp_path / "output")
 
 
-SLOW = (
+SLOW = [
+    "up_to_date",
     "batch",
-    "beside",
+    "target_rates",
     "chaos",
-    "conditioned",
     "deep",
+    "conditioned",
     "families",
-    "guidance",
     "publish",
     "stacked",
+    "guidance",
     "store",
-    "target_rates",
-    "up_to_date",
-)
-"""Files of tests that train, or execute notebooks: ``./run_tests.sh fast`` leaves them out."""
+    "beside",
+]
+"""Files of tests that train, or execute notebooks, the longest first: ``./run_tests.sh fast`` leaves them out."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -188,6 +188,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return SLOW.index(name) if name in SLOW else len(SLOW)
+
     for item in items:
-        if item.path.stem.removeprefix("test_") in SLOW:
+        if place(item) < len(SLOW):
             item.add_marker("slow")
+    items.sort(key=place)  # processes take files in this order: none is left alone with a long one in the end
