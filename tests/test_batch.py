@@ -16,7 +16,7 @@ import pytest
 from conftest import TINY, Batch
 
 from hvae_core.files import ROOT, locked
-from hvae_core.pipeline.command import main, snakemake_command
+from hvae_core.pipeline.command import last_error, main, snakemake_command
 from hvae_core.pipeline.job import GPUS, environment
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, open_run
@@ -310,6 +310,16 @@ def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
     assert "the data have changed; all would be made anew" in capfd.readouterr().out
     assert (folder / "data.json").read_text() == "other data"
     assert (folder / ".progress/10_train-000.json").exists()
+
+
+def test_the_console_names_the_last_error_of_a_batch_that_stopped(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("=== first ./run_all.sh\nValueError: of another batch\n=== second ./run_all.sh\nBuilding DAG\n")
+    assert last_error(log, "second") == "Building DAG"
+    with open(log, "ab") as file:
+        file.write(b"OSError: [Errno 30] Read-only file system: \xff\n\nExiting.\n")
+    assert last_error(log, "second") == "OSError: [Errno 30] Read-only file system: \ufffd"
+    assert last_error(log, "third") == "it said nothing"
 
 
 def test_a_name_may_look_like_a_number(output):
