@@ -48,10 +48,11 @@ def run(args: argparse.Namespace) -> int:
     folder = output_root() / "figures" / f"{WORD}-{run_folder(a).name}-{run_folder(b).name}"
     made_from = _provenance(args.runs)
     figure = drawn(found, found.metrics if args.metric else None)
-    found.table.attrs["caption"] = figure.caption
+    table = found.table.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
+    table.attrs["caption"] = figure.caption
     paths = save_figure(figure, folder, "compare", provenance=made_from | {"function": "hvae_core.figures.compare"})
     paths += save_table(
-        found.table,
+        table,
         folder,
         "compare_table",
         provenance=made_from | {"function": "hvae_core.analysis.compare.compare"},
