@@ -235,8 +235,7 @@ def test_scores_run_in_processes_and_go_on_where_they_were_stopped(output, monke
 
     def score(tensors):
         if tensors["seed"] == 1 and broken.exists():
-            start = time.monotonic()
-            while kept() < 3 and time.monotonic() - start < 60:
+            while kept() < 3:  # however busy the machine is; the test itself has a limit
                 time.sleep(0.01)
             raise ZeroDivisionError
         return reconstruction.scores(tensors["errors"])
