@@ -56,9 +56,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """A Parquet file, whole or not at all."""
+    """A Parquet file with a checksum of its values, whole or not at all."""
+    table = table.copy()
+    table.attrs = {**table.attrs, "sha256": table_digest(table)}
     with whole_file(path) as part:
         table.to_parquet(part, index=False)
+
+
+def table_digest(table: pd.DataFrame) -> str:
+    """A checksum of the values of a table and their names, as a text has them."""
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -15,10 +15,27 @@ from hvae_core.objective import lagrangian
 from hvae_core.pipeline import measuring, stages, training
 from hvae_core.runs.code import _code
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import figure_folder, keep_data, load_config, load_images, open_run, run_folder
+from hvae_core.runs.folder import (
+    figure_folder,
+    images_key,
+    keep_data,
+    load_config,
+    load_images,
+    open_run,
+    run_folder,
+    save_images,
+)
 from hvae_core.runs.identity import described_function
 from hvae_core.runs.profiles import load_profile
-from hvae_core.runs.results import collect, columns, comparable_runs, join, load_results, training_table
+from hvae_core.runs.results import (
+    collect,
+    columns,
+    comparable_runs,
+    join,
+    load_results,
+    read_table,
+    training_table,
+)
 from hvae_core.runs.weights import block_folder, load_model
 
 TINY = ["betas=[1, 10]", "epochs=2", "train_images=40", "test_images=30", "batch_size=20", "blocks=1"]
@@ -483,6 +500,29 @@ def test_what_a_kind_of_run_does_not_have_is_said(output):
         stages.evaluate(families("rd"), "reconstruction", lambda model, seed: {})
     with pytest.raises(InputError, match="its figures are in 50_figures"):
         stages.comparable(tiny())
+
+
+def test_a_table_or_image_that_was_altered_is_not_used(output):
+    """Also where it can be read: each keeps a checksum of what it holds."""
+    path = output / "a.parquet"
+    write_table(path, pd.DataFrame({"member": [0, 1], "psnr": [20.0, np.nan], "status": ["ok", "diverged"]}))
+    pd.testing.assert_frame_equal(read_table(path), read_table(path))
+    table = pd.read_parquet(path)
+    table.loc[0, "psnr"] = 21.0
+    table.to_parquet(path, index=False)
+    with pytest.raises(InputError, match=r"a\.parquet is damaged"):
+        read_table(path)
+    open_run(tiny())
+    rng = np.random.default_rng(0)
+    save_images("tiny", "generation", "key", images=rng.integers(0, 255, (4, 8, 8), dtype=np.uint8))
+    assert images_key("tiny", "generation") == "key"
+    path = run_folder("tiny") / "images/generation.npz"
+    raw = path.read_bytes()
+    for place in range(60, 300, 20):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 255]) + raw[place + 1 :])
+        assert images_key("tiny", "generation") is None
+        with pytest.raises(InputError, match=r"generation\.npz is damaged"):
+            load_images("tiny", "generation")
 
 
 def test_weights_of_an_earlier_version_are_named(output):

@@ -86,6 +86,7 @@ def evaluate(
     path = folder / "tables" / f"{stage}.parquet"
     if (there := readable_table(path)) is not None and there.attrs.get("key") == full_key:
         print(f"The {stage} of these models is measured already, with these weights, data and code.")
+        write_table(path, there)  # the same, without what may be damaged beside its values
         return there
     log = folder / "tables" / f".{stage}.jsonl"
     rows: dict[int, dict[str, Any]] = {}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ from hvae_core.runs.profiles import read_yaml
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from hvae_core.data.dataset import Dataset
+
+
+UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, BadZipFile, zlib.error)
+"""What reading a damaged npz file may raise."""
 
 
 def output_root() -> Path:
@@ -138,8 +143,8 @@ def images_key(run: str | Path, stage: str) -> str | None:
     """The key of `save_images`; None without readable images."""
     try:
         with np.load(run_folder(run) / "images" / f"{stage}.npz") as file:
-            return str(file["key"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return str({name: file[name] for name in file.files}["key"])  # to read all is to check all
+    except (*UNREADABLE, KeyError):
         return None
 
 
@@ -153,5 +158,5 @@ def load_images(run: str | Path, stage: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files if name != "key"}
-    except (OSError, ValueError, EOFError, BadZipFile):
+    except UNREADABLE:
         raise InputError(f"{path} is damaged; remove it, and ./run_all.sh or the notebooks make it again") from None

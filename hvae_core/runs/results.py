@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hvae_core.errors import InputError
-from hvae_core.files import whole_file, write_table
+from hvae_core.files import table_digest, whole_file, write_table
 from hvae_core.names import PROBES
 from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
@@ -220,9 +220,15 @@ def read_table(path: Path) -> pd.DataFrame:
         InputError: when it is damaged.
     """
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):  # pyarrow's errors are among them
-        raise InputError(f"{path} is damaged; remove it, and ./run_all.sh or the notebooks make it again") from None
+        table = pd.read_parquet(path)
+        attrs = dict(table.attrs)
+        right = attrs.pop("sha256", None) in (None, table_digest(table))
+    except (OSError, ValueError, LookupError, TypeError):  # pyarrow's errors are among them
+        right = False
+    if not right:
+        raise InputError(f"{path} is damaged; remove it, and ./run_all.sh or the notebooks make it again")
+    table.attrs = attrs
+    return table
 
 
 def readable_table(path: Path) -> pd.DataFrame | None:
