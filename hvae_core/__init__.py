@@ -46,7 +46,7 @@ What a reader uses is here::
 The rooms, from the ground up; each imports only what stands before it::
 
     terms objective randomness errors names files progress      one idea each
-    data models training evaluation                             the engine: it knows no run
+    data models training coding evaluation                      the engine: it knows no run
     runs analysis figures                                       what a run is; tables to answers; tables to pictures
     pipeline claims                                             the batch; the papers' statements beside results
 """

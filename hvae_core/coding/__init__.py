@@ -1,0 +1,13 @@
+"""Real bits: images of a hierarchical VAE on disk and back, every layer's share of the file beside its rate.
+
+::
+
+    stack.py     bits on which numbers are put, and from which they are taken
+    symbols.py   latents and pixels as whole numbers, and their distributions
+    bitsback.py  images onto the stack and back, layer by layer
+"""
+
+from hvae_core.coding.bitsback import Account, Code, decode, encode
+from hvae_core.coding.symbols import Grid
+
+__all__ = ["Account", "Code", "Grid", "decode", "encode"]
