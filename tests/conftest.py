@@ -179,6 +179,7 @@ SLOW = [
     "guidance",
     "store",
     "beside",
+    "coded",
 ]
 """Files of tests that train, or execute notebooks, the longest first: ``./run_tests.sh fast`` leaves them out."""
 

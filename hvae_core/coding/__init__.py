@@ -5,6 +5,7 @@
     stack.py     bits on which numbers are put, and from which they are taken
     symbols.py   latents and pixels as whole numbers, and their distributions
     bitsback.py  images onto the stack and back, layer by layer
+    files.py     codes as files; images that are read and written one after the other
 """
 
 from hvae_core.coding.bitsback import Account, Code, decode, encode

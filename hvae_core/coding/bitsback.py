@@ -16,9 +16,10 @@ Source: Townsend, Bird and Barber, Practical lossless compression with latent va
 from __future__ import annotations
 
 import copy
+import math
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +32,11 @@ from hvae_core.errors import InputError
 from hvae_core.files import digest
 from hvae_core.models.distributions import Bernoulli
 from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.terms import layer_numbers
 from hvae_core.training.threads import threads_of_an_operation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPARE = 4
 """Initial words beyond those that the first image takes."""
@@ -50,6 +55,23 @@ class Account(NamedTuple):
     coded: NDArray[np.float64]
     wanted: NDArray[np.float64]
     rates: NDArray[np.float64]
+
+    def table(self) -> pd.DataFrame:
+        """Means over the images, in bits an image, one row a layer and one for x.
+
+        Columns: ``coded``, ``wanted``, the standard error ``error`` of their difference, and the ``rate`` (of x null).
+        """
+        import pandas as pd  # takes a second
+
+        error = (self.coded - self.wanted).std(0, ddof=1) if len(self.coded) > 1 else np.nan * self.coded[0]
+        columns = {
+            "coded": self.coded.mean(0),
+            "wanted": self.wanted.mean(0),
+            "error": error / math.sqrt(len(self.coded)),
+            "rate": [*self.rates.mean(0), math.nan],
+        }
+        names = [*(f"z_{number}" for number in layer_numbers(self.rates.shape[1])), "x"]
+        return pd.DataFrame(columns, index=pd.Index(names, name="layer"))
 
 
 class Code(NamedTuple):
@@ -281,7 +303,7 @@ class Coder:
             ks.append(k)
             coded.append(stack.bits - before)
             wanted.append(self.grid.log_ratio(q, p, k))
-            rates.append(q.rate(p, torch.zeros(1, *shape, dtype=torch.float64))[1].item() / np.log(2))
+            rates.append(q.rate(p, torch.zeros(1, *shape, dtype=torch.float64))[1].item() / math.log(2))
             z.append(self.grid.value(p, k, shape))
         return z, ks, coded, wanted, rates
 

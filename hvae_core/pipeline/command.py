@@ -23,7 +23,7 @@ from typing import IO, Any
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
-from hvae_core.pipeline import comparing
+from hvae_core.pipeline import coded, comparing
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
@@ -36,6 +36,12 @@ from hvae_core.runs.provenance import cores as available_cores
 from hvae_core.runs.provenance import provenance
 from hvae_core.runs.results import load_results
 
+COMMANDS = {
+    comparing.WORD: (comparing.arguments, comparing.run),
+    coded.CODE: (coded.code_arguments, coded.code),
+    coded.DECODE: (coded.decode_arguments, coded.decode),
+}
+"""What is no profile: the arguments of each, and what it does."""
 TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
 
 
@@ -43,7 +49,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./run_all.sh",
         description="Train the models of a profile, evaluate them and draw every figure and table.",
-        epilog="What is there already is not computed again. ./run_all.sh compare A B compares two finished runs. "
+        epilog="What is there already is not computed again. ./run_all.sh compare A B compares two finished runs; "
+        "./run_all.sh code and ./run_all.sh decode turn images into bits and back. "
         "Environment: HVAE_DATA (where data sets are, default "
         "data/), HVAE_OUTPUT (where runs/ and figures/ go, default here). Exit status: 0 when every output exists, "
         "2 for a mistake in what was asked, 1 for any other failure.",
@@ -73,8 +80,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a profile, or compare two runs; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    comparison = words[:1] == [comparing.WORD]
-    args = comparing.arguments(words[1:]) if comparison else arguments(words)
+    other = next((COMMANDS[word] for word in words[:1] if word in COMMANDS), None)
+    args = other[0](words[1:]) if other else arguments(words)
     for polite in (signal.SIGTERM, signal.SIGHUP):  # an interruption like Ctrl-C
         if signal.getsignal(polite) is not signal.SIG_IGN:  # as under nohup
             signal.signal(polite, signal.default_int_handler)
@@ -84,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal cannot show
     try:
         _check_place()
-        if comparison:
-            return comparing.run(args)
+        if other:
+            return other[1](args)
         if args.list:
             list_profiles()
             return 0

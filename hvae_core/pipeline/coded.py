@@ -1,0 +1,174 @@
+"""The commands ``./run_all.sh code`` and ``decode``: images to a file by a trained model, and back."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hvae_core.errors import InputError
+from hvae_core.progress import duration, track
+from hvae_core.runs.folder import load_config, run_folder
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from hvae_core.coding import Code
+
+CODE, DECODE = "code", "decode"
+TEST = "test"
+"""Stands for the test images of the run."""
+HEADS = {"coded": "coded", "wanted": "log q/p", "error": "± of both", "rate": "rate", "results": "in results"}
+T = TypeVar("T")
+
+
+def code_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"./run_all.sh {CODE}",
+        description="Code images without loss by a trained model, and show what each layer takes beside its rate.",
+        epilog="Exit status: 0 when the file is written, 2 for a mistake in what was asked.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run with trained models, a name or a folder")
+    parser.add_argument("--member", type=int, required=True, metavar="N", help="the row of the model in the results")
+    parser.add_argument(
+        "images", metavar="FILE.npz", help=f"images, uint8: its array x_test or x; {TEST}: the run's own test images"
+    )
+    parser.add_argument("out", metavar="OUT", help="the file to be written")
+    parser.add_argument("--check", action="store_true", help="decode it again and compare every pixel")
+    return parser.parse_args(argv)
+
+
+def decode_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"./run_all.sh {DECODE}",
+        description="Decode a file that ./run_all.sh code wrote, by the model that coded it.",
+        epilog="Exit status: 0 when the images are written, 2 for a mistake in what was asked.",
+    )
+    parser.add_argument("run", metavar="RUN", help="the run whose model coded it")
+    parser.add_argument("coded", metavar="CODED", help="what ./run_all.sh code wrote")
+    parser.add_argument("out", metavar="FILE.npz", help="the images to be written")
+    return parser.parse_args(argv)
+
+
+def code(args: argparse.Namespace) -> int:
+    """Code images, print the account, and with ``--check`` decode them again; returns the exit status.
+
+    Raises:
+        InputError: for images or a model that cannot be coded, or that do not come back.
+    """
+    from hvae_core.coding import encode
+    from hvae_core.coding.files import ImageFile, images_in, read_code, write_code
+    from hvae_core.runs.weights import load_model
+
+    _check_run(args.run)
+    images: Any = _test_images(args.run) if args.images == TEST else images_in(args.images)
+    model, out = load_model(args.run, args.member), Path(args.out)
+    if out.exists() and args.images != TEST and out.samefile(args.images):
+        raise InputError(f"{out} holds the images; give another file for their code")
+    name, shape = (images.name, images.shape) if isinstance(images, ImageFile) else ("x", images.shape)
+    start = time.monotonic()
+    coded = encode(model, _tracked("coding", images, len(images)))
+    spent = time.monotonic() - start
+    write_code(out, coded, run=run_folder(args.run).name, member=args.member, array=name, shape=shape)
+    print("\n".join(_described(args, coded, out.stat().st_size)))
+    print(f"coded in {duration(spent)}, {1000 * spent / coded.images:.2g} ms an image: {out}")
+    if args.check:
+        start = time.monotonic()
+        _compare(model, read_code(out)[0], images)
+        print(
+            f"checked: {coded.images:,} images are equal in every pixel, and the initial words came back; "
+            f"{duration(time.monotonic() - start)}"
+        )
+    return 0
+
+
+def decode(args: argparse.Namespace) -> int:
+    """Decode a file to images; returns the exit status.
+
+    Raises:
+        InputError: for a file that is damaged or of another model.
+    """
+    from hvae_core.coding.bitsback import decoded
+    from hvae_core.coding.files import read_code, write_images
+    from hvae_core.runs.weights import load_model
+
+    _check_run(args.run)
+    coded, about = read_code(args.coded)
+    if {"member", "array", "shape"} - set(about):
+        raise InputError(f"{args.coded} does not say by which model it was coded; decode it by hvae_core.coding.decode")
+    model = load_model(args.run, about["member"])
+    images = _tracked("decoding", decoded(model, coded), coded.images)
+    try:
+        write_images(args.out, about["array"], about["shape"], images)
+    except InputError as error:
+        made_by = f"it was coded by model {about['member']} of run '{about.get('run')}'"
+        raise InputError(f"{args.coded}: {error}; {made_by}") from None
+    print(f"{coded.images:,} images: {args.out}")
+    return 0
+
+
+def _check_run(run: str) -> None:
+    """Raise unless there is such a run.
+
+    Raises:
+        InputError: if not.
+    """
+    load_config(run)
+
+
+def _test_images(run: str) -> Any:
+    """The test images of a run, ``(N, C, H, W)`` uint8."""
+    from hvae_core.data.readers import load
+
+    config = load_config(run)
+    return load(config.dataset).first(config.train_images, config.test_images).x_test.numpy()
+
+
+def _tracked(label: str, values: Iterable[T], total: int) -> Iterator[T]:
+    with track(label, total, "images") as progress:
+        for done, value in enumerate(values, start=1):
+            yield value
+            progress.update(done)
+
+
+def _compare(model: Any, coded: Code, images: Any) -> None:
+    """Raise unless a code gives back the images.
+
+    They come back the last first, so what is compared with a file is kept in another, not in memory.
+    """
+    import tempfile
+
+    from hvae_core.coding.bitsback import decoded
+    from hvae_core.coding.files import images_in, write_images
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "back.npz"
+        back = _tracked("checking", decoded(model, coded), coded.images)
+        write_images(path, "x", (coded.images, *coded.image_shape), back)
+        for number, (image, again) in enumerate(zip(images, images_in(path), strict=True)):
+            if (image != again).any():
+                raise InputError(f"image {number} did not come back as it was; please report it")
+
+
+def _described(args: argparse.Namespace, coded: Code, file_bytes: int) -> Iterator[str]:
+    """The account of a code: of each layer its bits beside its rate."""
+    from hvae_core.runs.results import training_table
+    from hvae_core.terms import layer_numbers
+
+    assert coded.account is not None
+    table = coded.account.table()
+    if args.images == TEST:  # of other images the run knows nothing
+        row = training_table(args.run).iloc[args.member]
+        terms = [*(f"rate_{n}" for n in layer_numbers(len(coded.latent_shapes))), "distortion"]
+        table["results"] = [float(row[term]) / math.log(2) for term in terms]
+    table.loc["all"] = table.sum(min_count=len(table))
+    table.loc["all", "error"] = math.nan
+    yield f"{coded.images:,} images by model {args.member} of run '{run_folder(args.run).name}', bits an image:"
+    yield "".join(f"{name:>11}" for name in ("", *(HEADS[str(column)] for column in table)))
+    for layer, values in table.iterrows():
+        cells = ("" if math.isnan(value) else f"{value:.3f}" for value in values)
+        yield "".join(f"{cell:>11}" for cell in (layer, *cells))
+    pixels = coded.images * math.prod(coded.image_shape)
+    yield f"bits a pixel and colour: {coded.net_bits / pixels:.4f}, with the initial bits {coded.bits / pixels:.4f}"
+    yield f"initial bits, which come back: {32 * coded.initial:,}; the file has {file_bytes:,} bytes"

@@ -1,0 +1,277 @@
+"""Codes as files, images as streams, and the commands code and decode: whole, or one plain line."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import weakref
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Chain
+from test_coding import model, some_images
+
+from hvae_core import load
+from hvae_core.coding import decode, encode
+from hvae_core.coding.files import KIND, LENGTH, images_in, read_code, write_code, write_images
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT
+from hvae_core.pipeline import stages
+from hvae_core.pipeline.command import main
+from hvae_core.runs.weights import load_model
+
+CHANGES = ["betas=[1, 10]", "epochs=1", "train_images=50", "test_images=12", "blocks=1"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A run ``tiny`` with four models, and a file that its model 2 coded."""
+    folder = tmp_path_factory.mktemp("coded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HVAE_OUTPUT", str(folder))
+        config = stages.begin("quick", dict(change.split("=") for change in CHANGES[1:4]) | {"betas": [1, 10]}, "tiny")
+        stages.train_members(config, load(config.dataset).first(50, 12))
+        assert main(["code", "tiny", "--member", "2", "test", str(folder / "test.bits")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(place, monkeypatch, capfd):
+    """A command beside that run; returns its status and what it printed."""
+    monkeypatch.setenv("HVAE_OUTPUT", str(place))
+
+    def command(*words):
+        status = main([str(word) for word in words])
+        printed, errors = capfd.readouterr()
+        return status, printed + errors
+
+    return command
+
+
+@pytest.fixture
+def images():
+    return load("mnist-mini").first(50, 12).x_test.numpy()
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+
+def test_images_go_to_a_file_and_back(run, place, tmp_path, images):
+    stored = tmp_path / "mine.npz"
+    np.savez_compressed(stored, x_test=images[:, 0], y_test=np.arange(12))
+    coded, back = tmp_path / "mine.bits", tmp_path / "back.npz"
+    status, printed = run("code", "tiny", "--member", 2, stored, coded, "--check")
+    assert status == 0 and "12 images are equal in every pixel, and the initial words came back" in printed
+    assert run("decode", "tiny", coded, back) == (0, f"12 images: {back}\n")
+    with np.load(back) as found:
+        assert list(found) == ["x_test"]
+        np.testing.assert_array_equal(found["x_test"], images[:, 0])
+    np.testing.assert_array_equal(read_code(coded)[0].words, read_code(place / "test.bits")[0].words)
+
+
+def test_the_account_is_printed_beside_the_results(run, tmp_path, images):
+    status, printed = run("code", "tiny", "--member", 0, "test", tmp_path / "x.bits")
+    rows = {line.split()[0]: [float(cell) for cell in line.split()[1:]] for line in printed.splitlines()[2:6]}
+    assert status == 0 and list(rows) == ["z_2", "z_1", "x", "all"]
+    table = encode(load_model("tiny", 0), images).account.table()
+    assert rows["z_1"][:4] == [round(value, 3) for value in table.loc["z_1"]]
+    assert rows["all"][0] == pytest.approx(table["coded"].sum(), abs=1e-3)
+    assert rows["x"][-1] == pytest.approx(rows["x"][0], rel=0.05), "the distortion of the results, in bits"
+    assert rows["z_2"][-1] == pytest.approx(rows["z_2"][3], rel=1e-3), "q(z_2 | x) and p(z_2) have no sample"
+
+
+def test_another_process_with_other_threads_decodes_it(place, tmp_path, images):
+    back = tmp_path / "back.npz"
+    env = {**os.environ, "HVAE_OUTPUT": str(place), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "4"}
+    words = [sys.executable, "-P", "-m", "hvae_core", "decode", "tiny", place / "test.bits", back]
+    subprocess.run(words, env=env, check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(back)["x"], images)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("code", "tiny", "--member", 9, "test", "OUT"), "no trained model 9; its rows are 0 to 3"),
+        (("code", "none", "--member", 0, "test", "OUT"), "none"),
+        (("code", "tiny", "--member", 0, "gone.npz", "OUT"), "gone.npz is missing"),
+        (("code", "tiny", "--member", 0, "test", "/proc/none/OUT"), "cannot write"),
+        (("decode", "tiny", "gone.bits", "OUT"), "gone.bits: No such file"),
+        (("decode", "tiny", ROOT / "uv.lock", "OUT"), "is no file that ./run_all.sh code wrote"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run, tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    status, printed = run(*words)
+    assert status == 2 and printed.startswith("error: ") and printed.count("\n") == 1 and named in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_not_overwritten_by_their_code(run, tmp_path, images):
+    stored = tmp_path / "mine.npz"
+    np.savez(stored, x=images)
+    before = stored.read_bytes()
+    status, printed = run("code", "tiny", "--member", 0, stored, stored)
+    assert status == 2 and "holds the images" in printed and stored.read_bytes() == before
+
+
+def test_the_weights_of_another_model_are_refused(run, place, tmp_path):
+    code, about = read_code(place / "test.bits")
+    write_code(tmp_path / "other.bits", code, **about | {"member": 1})
+    status, printed = run("decode", "tiny", tmp_path / "other.bits", tmp_path / "back.npz")
+    assert status == 2 and "other weights" in printed and "model 1 of run 'tiny'" in printed
+    write_code(tmp_path / "bare.bits", code)
+    status, printed = run("decode", "tiny", tmp_path / "bare.bits", tmp_path / "back.npz")
+    assert status == 2 and "does not say by which model" in printed
+    assert not (tmp_path / "back.npz").exists()
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def header(**changes):
+    """A file with another header, and the checksum that belongs to it."""
+
+    def changed(content):
+        (length,) = LENGTH.unpack_from(content, len(KIND))
+        start = len(KIND) + LENGTH.size
+        fields = json.loads(content[start : start + length])
+        text = json.dumps({name: value for name, value in (fields | changes).items() if value is not None}).encode()
+        return sealed(KIND + LENGTH.pack(len(text)) + text + content[start + length : -32])
+
+    return changed
+
+
+def sealed(content):
+    return content + hashlib.sha256(content).digest()
+
+
+def flipped(place):
+    def changed(content):
+        at = int(place * (len(content) - 1))
+        return content[:at] + bytes([content[at] ^ 64]) + content[at + 1 :]
+
+    return changed
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "its kind alone": lambda content: KIND,
+    "another kind": lambda content: b"PK" + content,
+    "an older version": lambda content: content.replace(b"bits 1", b"bits 0", 1),
+    "cut in the header": lambda content: content[:80],
+    "cut in the words": lambda content: content[:-200],
+    "without the last byte": lambda content: content[:-1],
+    "without the first byte": lambda content: content[1:],
+    "twice": lambda content: content + content,
+    "one byte more": lambda content: content + b"\0",
+    **{f"flipped at {place}": flipped(place) for place in (0, 0.01, 0.1, 0.3, 0.5, 0.9, 1)},
+    "zeros in the middle": lambda content: content[:500] + bytes(64) + content[564:],
+    "as text": lambda content: content.decode("latin-1").encode(),
+    "line ends of Windows": lambda content: content.replace(b"\n", b"\r\n"),
+    "no words": lambda content: sealed(content[: content.index(b"}}") + 2]),
+    "a word less": lambda content: sealed(content[:-36]),
+    "half a word": lambda content: sealed(content[:-34]),
+    "a longer header": lambda content: sealed(KIND + LENGTH.pack(2**31) + content[len(KIND) + 4 : -32]),
+    "no number of images": header(images=None),
+    "fewer images": header(images=3),
+    "more images": header(images=13),
+    "no images": header(images=0),
+    "a number in words": header(images="many"),
+    "another shape": header(image_shape=[1, 28, 29]),
+    "no shape": header(image_shape=7),
+    "other bins": header(grid={"width": 2**-4, "reach": 16.0}),
+    "bins of no width": header(grid={"width": 0.0, "reach": 16.0}),
+    "bins that are no number": header(grid={"width": float("nan"), "reach": 16.0}),
+    "other weights": header(weights="0" * 64),
+    "other initial words": header(initial=9),
+    "more initial words than words": header(initial=10**9),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_file_gives_one_line_and_no_images(run, place, tmp_path, kind):
+    path, back = tmp_path / "damaged.bits", tmp_path / "back.npz"
+    path.write_bytes(DAMAGE[kind]((place / "test.bits").read_bytes()))
+    status, printed = run("decode", "tiny", path, back)
+    assert status == 2 and printed.startswith(f"error: {path}") and printed.count("\n") == 1, printed
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_holds_all_of_a_code(tmp_path):
+    made = Chain(layers=3)
+    code = encode(made, some_images(3, (1, 4, 4)))
+    write_code(tmp_path / "a.bits", code, run="a", member=3)
+    again, about = read_code(tmp_path / "a.bits")
+    np.testing.assert_array_equal(again.words, code.words)
+    assert again[1:-1] == code[1:-1] and about == {"run": "a", "member": 3}
+    np.testing.assert_array_equal(decode(made, again), some_images(3, (1, 4, 4)))
+
+
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("shape", [(7, 4, 4), (7, 1, 4, 4), (7, 3, 2, 5)])
+def test_images_are_read_as_numpy_reads_them(tmp_path, save, shape):
+    array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    for names in (["x"], ["x_test", "x"], ["alone"]):
+        save(tmp_path / "a.npz", **{name: array if name == names[0] else 1 - array for name in names})
+        found = images_in(tmp_path / "a.npz")
+        assert (len(found), found.name) == (7, names[0])
+        np.testing.assert_array_equal(np.stack(list(found)), array.reshape(7, -1, *shape[-2:]))
+
+
+def test_images_are_written_in_any_order(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (9, 1, 4, 4)).astype(np.uint8)
+    write_images(tmp_path / "a.npz", "x", (9, 4, 4), ((number, array[number]) for number in reversed(range(9))))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["x"], array[:, 0])
+
+
+def test_one_image_at_a_time_is_in_memory():
+    alive = []
+
+    def images():
+        for image in some_images(30, (1, 4, 4)):
+            array = image.copy()
+            alive.append(weakref.ref(array))
+            yield array
+            assert sum(one() is not None for one in alive) <= 2
+
+    encode(Chain(layers=2), images())
+    assert len(alive) == 30
+
+
+def no_zip(path: Path):
+    path.write_text("no zip")
+
+
+def cut(path: Path):
+    """An array that has fewer images than it says."""
+    with zipfile.ZipFile(path, "w") as archive, archive.open("x.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (3, 28, 28)})
+        file.write(bytes(2 * 784))
+
+
+FILES = {
+    "no zip": (no_zip, "is no .npz file"),
+    "floats": (lambda path: np.savez(path, x=np.zeros((2, 28, 28))), "x is float64"),
+    "one image": (lambda path: np.savez(path, x=np.zeros((28, 28), np.uint8)), r"allowed is uint8 \(N, H, W\)"),
+    "other order": (lambda path: np.savez(path, x=np.zeros((2, 28, 28), np.uint8, "F")), "Fortran"),
+    "two arrays": (lambda path: np.savez(path, a=np.zeros(2), b=np.zeros(2)), "holds a, b; needed is x_test, x or a"),
+    "pickled": (lambda path: np.savez(path, x=np.array([None])), "x is object"),
+    "cut": (cut, "x ends at image 2 of 3"),
+    "no array": (lambda path: zipfile.ZipFile(path, "w").writestr("x.npy", b"nothing"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_other_files_of_images_are_refused(tmp_path, kind):
+    path = tmp_path / "a.npz"
+    make, named = FILES[kind]
+    make(path)
+    with pytest.raises(InputError, match=named) as caught:
+        encode(model(), images_in(path))
+    assert str(path) in str(caught.value)
