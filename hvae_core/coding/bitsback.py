@@ -286,7 +286,7 @@ class Coder:
         features = self.model.features(x)
         for layer in reversed(range(len(ks))):
             q, p = self._conditionals(x, z[:layer], features)
-            stack.put(self.grid.posterior(q, p), ks[layer])
+            self.grid.put(stack, q, p, ks[layer])
         return (levels * (255 if self.binary else 1)).astype(np.uint8).reshape(self.model.image_shape)
 
     def _infer(
@@ -299,7 +299,7 @@ class Coder:
         for shape in self.model.latent_shapes:
             q, p = self._conditionals(x, z, features)
             before = stack.bits
-            k = stack.take(self.grid.posterior(q, p))
+            k = self.grid.take(stack, q, p)
             ks.append(k)
             coded.append(stack.bits - before)
             wanted.append(self.grid.log_ratio(q, p, k))

@@ -44,13 +44,11 @@ class Symbols(NamedTuple):
         model: of constriction.
         parameters: of each number, ``(size,)`` each; none where all have one distribution.
         size: how many numbers.
-        centre: what is added to the numbers that the model knows.
     """
 
     model: Any
     parameters: tuple[NDArray[np.float64], ...]
     size: int
-    centre: Integers | int = 0
 
 
 class Stack:
@@ -85,11 +83,11 @@ class Stack:
     def take(self, symbols: Symbols) -> Integers:
         """Numbers from the top of the stack, ``(size,)``. From an empty stack come the lowest ones."""
         given = symbols.parameters or (symbols.size,)
-        return self._coder.decode(symbols.model, *given).astype(np.int64) + symbols.centre
+        return self._coder.decode(symbols.model, *given).astype(np.int64)
 
     def put(self, symbols: Symbols, values: Integers) -> None:
         """Numbers on top of the stack, so that `take` gives them in their order."""
-        self._coder.encode_reverse((values - symbols.centre).astype(np.int32), symbols.model, *symbols.parameters)
+        self._coder.encode_reverse(values.astype(np.int32), symbols.model, *symbols.parameters)
 
     def mix(self, pad: NDArray[np.uint16], back: bool = False) -> None:
         """Add a pad to the bits on top, 16 at a time, or with ``back`` take it off again; the length stays.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from hvae_core.coding.stack import PRECISION, Integers, Symbols, library
+from hvae_core.coding.stack import PRECISION, Integers, Stack, Symbols, library
 from hvae_core.errors import InputError
 from hvae_core.models.distributions import Bernoulli, Gaussian, Product
 
@@ -43,27 +43,48 @@ class Grid(NamedTuple):
     """
 
     width: float = 2.0**-5
-    reach: float = 16.0
+    reach: float = 8.0
 
     @property
     def last(self) -> int:
         """The number of the last bin; that of the first is its negative."""
         return round(self.reach / self.width)
 
-    def prior(self, count: int) -> Symbols:
-        """p(z_l | z_>l) over the bins of ``count`` latents."""
+    def prior(self, size: int) -> Symbols:
+        """p(z_l | z_>l) over the bins of so many latents."""
         model = library().model.QuantizedGaussian(-self.last, self.last, 0.0, 1 / self.width)
-        return Symbols(model, (), count)
+        return Symbols(model, (), size)
 
-    def posterior(self, q: Gaussian | Product, p: Gaussian) -> Symbols:
-        """q(z_l | z_>l, x) of one image over the bins of its latents."""
+    def take(self, stack: Stack, q: Gaussian | Product, p: Gaussian) -> Integers:
+        """The bins of the latents of one image, ``(latents,)``, under q(z_l | z_>l, x)."""
+        centre, groups = self._posterior(q, p)
+        k = np.empty_like(centre)
+        for rows, symbols in groups:
+            k[rows] = stack.take(symbols)
+        return centre + k
+
+    def put(self, stack: Stack, q: Gaussian | Product, p: Gaussian, k: Integers) -> None:
+        """Undo `take`."""
+        centre, groups = self._posterior(q, p)
+        for rows, symbols in reversed(groups):
+            stack.put(symbols, (k - centre)[rows])
+
+    def _posterior(self, q: Gaussian | Product, p: Gaussian) -> tuple[Integers, list[tuple[NDArray[np.intp], Symbols]]]:
+        """The middle bin of each latent, and the distributions about it, of latents of about equal width together.
+
+        A narrow one among wide ones would have a chance of 2^-24 in many bins where it has none.
+        """
         mean, std = self.relative(q, p)
         mean = _rounded(np.clip(mean, -4.0 * self.last, 4.0 * self.last))
         std = np.exp2(np.clip(_rounded(np.log2(std)), -8, PRECISION))
-        tail = min(math.ceil(TAIL * std.max()), self.last)
+        tail = np.minimum(2.0 ** np.ceil(np.log2(TAIL * std)).clip(0), self.last)
         centre = np.clip(np.rint(mean), tail - self.last, self.last - tail)
-        model = library().model.QuantizedGaussian(-tail, tail)
-        return Symbols(model, (mean - centre, std), len(mean), centre.astype(np.int64))
+        groups = []
+        for width in np.unique(tail):
+            (rows,) = np.nonzero(tail == width)
+            model = library().model.QuantizedGaussian(-int(width), int(width))
+            groups.append((rows, Symbols(model, ((mean - centre)[rows], std[rows]), len(rows))))
+        return centre.astype(np.int64), groups
 
     def value(self, p: Gaussian, k: Integers, shape: tuple[int, ...]) -> Tensor:
         """z in the middle of the bins ``k``, ``(1, *shape)``."""
