@@ -31,6 +31,7 @@ from hvae_core.data.dataset import pixels
 from hvae_core.models import build
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import lagrangian
+from hvae_core.randomness import Noise
 from hvae_core.training.convolutions import for_cpu, for_vmap, layout
 from hvae_core.training.plan import Member
 from hvae_core.training.population import Population
@@ -105,7 +106,7 @@ class Way:
             (for_vmap if stacked else for_cpu)(self.model)
         lay = layout(self.model)
         self.x = x.contiguous(memory_format=torch.channels_last) if channels_last else lay(x)
-        self.noise = self.model.noise(len(x), torch.Generator(x.device).manual_seed(0))
+        self.noise = self.model.noise(len(x), Noise(0, device=x.device))
         self.betas = torch.ones(members, 2, device=x.device)
         stacks = (
             [population.parameters]

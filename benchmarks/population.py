@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvae_core.data.dataset import pixels
 from hvae_core.models import build
+from hvae_core.randomness import Noise
 from hvae_core.runs import provenance
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.population import train
@@ -225,7 +226,7 @@ def split(shape: tuple[int, int, int], batch: int, device: str, members: int = 1
     without = _in_new_process(_plain_seconds, shape, batch) if device == "cpu" else None
     whole, kernel = seconds(batch)
     launches = seconds(1)[0]
-    x, source = random_images(shape, batch).to(device), torch.Generator(device).manual_seed(0)
+    x, source = random_images(shape, batch).to(device), Noise(0, device=device)
     data = median_seconds(lambda: (pixels(x), model.noise(batch, source)), device) / members
     with FlopCounterMode(display=False) as counter:
         terms = model(pixels(x), model.noise(batch, source))
@@ -253,7 +254,7 @@ def split(shape: tuple[int, int, int], batch: int, device: str, members: int = 1
 
 def _plain_seconds(queue, shape, batch, steps=20) -> None:  # type: ignore[no-untyped-def]  # pickled for a process
     torch.set_num_threads(1)
-    model, source = build("ghvae", shape), torch.Generator().manual_seed(0)
+    model, source = build("ghvae", shape), Noise(0)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     x = pixels(random_images(shape, batch))
     for step in range(2 * steps):

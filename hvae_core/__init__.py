@@ -27,6 +27,8 @@ All rates, distortions and information are in nats per image. From the papers' s
     mu_2, mu_1                   modes of the posteriors                 ``mu2``, ``mu1`` in column names
     IS                           Inception Score (A, Eq. 12)             ``inception_score``
     I_q(y; z_2)                  mutual information (A, Eq. 10)          ``mi_z2``
+    I_q of permuted labels       what it gives by chance; ours           ``mi_z2_permuted``
+    I(y; z_2) >= ...             lower bounds by a classifier; ours      ``mi_z2_lower``, ``mi_z2_fano``
     f, f^-1                      accuracy bound (A, Eq. 11)              ``bounds.information``, ``.accuracy_bound``
     H[p_data]                    entropy of the data (A, Eqs. 3, 9)      ``bounds.entropy_bound``
     e(z|x), d(x|z), m(z)         B's encoder, decoder, marginal          posterior, likelihood, prior

@@ -32,7 +32,7 @@ from hvae_core.models.conditioning import Conditioned, Table
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import lagrangian
 from hvae_core.pipeline import stages
-from hvae_core.randomness import Purpose, generator, initial_weights
+from hvae_core.randomness import Noise, Purpose, initial_weights
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import keep_data, load_images, open_run
 from hvae_core.runs.results import load_results
@@ -85,7 +85,7 @@ KINDS = [{}, {"coarse": ()}, {"fine": ()}]  # all tables; without those of weigh
 def test_at_its_betas_it_is_an_ordinary_model(make, tables, double):
     plain = make()
     network = randomised(Conditioned(make(), [(0.1, 100.0)] * plain.layers, **tables))
-    x, noise = torch.rand(6, *plain.image_shape).round(), plain.noise(6, torch.Generator().manual_seed(1))
+    x, noise = torch.rand(6, *plain.image_shape).round(), plain.noise(6, Noise(1))
     log_betas = torch.linspace(math.log(0.1), math.log(100), 6 * plain.layers).view(6, -1)
     together = network(x, noise, log_betas)
     for i, betas in enumerate(log_betas.exp().tolist()):
@@ -109,9 +109,7 @@ def test_every_change_scale_and_shift_is_learned(tables):
     network = Conditioned(MAKE(), BETAS, **tables)
     x = torch.rand(200, 1, 28, 28).round()
     low, high = network.low, network.high
-    terms = network(
-        x, network.model.noise(200, torch.Generator().manual_seed(0)), low + torch.rand(200, 2) * (high - low)
-    )
+    terms = network(x, network.model.noise(200, Noise(0)), low + torch.rand(200, 2) * (high - low))
     (terms.distortion + terms.rates.sum(1)).mean().backward()
     for table in (network.changes, network.modulation):
         if len(table.values):
@@ -140,7 +138,7 @@ def test_a_table_is_the_sum_of_its_grids(double):
 
 def test_a_group_is_what_it_is_alone(double):
     network = randomised(Conditioned(MAKE(), BETAS))
-    x, noise = torch.rand(6, 1, 28, 28).round(), network.model.noise(6, torch.Generator().manual_seed(1))
+    x, noise = torch.rand(6, 1, 28, 28).round(), network.model.noise(6, Noise(1))
     log_betas = torch.tensor([[0.1, 3.0], [20.0, 1.0]]).double().log()
     together = network(x, noise, log_betas)
     for i, part in enumerate((slice(0, 3), slice(3, 6))):
@@ -526,7 +524,7 @@ def test_slides_keep_image_and_noise(trained):
     slides = slide(network, x[:3], layer=1, others=0.1, steps=4)
     assert slides.betas[:, 1] == pytest.approx(np.geomspace(0.1, 10, 4)) and (slides.betas[:, 0] == 0.1).all()
     assert slides.reconstructions.shape == slides.samples.shape == (4, 3, 1, 28, 28)
-    noise = network.at((1.0, 1.0)).noise(3, generator(0, Purpose.GENERATION))
+    noise = network.at((1.0, 1.0)).noise(3, Noise(0, Purpose.GENERATION))
     assert (slides.samples[0] == to_uint8(network.at((0.1, 0.1)).generate(noise))).all()
     terms = average_terms(network.at((0.1, 0.1)), x[:3], 0)
     assert slides.rates[0].tolist() == [terms["rate_2"], terms["rate_1"]]

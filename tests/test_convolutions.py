@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.models import build
+from hvae_core.randomness import Noise
 from hvae_core.runs.config import Config
 from hvae_core.training.convolutions import (
     FEW,
@@ -77,7 +78,7 @@ def test_many_models_at_once_have_the_same_terms_and_gradients(double, name, sha
             name: torch.stack([value.detach(), 0.9 * value.detach()]).requires_grad_()
             for name, value in model.named_parameters()
         }
-        noise = model.noise(2, torch.Generator().manual_seed(0))
+        noise = model.noise(2, Noise(0))
 
         def loss(parameters, model=model, noise=noise):
             terms = functional_call(model, parameters, (x, noise))
@@ -92,7 +93,7 @@ def test_many_models_at_once_have_the_same_terms_and_gradients(double, name, sha
 def test_many_models_at_once_in_bfloat16(name, shape, options):
     """Layers that are products and layers that are not hand each other maps of one type."""
     model = build(name, shape, **options)
-    x, noise = torch.rand(4, *shape).round(), model.noise(4, torch.Generator().manual_seed(0))
+    x, noise = torch.rand(4, *shape).round(), model.noise(4, Noise(0))
     exact = model(x, noise)
     stacked = {name: torch.stack([value.detach()] * 2) for name, value in model.named_parameters()}
     for_vmap(model)
@@ -116,7 +117,7 @@ def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, sha
     plain, ours = build(model, shape), build(model, shape)
     ours.load_state_dict(plain.state_dict())
     lay = layout(for_cpu(ours))
-    x, noise = torch.rand(3, *shape).round(), plain.noise(3, torch.Generator().manual_seed(0))
+    x, noise = torch.rand(3, *shape).round(), plain.noise(3, Noise(0))
     for name, parameter in ours.named_parameters():
         parameter.data = lay(parameter.data)
         assert name in dict(plain.named_parameters())
@@ -157,7 +158,7 @@ def test_other_layers_stay_as_they_are():
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_bfloat16_is_of_the_layers_only(shape):
     model = for_cpu(build("ghvae", shape))
-    x, noise = torch.rand(8, *shape).round(), model.noise(8, torch.Generator().manual_seed(0))
+    x, noise = torch.rand(8, *shape).round(), model.noise(8, Noise(0))
     exact = model(x, noise)
     with torch.autocast("cpu", torch.bfloat16):
         rough = model(x, noise)

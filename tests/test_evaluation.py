@@ -18,7 +18,7 @@ from hvae_core import data as D
 from hvae_core.evaluation import bounds, classifier, generation, rates, reconstruction, representation
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 
 probabilities = st.lists(st.floats(0.05, 1), min_size=2, max_size=12).map(lambda p: np.array(p) / sum(p))
 
@@ -182,7 +182,7 @@ class Bright(torch.nn.Module):
     """Generates its noise, brighter than white and darker than black."""
 
     def noise(self, batch, source):
-        return [torch.randn(batch, 1, 2, 3, generator=source)]
+        return [source.normal(batch, 1, 2, 3)]
 
     def generate(self, noise):
         return 0.5 + noise[0]
@@ -308,13 +308,80 @@ def test_mutual_information_in_matrix_form_equals_the_definition_pair_by_pair():
     assert representation.mutual_information(q, z, y * 5 + 3) == pytest.approx(expected), "labels are names only"
 
 
+@pytest.mark.parametrize("std", [0.02, 0.3, 3.0])
+def test_of_random_labels_the_permuted_value_is_the_true_one(std):
+    """Where posteriors hardly overlap both are the entropy: nothing was learned, and the estimator does not see it."""
+    source = torch.Generator().manual_seed(0)
+    mean = torch.randn(3000, 20, generator=source, dtype=torch.float64)
+    q = Gaussian(mean, torch.full_like(mean, std))
+    z = q.sample(torch.randn(3000, 20, generator=source, dtype=torch.float64))
+    y = torch.randint(0, 10, (3000,), generator=source)
+    told, by_chance = representation.information_of(q, z, [y, representation.permuted(y)])
+    assert told == pytest.approx(by_chance, abs=0.02)
+    saturated = math.log(10) if std == 0.02 else told
+    assert told == pytest.approx(saturated, abs=0.02)
+    learned = representation.learned_information(z.numpy(), y.numpy(), 10)
+    assert learned.lower < 3 * learned.error, "a bound that is not taken in"
+    assert learned.fano < 0.02
+
+
+def test_permuted_labels_are_the_same_labels_at_other_images():
+    y = torch.arange(1000) % 7
+    moved = representation.permuted(y)
+    assert torch.equal(moved.sort().values, y.sort().values)
+    assert (moved == y).float().mean() < 0.25
+
+
+@pytest.mark.parametrize("separation", [0.0, 1.0, 2.0, 8.0])
+def test_learned_information_is_close_below_a_known_value(separation):
+    _, z, y = labelled_gaussians(separation, 1.0, count=20_000)
+
+    def minus_p_log_p(value):
+        p = (norm.pdf(value) + norm.pdf(value - separation)) / 2
+        return -p * math.log(p) if p > 0 else 0.0
+
+    exact = quad(minus_p_log_p, -12, 12 + separation, limit=200)[0] - 0.5 * math.log(2 * math.pi * math.e)
+    learned = representation.learned_information(z.numpy(), y.numpy(), 2)
+    assert exact - 0.02 - 3 * learned.error < learned.lower < exact + 3 * learned.error
+    assert learned.fano < exact + 3 * learned.error
+    # The accuracy of the best classifier, at the middle of two Gaussians, and what it needs to know.
+    best = norm.cdf(separation / 2)
+    assert learned.fano == pytest.approx(float(bounds.information(best, [0.5, 0.5])), abs=0.02)
+    assert 0 < learned.error < 0.02
+
+
+def test_a_class_that_is_not_in_the_training_images_does_not_break_the_bound():
+    features = np.random.default_rng(0).normal(size=(200, 2))
+    y = np.zeros(200, int)
+    y[100:] = 1
+    y[representation._split(200)[1][0]] = 2
+    learned = representation.learned_information(features, y, 4)
+    assert np.isfinite(list(learned)).all()
+    few = representation.learned_information(features[:4], y[:4], 4)
+    assert np.isnan(list(few)).all()
+
+
+def test_a_class_far_below_all_others_is_not_lost():
+    """Its share of the density is 0 in double precision, and its logarithm is not."""
+    mean = torch.tensor([[0.0], [1.0], [1.001]], dtype=torch.float64)
+    q, z = Gaussian(mean, torch.full_like(mean, 1e-2)), torch.tensor([[1.0], [1.0], [1.0]], dtype=torch.float64)
+    y = torch.tensor([0, 1, 1])
+    expected = 0.0
+    log_q = torch.distributions.Normal(q.mean, q.std).log_prob(z[0]).sum(1)
+    for own in (0, 1, 1):
+        of_class = log_q[y == own].logsumexp(0) - math.log(int((y == own).sum()))
+        expected += float(of_class - log_q.logsumexp(0) + math.log(3)) / 3
+    assert expected < -1000
+    assert representation.mutual_information(q, z, y) == pytest.approx(expected)
+
+
 def test_representation_of_a_model():
     torch.manual_seed(0)
     data, model = D.load("digits"), build("ghvae", (1, 28, 28))
     scores = representation.evaluate(model, data.x_test, data.y_test, 10, seed=0)
-    assert set(scores) == {"mi_z2", "accuracy_bound_mi", "accuracy_bound_rate"} | {
-        f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES
-    }
+    assert set(scores) == {"accuracy_bound_mi", "accuracy_bound_rate"} | {
+        f"mi_z2{kind}" for kind in ("", "_permuted", "_lower", "_lower_se", "_fano")
+    } | {f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES}
     assert all(0 <= scores[name] <= 1 for name in scores if name.startswith("acc"))
     # Even the modes of an untrained model can be read; samples of it say nothing, and the bound knows that.
     assert scores["acc_mu2_knn"] > 0.5
@@ -372,7 +439,7 @@ def test_mu_1_is_taken_at_a_sample_of_z_2(images):
     model = build("ghvae", (1, 28, 28))
     x = D.pixels(images)
     (top, low), z2 = representation.posteriors(model, images, seed=5)
-    noise = model.noise(len(x), generator(5, Purpose.REPRESENTATION))
+    noise = model.noise(len(x), Noise(5, Purpose.REPRESENTATION))
     q2 = model.posterior(x, [])
     torch.testing.assert_close(top.mean, q2.mean)
     torch.testing.assert_close(z2, q2.sample(noise[0]))
@@ -389,7 +456,7 @@ def test_too_few_labels_to_learn_from_are_not_scored(images):
 
 
 def test_average_terms_are_the_means_over_images_of_the_terms_in_batches(monkeypatch, images):
-    model, source = build("lvae", (1, 28, 28)), generator(3, Purpose.EVALUATION)
+    model, source = build("lvae", (1, 28, 28)), Noise(3, Purpose.EVALUATION)
     monkeypatch.setattr(rates, "BATCH", 5)
     with torch.no_grad():
         parts = [model(D.pixels(x), model.noise(len(x), source)) for x in images.split(5)]

@@ -13,7 +13,7 @@ from hvae_core.evaluation.likelihood import importance_bound, log_weights
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian, kl
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 from hvae_core.terms import elbo
 
 
@@ -70,7 +70,7 @@ def standard_error(values):
 
 def test_with_the_true_posterior_every_weight_is_the_likelihood(grey):
     model, x = Linear(), D.pixels(grey)
-    for noise in (model.noise(200, source(1)), model.noise(200, source(2))):
+    for noise in (model.noise(200, Noise(1)), model.noise(200, Noise(2))):
         torch.testing.assert_close(log_weights(model, x, noise), model.log_marginal(x), atol=2e-4, rtol=0)
     for samples in (1, 7):
         assert likelihood.iwae(model, grey, samples, 0) == pytest.approx(model.log_marginal(x).mean().item(), abs=2e-4)
@@ -80,7 +80,7 @@ def test_many_samples_approach_the_likelihood_from_below(grey):
     model, x = Linear(widened=1.6, shifted=0.3), D.pixels(grey)
     gaps = {}
     for samples in (1, 5, 50, 2000):  # 2000: more samples than are computed at once
-        bound = importance_bound(model, x, samples, source())
+        bound = importance_bound(model, x, samples, Noise(0))
         gaps[samples] = gap = model.log_marginal(x) - bound
         assert gap.mean() > -3 * standard_error(gap)
     assert gaps[1].mean() > gaps[5].mean() > gaps[50].mean() > gaps[2000].mean()
@@ -95,9 +95,9 @@ def test_the_bound_grows_with_the_samples_from_the_elbo(chain, layers):
     torch.manual_seed(0)
     model = chain(layers)
     x = (torch.rand(500, 1, 4, 4, generator=source()) < 0.4).float()
-    bounds = {samples: importance_bound(model, x, samples, source()) for samples in (1, 5, 50)}
+    bounds = {samples: importance_bound(model, x, samples, Noise(0)) for samples in (1, 5, 50)}
     with torch.no_grad():
-        closed = torch.stack([elbo(model(x, model.noise(500, source(seed)))) for seed in range(20)]).mean(0)
+        closed = torch.stack([elbo(model(x, model.noise(500, Noise(seed)))) for seed in range(20)]).mean(0)
     difference = bounds[1] - closed
     assert difference.mean().item() == pytest.approx(0, abs=4 * standard_error(difference))
     for fewer, more in ((1, 5), (5, 50)):
@@ -110,8 +110,8 @@ def test_weights_have_the_elbo_as_their_mean(chain):
     torch.manual_seed(0)
     model, x = chain(2), (torch.rand(1, 1, 4, 4, generator=source()) < 0.4).float()
     with torch.no_grad():
-        weights = log_weights(model, x.expand(20_000, -1, -1, -1), model.noise(20_000, source()))
-        exact = elbo(model(x.expand(20_000, -1, -1, -1), model.noise(20_000, source()))).mean()
+        weights = log_weights(model, x.expand(20_000, -1, -1, -1), model.noise(20_000, Noise(0)))
+        exact = elbo(model(x.expand(20_000, -1, -1, -1), model.noise(20_000, Noise(0)))).mean()
     assert weights.mean().item() == pytest.approx(exact.item(), abs=4 * standard_error(weights))
 
 
@@ -253,7 +253,7 @@ def test_everything_at_once(grey, chain, monkeypatch):
 
 def test_noise_is_not_that_of_the_terms():
     streams = [
-        generator(0, Purpose.EVALUATION, stream).initial_seed()
+        Noise(0, Purpose.EVALUATION, stream).normal(1).item()
         for stream in (0, likelihood.IWAE_STREAM, likelihood.GENERATED_STREAM, likelihood.DECODED_STREAM)
     ]
     assert len(set(streams)) == 4

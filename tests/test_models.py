@@ -11,7 +11,7 @@ from torch import distributions as D
 
 from hvae_core.errors import InputError
 from hvae_core.models import IMAGE_SHAPES, REGISTRY, build
-from hvae_core.models.distributions import Bernoulli, Gaussian, Product, kl
+from hvae_core.models.distributions import Bernoulli, Gaussian, Mixture, Product, kl
 from hvae_core.models.ghvae import GHVAE
 from hvae_core.models.heads import SIZES
 from hvae_core.models.lvae import LVAE
@@ -19,6 +19,7 @@ from hvae_core.models.paper_b.families import Family
 from hvae_core.models.paper_b.toy import Toy
 from hvae_core.models.table import architecture_table
 from hvae_core.names import FAMILIES, HIERARCHICAL, LAYERS
+from hvae_core.randomness import Noise
 from hvae_core.terms import elbo, rate
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -46,8 +47,7 @@ def test_architecture_table_reads_like_the_paper():
 
 def check_hierarchy(model, x):
     """What holds for every architecture: run it on each new one."""
-    source = torch.Generator().manual_seed(1)
-    noise = model.noise(len(x), source)
+    noise = model.noise(len(x), Noise(1))
     terms = model(x, noise)
     assert terms.distortion.shape == (len(x),)
     assert terms.rates.shape == (len(x), model.layers)
@@ -109,7 +109,7 @@ class Shown(Chain):
 def test_what_is_generated_varies_as_much_as_the_priors_say(double):
     model = Shown(layers=2)
     model.latent_shapes = ((1,), (1,))
-    z = model.generate(model.noise(100_000, torch.Generator().manual_seed(0))).squeeze(2)
+    z = model.generate(model.noise(100_000, Noise(0))).squeeze(2)
     torch.testing.assert_close(z.mean(0), torch.zeros(2), atol=0.05, rtol=0)
     expected = torch.tensor([[1.0, 2.0], [2.0, 4.0 + 9.0]])
     torch.testing.assert_close(z.T.cov(), expected, atol=0, rtol=0.02)
@@ -177,6 +177,45 @@ def test_kl_of_a_product_is_exact_in_single_precision(narrow, wide):
     torch.testing.assert_close(rate.double(), expected, atol=1e-4, rtol=1e-5)
 
 
+WIDTHS = [1e-6, 1e-3, 1.0, 100.0]
+
+
+def widened(distribution):
+    """The same in double precision, from the same numbers."""
+    return type(distribution)(
+        *(
+            widened(part) if isinstance(part, tuple) else part.double() for part in distribution
+        )  # a Gaussian, or a tensor
+    )
+
+
+@pytest.mark.parametrize("narrow", WIDTHS)
+@pytest.mark.parametrize("wide", WIDTHS)
+@pytest.mark.parametrize("pair", ["gaussians", "product", "mixture"])
+def test_ratios_of_densities_are_exact_in_single_precision(pair, narrow, wide):
+    """At widths down to the least a head gives, with means far from 0: where z itself is rounded by many widths."""
+    random = torch.Generator().manual_seed(0)
+
+    def gaussian(std, rows=1, dimensions=200, near=None):
+        mean = 10 * torch.randn(1, dimensions, generator=random) if near is None else near.mean
+        mean = mean + 0.3 * std * torch.randn(rows, dimensions, generator=random)
+        return Gaussian(mean, std * (0.5 + torch.rand(rows, dimensions, generator=random)))
+
+    prior = gaussian(narrow)
+    if pair == "gaussians":
+        q = gaussian(wide, near=prior)
+    elif pair == "product":
+        q = Product(gaussian(wide, near=prior), prior)
+    else:
+        q = gaussian(wide, near=prior)
+        components = gaussian(narrow, rows=5, near=prior)
+        prior = Mixture(components.mean, components.std, torch.randn(5, generator=random).log_softmax(0))
+    noise = torch.randn(3, 200, generator=random)
+    found = q.log_ratio(prior, noise)[1].double()
+    expected = widened(q).log_ratio(widened(prior), noise.double())[1]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
+
+
 def test_bernoulli_probabilities_sum_to_one(double):
     logits = torch.randn(1, 3)
     every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
@@ -222,7 +261,7 @@ def test_every_model_is_there_for_every_shape_that_is_named(model, shape):
     assert type(module) is CLASSES[model]
     assert module.image_shape == shape
     assert module.layers == LAYERS[model]
-    terms = module(torch.zeros(2, *shape), module.noise(2, torch.Generator().manual_seed(0)))
+    terms = module(torch.zeros(2, *shape), module.noise(2, Noise(0)))
     assert torch.isfinite(elbo(terms)).all()
 
 

@@ -17,7 +17,7 @@ from torch._dynamo.backends.common import aot_autograd
 from hvae_core.data.dataset import pixels
 from hvae_core.models import build
 from hvae_core.objective import lagrangian
-from hvae_core.randomness import Purpose, generator, initial_weights
+from hvae_core.randomness import Noise, Purpose, generator, initial_weights
 from hvae_core.training import population as engine
 from hvae_core.training import trainer
 from hvae_core.training.checkpoints import Checkpoints
@@ -55,7 +55,7 @@ def test_agrees_with_a_loop_that_anyone_would_write(double, images):
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     for epoch in range(2):
         order = torch.randperm(32, generator=generator(3, Purpose.ORDER, epoch))
-        source = generator(3, Purpose.NOISE, epoch)
+        source = Noise(3, Purpose.NOISE, epoch)
         for batch in order.split(8):
             terms = model(pixels(images[batch]), model.noise(8, source))
             loss = (terms.distortion + 0.5 * terms.rates[:, 0] + 2 * terms.rates[:, 1]).mean()

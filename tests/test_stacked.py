@@ -261,14 +261,16 @@ def test_scores_run_in_processes_and_go_on_where_they_were_stopped(output, monke
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_the_stages_on_a_gpu(output, monkeypatch):
-    """Blocks as one at a time, and without noise as on the CPU; a GPU draws other random numbers."""
+    """Blocks as one at a time, and as on the CPU."""
     monkeypatch.setenv("HVAE_JOBS", "2")
     config, data = run("gpu")
     cpu = stages.reconstruct(config, data)
+    information = stages.represent(config, data)["mi_z2"]
     config = Config.make({**config.dump(), "device": "cuda"})
     data = stages.load_data(config)
     together = tables(config, data)
     np.testing.assert_allclose(together["reconstruction"]["psnr"], cpu["psnr"], atol=0.02)
+    np.testing.assert_allclose(together["representation"]["mi_z2"], information, atol=0.02)
     in_blocks(monkeypatch, 1)
     one = tables(config, data)
     for stage, table in together.items():

@@ -25,6 +25,7 @@ from hvae_core.models.paper_b.toy import (
     truth,
 )
 from hvae_core.objective import lagrangian, target_rate
+from hvae_core.randomness import Noise
 from hvae_core.terms import Terms
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.population import train
@@ -45,7 +46,7 @@ def model(seed: int, spread: float = 1.0) -> Toy:
 
 def expected_terms(made: Toy) -> Terms:
     """Means over p*, as training computes them."""
-    return Terms(*(value.mean(0) for value in made(data().double(), made.noise(STATES, torch.Generator()))))
+    return Terms(*(value.mean(0) for value in made(data().double(), made.noise(STATES, Noise(0)))))
 
 
 # --- the truth ----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.evaluation.reconstruction import reconstructions
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 from hvae_core.runs.weights import load_network
 from hvae_core.terms import layer_numbers
 from hvae_core.training.target_rates import tolerance
@@ -226,7 +226,7 @@ def slide(network: Network, x: Tensor, layer: int, others: float = 1.0, steps: i
     asked = np.array([[beta if n == layer else others for n in numbers] for beta in np.geomspace(low, high, steps)])
     betas = np.clip(asked, *np.array(network.betas).T)
     models = [network.at(point.tolist()) for point in betas]
-    noise = models[0].noise(len(x), generator(seed, Purpose.GENERATION, device=x.device))
+    noise = models[0].noise(len(x), Noise(seed, Purpose.GENERATION, device=x.device))
     terms = [average_terms(model, x, seed) for model in models]
     return Slides(
         layer,

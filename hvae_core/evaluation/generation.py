@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hvae_core.evaluation.rates import BATCH
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 
 SPLITS = 5
 
@@ -13,7 +13,7 @@ SPLITS = 5
 @torch.no_grad()
 def samples(model: HierarchicalVAE, count: int, seed: int, device: str | torch.device = "cpu") -> Tensor:
     """Images in [0, 1], ``(count, C, H, W)``: the means of p(x | z_1), with z_2 and z_1 sampled from the priors."""
-    source = generator(seed, Purpose.GENERATION, device=device)
+    source = Noise(seed, Purpose.GENERATION, device=device)
     sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
     return torch.cat([model.generate(model.noise(size, source)) for size in sizes]).clamp(0, 1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hvae_core.data.dataset import pixels, to_uint8
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 
 BATCH = 100  # an autoregressive decoder has large activations
 FEW, MANY = 5, 500  # samples of the two importance-weighted bounds
@@ -43,7 +43,7 @@ def log_weights(model: HierarchicalVAE, x: Tensor, noise: list[Tensor]) -> Tenso
 
 
 @torch.no_grad()
-def importance_bound(model: HierarchicalVAE, x: Tensor, samples: int, source: torch.Generator) -> Tensor:
+def importance_bound(model: HierarchicalVAE, x: Tensor, samples: int, source: Noise) -> Tensor:
     r"""The importance-weighted bound on log p(x) of each image, ``(images,)`` float64, in nats.
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^{K} w_k \quad\text{with the weights of } \texttt{log\_weights}
@@ -195,9 +195,9 @@ def _batches(count: int) -> list[int]:
     return [min(BATCH, count - start) for start in range(0, count, BATCH)]
 
 
-def _source(seed: int, stream: int, device: str | torch.device) -> torch.Generator:
-    return generator(seed, Purpose.EVALUATION, stream, device)
+def _source(seed: int, stream: int, device: str | torch.device) -> Noise:
+    return Noise(seed, Purpose.EVALUATION, stream, device)
 
 
-def _image_noise(model: HierarchicalVAE, count: int, source: torch.Generator) -> Tensor:
-    return torch.randn(count, *model.image_shape, generator=source, device=source.device)
+def _image_noise(model: HierarchicalVAE, count: int, source: Noise) -> Tensor:
+    return source.normal(count, *model.image_shape)

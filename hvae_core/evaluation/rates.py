@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hvae_core.data.dataset import pixels
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 from hvae_core.terms import layer_numbers
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BATCH = 1000
 @torch.no_grad()
 def mean_terms(model: HierarchicalVAE, x: Tensor, seed: int) -> Tensor:
     """What `average_terms` gives, as a tensor: the distortion and the rates, top layer first, ``(1 + L,)`` float64."""
-    source = generator(seed, Purpose.EVALUATION, device=x.device)
+    source = Noise(seed, Purpose.EVALUATION, device=x.device)
     sums = torch.zeros(1 + model.layers, dtype=torch.float64, device=x.device)
     for images in x.split(BATCH):
         terms = model(pixels(images), model.noise(len(images), source))

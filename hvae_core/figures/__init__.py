@@ -47,6 +47,7 @@ from hvae_core.figures.story import (
     best_and_typical,
     diversity_sharpness,
     hierarchy,
+    information_trap,
     rate_split,
     rates_in_training,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "grid_means",
     "hierarchy",
     "image_rows",
+    "information_trap",
     "layers",
     "paper_a",
     "rate_split",

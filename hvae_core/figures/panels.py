@@ -36,6 +36,7 @@ from hvae_core.analysis.points import (
     bins,
     chosen,
     is_beta_vae,
+    is_saturated,
     is_vae,
     optimal,
     split,
@@ -335,10 +336,18 @@ def near_ties(ax: Axes, points: pd.DataFrame, metric: Metric, place: tuple[np.nd
         ax.scatter(*(c[rows] for c in place), marker=marker, zorder=5.5, gid="as good", **style)
 
 
+def saturated(ax: Axes, points: pd.DataFrame, place: tuple[np.ndarray, ...]) -> None:
+    """A stroke through the models whose information on the label permuted labels have, too."""
+    rows = np.flatnonzero(is_saturated(points))
+    if len(rows):
+        style: Any = {"s": 22, "c": BLACK, "linewidths": 0.7, "zorder": 4, "gid": "saturated"}
+        ax.scatter(*(c[rows] for c in place), marker=(2, 2, 45), **style)
+
+
 def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
     """A legend below the panels, or in an empty one, of those entries that are drawn; they go down the columns."""
 
-    def mark(label: str, marker: str, size: float, colour: str, **style: Any) -> Line2D:
+    def mark(label: str, marker: Any, size: float, colour: str, **style: Any) -> Line2D:
         style = {"ls": "", "mfc": "none", "mew": 0.9, **style}
         return Line2D([], [], color=colour, marker=marker, ms=size, label=label, **style)
 
@@ -355,6 +364,7 @@ def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
         "as good": mark("as good (2 standard errors)", "*", 3.8, BLACK, mfc="white", mew=0.5),
         "diagonal": line("equal total rate (nats)", GREY, 0.6),
         "chosen": mark("shown in Fig. 4", "x", 4, BLACK),
+        "saturated": mark("$I_q$ of labels at random > 0.1 nats", (2, 2, 45), 5, BLACK),
         "bound": line("bound $f^{-1}(R)$, Eq. 11", BLACK),
     } | {
         application: mark(f"best {application}", marker, 5, BLACK, mfc="white", mew=0.7)

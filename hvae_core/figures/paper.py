@@ -18,6 +18,7 @@ from hvae_core.analysis.points import (
     ELBO,
     INCEPTION,
     PSNR,
+    SATURATED,
     SHARPNESS,
     Metric,
     accuracy,
@@ -32,6 +33,7 @@ from hvae_core.analysis.points import (
     grid_means,
     information,
     is_eq_8,
+    is_saturated,
     is_vae,
     latent_name,
     optimal,
@@ -89,6 +91,17 @@ def near_ties(points: pd.DataFrame, *metrics: Metric) -> str:
     by = " and ".join(words[source] for source in sources)
     ties = f"Small marks of the same shape: within two standard errors of the best, by {by}. " if by else ""
     return ties + (f"The best are sought among the {known.sum()} settings at which all was measured. " if some else "")
+
+
+def saturation(points: pd.DataFrame) -> str:
+    """What the strokes say, where there are any, for a caption."""
+    rows = is_saturated(points).sum()
+    if not rows:
+        return ""
+    return (
+        f"Strokes: {rows} models whose labels at random have more than {SATURATED} nats as well; "
+        "what the estimator gives there says nothing of the labels. "
+    )
 
 
 def label_outer(panels: np.ndarray, plane: Plane) -> None:
@@ -293,11 +306,13 @@ def fig7(results: pd.DataFrame, rate_scale: RateScale = "sqrt") -> PaperFigure:
     panels = fig.subplots(2, 3)
     for metric, ax in zip(metrics, panels.flat, strict=False):
         draw.colour_plot(ax, points, metric, plane)
+    draw.saturated(panels[0, 0], points, (plane.x, plane.y))
     panels[1, 2].set_axis_off()
     label_outer(panels, plane)
-    draw.legend(panels[1, 2], "VAE", "β-VAE", "hull", "best", "as good", "diagonal", columns=1)
+    draw.legend(panels[1, 2], "VAE", "β-VAE", "hull", "best", "as good", "diagonal", "saturated", columns=1)
     text = "Mutual information of label and top layer, and accuracies of classifiers on the top layer's mode. "
-    fig.caption = caption(results, text + marks(points, *metrics) + DIAGONALS + SURFACE, rate_scale)
+    text += marks(points, *metrics) + DIAGONALS + saturation(points) + SURFACE
+    fig.caption = caption(results, text, rate_scale)
     return fig
 
 
@@ -325,16 +340,19 @@ def all_metrics(
     for metrics, line in zip(rows, panels, strict=True):
         for metric, ax in zip(metrics, line, strict=False):
             draw.colour_plot(ax, points, metric, where)
+            if metric == information(top):
+                draw.saturated(ax, points, (where.x, where.y))
         for ax in line[len(metrics) :]:
             ax.set_visible(False)
     label_outer(panels, where)
     names = (
         ("β-VAE", "hull", "best", "as good", "diagonal") if over_rates else ("β-VAE line", "hull", "best", "as good")
     )
-    draw.legend(fig, "VAE", *names)
+    draw.legend(fig, "VAE", *names, "saturated")
     over = "rates of the layers" if over_rates else "betas, which are set, where Fig. 8 has the rates that result"
     text = f"All metrics over the {over}. LR: logistic regression; mu: mode; z ~ q: a sample of q(z_{top}|x). "
     text += marks(points, *(metric for line in rows for metric in line))
+    text += saturation(points)
     text += DIAGONALS + SURFACE if over_rates else "White: not drawn. "
     if not over_rates and len(bins(points)) > 2:
         text += "Upwards the geometric mean of the other layers' betas: models of one mean lie upon each other. "

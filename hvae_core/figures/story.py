@@ -1,5 +1,6 @@
 """The pictures with which notebooks 00 to 40 tell their part of the story; the paper has only the first."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -523,6 +524,64 @@ def accuracy_and_bound(
         results,
         "Two marks a model, joined by a line: accuracy on the mode of the top layer and on one sample of it, "
         f"against its rate and against its information on the label. {bound}",
+        rate_scale,
+    )
+    return fig
+
+
+@styled
+def information_trap(
+    results: pd.DataFrame,
+    label_probabilities: np.ndarray | None = None,
+    images: int | None = None,
+    rate_scale: RateScale = "sqrt",
+) -> PaperFigure:
+    """The estimate I_q(y; z_L) against R(z_L), of the true labels and of permuted ones, and a bound that holds.
+
+    Arguments:
+        results: one row a model.
+        label_probabilities: ``(classes,)``, the labels' frequencies; without them their entropy is not drawn.
+        images: labelled images in the estimate, N; without them the log of their number is not drawn.
+        rate_scale: of the horizontal axis.
+
+    Source: Paper A, Eq. 10; the permuted labels and the bound are ours.
+    """
+    points = grid_means(results)
+    top = count_layers(points)
+    rate, column = points[f"rate_{top}"].to_numpy(float), f"mi_z{top}"
+    fig = draw.new_figure(2.9, described(results))
+    ax = fig.subplots()
+    draw.set_rate_scale(ax, "x", float(np.nanmax(rate, initial=0)) or 1.0, rate_scale, floor=0.03)
+    ax.set_xlabel(f"{rate_name(top, top)} ({draw.nats(rate_scale)})")
+    ax.set_ylabel("nats")
+    series = {
+        f"$I_q(y; z_{top})$, true labels": (column, "o", COLOURS[0], COLOURS[0]),
+        "the same, permuted labels": (f"{column}_permuted", "^", COLOURS[1], "white"),
+        "lower bound on $I(y; z)$ by a classifier": (f"{column}_lower", "s", COLOURS[2], COLOURS[2]),
+    }
+    known = False
+    for label, (name, marker, colour, face) in series.items():
+        value = points[name].to_numpy(float) if name in points else np.full(len(points), np.nan)
+        there = np.isfinite(value) & np.isfinite(rate)
+        if there.any():
+            known = True
+            ax.plot(rate[there], value[there], marker, ms=3.6, mfc=face, mec=colour, mew=0.8, label=label, gid=name)
+        if name.endswith("_lower") and f"{name}_se" in points:
+            error = 2 * points[f"{name}_se"].to_numpy(float)
+            ax.errorbar(rate[there], value[there], error[there], fmt="none", ecolor=colour, lw=0.7)
+    if not known:
+        draw.not_computed(ax, "")
+        return fig
+    if label_probabilities is not None:
+        entropy = float(-np.sum(label_probabilities * np.log(np.maximum(label_probabilities, 1e-300))))
+        ax.axhline(entropy, ls="--", lw=0.8, color=draw.BLACK, label="$H[p(y)]$: all there is to know", gid="entropy")
+    if images:
+        ax.axvline(math.log(images), ls=":", lw=0.8, color="0.4", label=rf"$\log N$, {images:,} images", gid="log N")
+    fig.legend(loc="outside lower center", ncols=2, frameon=False)
+    fig.caption = caption(
+        results,
+        "The estimate counts each image's own posterior. Where posteriors hardly overlap it is the only one left, "
+        "so that labels at random have as much information as true ones. Bars: two standard errors.",
         rate_scale,
     )
     return fig

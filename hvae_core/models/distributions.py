@@ -34,6 +34,12 @@ class Prior(Distribution, Protocol):
     def kl_from(self, q: "Gaussian") -> Tensor | None:
         """KL[q || this] of a Gaussian, ``(batch,)``, in nats, or None where it has no closed form."""
 
+    def log_ratio_from(self, q: "Gaussian", noise: Tensor) -> Tensor:
+        """Log q(z) - log p(z) of a Gaussian at ``q.sample(noise)``, ``(batch,)``, in nats.
+
+        Not by way of z: its rounding may be as large as a narrow prior is wide.
+        """
+
 
 class Posterior(Distribution, Protocol):
     """What a posterior can do besides; its samples are differentiable in the parameters."""
@@ -93,8 +99,12 @@ class Gaussian(NamedTuple):
     def kl_from(self, q: "Gaussian") -> Tensor:
         return kl(q, self)
 
+    def log_ratio_from(self, q: "Gaussian", noise: Tensor) -> Tensor:
+        distance = ((q.mean - self.mean) + q.std * noise) / self.std
+        return (0.5 * (distance.square() - noise.square()) - (q.std / self.std).log()).flatten(1).sum(1)
+
     def log_ratio(self, prior: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
-        return _log_ratio(self, prior, noise)
+        return self.sample(noise), prior.log_ratio_from(self, noise)
 
     def rate(self, prior: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
         divergence = prior.kl_from(self)
@@ -141,7 +151,10 @@ class Product(NamedTuple):
         return Gaussian(self.mean, self.std).log_prob_of_sample(noise)
 
     def log_ratio(self, prior: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
-        return _log_ratio(self, prior, noise)
+        """See `Posterior.log_ratio`; ``prior`` is the one in the product."""
+        distance = self._shift + (1 - self.share).sqrt() * noise
+        ratio = 0.5 * (distance.square() - noise.square() + self._log_narrowing)
+        return self.sample(noise), ratio.flatten(1).sum(1)
 
     def rate(self, prior: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
         """See `Posterior.rate`; ``prior`` is the one in the product.
@@ -149,10 +162,19 @@ class Product(NamedTuple):
         Never by the difference of the means, whose rounding is as large as the width of a narrow prior: a layer
         that says nothing would seem to cost nats where p(z_1 | z_2) has a standard deviation of 1e-6.
         """
+        divergence = 0.5 * (self._shift.square() - self.share + self._log_narrowing)
+        return self.sample(noise), divergence.flatten(1).sum(1)
+
+    @property
+    def _shift(self) -> Tensor:
+        """The mean seen from the prior's, in units of the prior's width."""
         variance, other = self.prior.std.square(), self.evidence.std.square()
-        shift = (self.evidence.mean - self.prior.mean) * self.prior.std / (variance + other)
-        divergence = (0.5 * (shift.square() - self.share + (variance / other).log1p())).flatten(1).sum(1)
-        return self.sample(noise), divergence
+        return (self.evidence.mean - self.prior.mean) * self.prior.std / (variance + other)
+
+    @property
+    def _log_narrowing(self) -> Tensor:
+        """Log of the prior's variance over that of the product."""
+        return (self.prior.std.square() / self.evidence.std.square()).log1p()
 
 
 class Mixture(NamedTuple):
@@ -201,6 +223,13 @@ class Mixture(NamedTuple):
     def kl_from(self, q: Gaussian) -> None:
         return None
 
+    def log_ratio_from(self, q: Gaussian, noise: Tensor) -> Tensor:
+        shift = (q.mean.unsqueeze(1) - self.mean) + (q.std * noise).unsqueeze(1)
+        # Each component's log-density over that of q, whose constants cancel before the sum.
+        own = 0.5 * noise.square().unsqueeze(1) + (q.std.unsqueeze(1) / self.std).log()
+        ratios = (own - 0.5 * (shift / self.std).square()).sum(2)
+        return -(self.log_weights + ratios).logsumexp(1)
+
 
 class Pushforward(NamedTuple):
     """The distribution of flow(u) for u from ``base``; densities carry over, since the flow keeps volumes."""
@@ -224,8 +253,12 @@ class Pushforward(NamedTuple):
     def kl_from(self, q: Gaussian) -> None:
         return None
 
+    def log_ratio_from(self, q: Gaussian, noise: Tensor) -> Tensor:
+        return q.log_prob_of_sample(noise) - self.log_prob(q.sample(noise))
+
     def log_ratio(self, prior: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
-        return _log_ratio(self, prior, noise)
+        z = self.sample(noise)
+        return z, self.log_prob_of_sample(noise) - prior.log_prob(z)
 
     def rate(self, prior: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
         return self.log_ratio(prior, noise)
@@ -313,8 +346,3 @@ def kl(q: Gaussian, p: Gaussian) -> Tensor:
     ratio = q.std / p.std
     shift = (q.mean - p.mean) / p.std
     return (0.5 * (ratio.square() + shift.square() - 1) - ratio.log()).flatten(1).sum(1)
-
-
-def _log_ratio(q: Posterior, p: Prior, noise: Tensor) -> tuple[Tensor, Tensor]:
-    z = q.sample(noise)
-    return z, q.log_prob_of_sample(noise) - p.log_prob(z)

@@ -24,7 +24,8 @@ class GHVAE(HierarchicalVAE):
 
     Example:
         >>> model = GHVAE((1, 28, 28))
-        >>> terms = model(torch.zeros(5, 1, 28, 28), model.noise(5, torch.Generator().manual_seed(0)))
+        >>> from hvae_core.randomness import Noise
+        >>> terms = model(torch.zeros(5, 1, 28, 28), model.noise(5, Noise(0)))
         >>> terms.distortion.shape, terms.rates.shape
         (torch.Size([5]), torch.Size([5, 2]))
     """

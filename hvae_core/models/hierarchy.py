@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hvae_core.models.distributions import Distribution, Posterior, Prior
+from hvae_core.randomness import Noise
 from hvae_core.terms import Terms
 
 
@@ -121,8 +122,6 @@ class HierarchicalVAE(nn.Module):
             z.append(self.prior(z).sample(epsilon))
         return self.likelihood(z).mode
 
-    def noise(self, batch: int, generator: torch.Generator) -> list[Tensor]:
-        """Standard-normal draws for ``batch`` images, one tensor a layer, on the generator's device."""
-        return [
-            torch.randn(batch, *shape, generator=generator, device=generator.device) for shape in self.latent_shapes
-        ]
+    def noise(self, batch: int, source: Noise) -> list[Tensor]:
+        """Standard-normal draws for ``batch`` images, one tensor a layer, on the device of their source."""
+        return [source.normal(batch, *shape) for shape in self.latent_shapes]

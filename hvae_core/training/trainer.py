@@ -3,7 +3,7 @@
 What learns is a `Learner`; how long and how fast, a `Plan` says. The loop draws order and noise, counts epochs, keeps
 the history, notices what diverges, shows progress, and saves a state to resume from.
 
-Every random number is drawn from a generator that is seeded by (seed, purpose, epoch), so nothing has to be kept of
+Every random number comes from a stream that is a function of (seed, purpose, epoch), so nothing has to be kept of
 generators, and no result depends on what else is trained.
 """
 
@@ -20,7 +20,7 @@ from hvae_core.data.dataset import pixels
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import warm_up
 from hvae_core.progress import track
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose, generator
 from hvae_core.training.checkpoints import Checkpoints
 from hvae_core.training.plan import Member, Plan, scheduled
 from hvae_core.training.precision import keep_memory
@@ -141,7 +141,7 @@ def fit(
                 seed: torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, done)).to(x.device)
                 for seed in learner.seeds
             }
-            noises = {seed: generator(seed, Purpose.NOISE, done, x.device) for seed in learner.seeds}
+            noises = {seed: Noise(seed, Purpose.NOISE, done, x.device) for seed in learner.seeds}
             learner.begin(done, batches)
             for batch in range(batches):
                 update = _update(plan, done * batches + batch, epochs * batches)

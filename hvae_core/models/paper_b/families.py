@@ -64,7 +64,8 @@ class Family(HierarchicalVAE):
 
     Example:
         >>> model = Family((1, 28, 28), "-+v", width=0.1, pseudo_inputs=5)
-        >>> terms = model(torch.zeros(2, 1, 28, 28), model.noise(2, torch.Generator().manual_seed(0)))
+        >>> from hvae_core.randomness import Noise
+        >>> terms = model(torch.zeros(2, 1, 28, 28), model.noise(2, Noise(0)))
         >>> terms.distortion.shape, terms.rates.shape
         (torch.Size([2]), torch.Size([2, 1]))
     """
