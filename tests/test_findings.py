@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hvae_core.analysis.surface import objective_values
 from hvae_core.claims import comparison, findings
-from hvae_core.claims.findings import AGREES, DIFFERS, PARTLY, UNTESTED
+from hvae_core.claims.findings import AGREES, DIFFERS, NOT_SETTLED, PARTLY, UNTESTED
 from hvae_core.names import PROBES
 from hvae_core.runs.config import Config
 from hvae_core.runs.results import columns
@@ -36,6 +36,7 @@ def grid(**formulas):
             "rate": rate_2 + rate_1,
             "psnr": rate_1 - 0.5 * (beta_2 == 0.1),
             "mi_z2": rate_2 / 20,
+            "mi_z2_permuted": 0.0,
             "sharpness": rate_1 / 18,
             "diversity": 2 - 0.1 * (beta_2 < 10),
             "accuracy_bound_rate": 0.9,
@@ -57,6 +58,14 @@ def grid(**formulas):
     return pd.DataFrame(rows).reindex(columns=columns(2))
 
 
+def twice(results, spread=1e-3):
+    """Two seeds, whose PSNRs differ."""
+    return pd.concat(
+        [results.assign(seed=seed, psnr=results["psnr"] + sign * spread) for seed, sign in enumerate((-1, 1))],
+        ignore_index=True,
+    )
+
+
 def verdict(results, words):
     (found,) = (finding for finding in findings.paper_a(results, scored=10_000) if words in finding.statement)
     return found.verdict
@@ -64,7 +73,7 @@ def verdict(results, words):
 
 def test_where_every_statement_holds_every_verdict_agrees():
     """Save some: of simple and of complex data, of SVHN and of MNIST, the paper says opposite things."""
-    found = findings.paper_a(grid(), scored=10_000)
+    found = findings.paper_a(twice(grid()), scored=10_000)
     opposite = [
         finding
         for finding in found
@@ -76,11 +85,12 @@ def test_where_every_statement_holds_every_verdict_agrees():
 
 
 def test_numbers_stand_beside_the_verdicts():
-    ours = [finding.ours for finding in findings.paper_a(grid(), scored=10_000)]
+    ours = [finding.ours for finding in findings.paper_a(twice(grid()), scored=10_000)]
     assert ours[0] == "40 of 40 steps"
     assert ours[1].endswith("As good: 4, 1, 1; in all three 0")
+    assert "As good: not known, 1, 1; in all three 0" in findings.paper_a(grid(), scored=10_000)[1].ours
     assert ours[2].startswith("0 of 3. Equal betas reach PSNR 59.5 dB, Inception Score ")
-    assert ours[3] == "1 of 5 on the hull. Of 4 compared 4 below it, by 0.50 to 20.00 dB, 4 with more in z_1 beside"
+    assert ours[3] == "3 of 3 slopes above 0, 0 below: +1.025 ± 0.008, +1.000 ± 0.000, +1.000 ± 0.000"
     assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2"
     assert ours[12].startswith("so in 4, the other way in 0: ") and "RBF SVM 74.50 and 54.50" in ours[12]
     assert ours[13] == "so in 2, the other way in 2"
@@ -96,15 +106,16 @@ def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
 
 
 def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
-    results = grid(psnr=lambda row: row["rate"] ** 0.5 + 9 * (row["beta_2"] == row["beta_1"]))
-    assert findings.paper_a(results, scored=10_000)[3].ours == "5 of 5 on the hull. Of 4 compared 0 below it"
+    results = grid(psnr=lambda row: row["rate_1"] if row["beta_2"] < 10 else None, rate_2=lambda row: row["beta_1"])
+    ours = findings.paper_a(results.query("beta_1 < 1"), scored=10_000)
+    assert ours[3].ours == "0 of 0 slopes above 0, 0 below"
 
 
 def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
     empty = grid().assign(**dict.fromkeys(("psnr", "inception_score", "sharpness", "mi_z2", "acc_mu1_knn"), np.nan))
     found = findings.paper_a(empty, scored=10_000)
     assert {one.verdict for one in found if one.ours == "not computed"} == {UNTESTED}
-    assert sum(one.ours == "not computed" for one in found) == 8
+    assert sum(one.ours == "not computed" for one in found) == 7
     diverged = findings.paper_a(grid().assign(status="diverged"), scored=10_000)
     assert {one.verdict for one in diverged} == {UNTESTED}
 
@@ -142,6 +153,8 @@ def low(row):
         ("sharpness depends", {"sharpness": lambda row: row["rate_2"] + 2 * row["rate_1"]}, PARTLY),
         ("sharpness depends", {"sharpness": lambda row: None}, UNTESTED),
         ("mainly on R(z_2)", {"mi_z2": lambda row: row["rate_1"]}, DIFFERS),
+        ("mainly on R(z_2)", {"mi_z2_permuted": lambda row: None}, UNTESTED),
+        ("mainly on R(z_2)", {"mi_z2_permuted": lambda row: 0.2}, UNTESTED),
         ("for RBF SVM and kNN", {"acc_mu2_knn": lambda row: row["rate_1"]}, PARTLY),
         ("for linear classifiers", dict.fromkeys(LINEAR, of("rate_2")), DIFFERS),
         ("for linear classifiers", dict.fromkeys(LINEAR, lambda row: 3 * row["rate_2"] + 0.4 * row["rate_1"]), AGREES),
@@ -150,16 +163,16 @@ def low(row):
             dict.fromkeys(THREE[:2], lambda row: 1.0 + (row["beta_1"] == 0.1 and row["beta_2"] == 1)),
             AGREES,
         ),
-        ("optimal for all three", UNSURE | {"acc_mu2_rbf_svm": lambda row: row["rate_2"] / 100}, AGREES),
-        ("optimal for all three", UNSURE | {"acc_mu2_rbf_svm": lambda row: 0.3 + row["rate_2"] / 10_000}, PARTLY),
-        ("equal betas", UNSURE, PARTLY),
+        ("optimal for all three", {"acc_mu2_rbf_svm": lambda row: row["rate_2"] / 100}, AGREES),
+        ("optimal for all three", UNSURE | {"acc_mu2_rbf_svm": lambda row: 0.3 + row["rate_2"] / 10_000}, NOT_SETTLED),
+        ("equal betas", UNSURE, NOT_SETTLED),
         ("more accurate than", {"accuracy_bound_rate": lambda row: 0.2}, DIFFERS),
         ("on the mode mu_2", {"acc_mu2_knn": lambda row: 1.0, "rate": lambda row: 0.5}, DIFFERS),
         ("on the mode mu_2", {"acc_mu2_knn": lambda row: 1.0}, AGREES),
         (
             "PSNR is improved",
-            {"psnr": lambda row: row["rate_1"] + 15 * (row["beta_2"] == row["beta_1"] == BETAS[1])},
-            PARTLY,
+            {"psnr": lambda row: row["rate_1"] * (1 if row["beta_2"] * row["beta_1"] < 1.1 else -1)},
+            NOT_SETTLED,
         ),
         ("for linear classifiers", {"acc_mu2_logistic": lambda row: 0.1}, UNTESTED),
         ("(beta_2 < beta_1)", {"inception_score": lambda row: 10 + row["rate_2"] - 0.1 * row["rate_1"]}, AGREES),
@@ -187,10 +200,11 @@ def low(row):
         ("PSNR is improved", {"psnr": lambda row: None}, UNTESTED),
         (
             "PSNR is improved",
-            {"psnr": lambda row: row["rate"] + row["rate_1"] / 10 + 9 * (row["beta_2"] == row["beta_1"])},
-            DIFFERS,
+            {"psnr": lambda row: row["rate"] + row["rate_1"] / 10},
+            AGREES,
         ),
-        ("PSNR is improved", {"rate": lambda row: 1e4 * row["beta_2"] ** 5 * row["beta_1"]}, UNTESTED),
+        ("PSNR is improved", {"psnr": of("rate")}, NOT_SETTLED),
+        ("PSNR is improved", {"rate_1": lambda row: 1e-3}, UNTESTED),
         ("more accurate than", {f"acc_z2_{probe}": lambda row: None for probe in PROBES}, UNTESTED),
         ("equal betas", {"beta_1": lambda row: 2 * row["beta_1"]}, UNTESTED),
         ("optimal for all three", {"inception_score": lambda row: None}, UNTESTED),
@@ -200,16 +214,69 @@ def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
     assert verdict(grid(**formulas), words) == expected
 
 
-@pytest.mark.parametrize(("spread", "told"), [(0.3, True), (0.4, False)])
-def test_means_over_seeds_are_told_apart_by_two_standard_errors_of_their_difference(spread, told):
-    """1 dB: of means over two seeds, spread on both sides, that is 2.83 times the distance to the mean."""
-    seeds = [
-        grid(psnr=lambda row, sign=sign: 60 - (row["beta_1"] == row["beta_2"]) + sign * spread).assign(seed=seed)
-        for seed, sign in enumerate((-1, 1))
-    ]
-    both = findings.paper_a(pd.concat(seeds, ignore_index=True), 100)[2]
+@pytest.mark.parametrize(("spread", "told"), [(0.24, True), (0.25, False)])
+def test_means_over_seeds_are_told_apart_by_as_much_as_24_looks_take(spread, told):
+    """1 dB is 2.87 standard errors, which chance exceeds once in 20 times 24.
+
+    The standard error of the difference of two means over two seeds is the root of 2 times the distance to the mean.
+    """
+    results = grid(psnr=lambda row: 60 - (row["beta_1"] == row["beta_2"]))
+    both = findings.paper_a(twice(results, spread), 100)[2]
     assert ("PSNR 59 dB (as good)" not in both.ours) is told and "PSNR 59 dB" in both.ours
-    assert "dB (as good)" not in findings.paper_a(seeds[0], 100)[2].ours
+    assert "dB (as good)" in findings.paper_a(results, 100)[2].ours, "of one seed the spread is not known"
+
+
+def a_third_empty(**formulas):
+    """9 x 9 settings: where beta_2 is highest z_2 is empty, and its mode an artefact that classifiers like."""
+    rows = []
+    for place_2, place_1 in itertools.product(range(9), range(9)):
+        rate_2, rate_1 = (40 - 5 * place_2 if place_2 < 6 else 1e-3), 45.0 - 5 * place_1
+        row = {"beta_2": 1.5**place_2, "beta_1": 1.5**place_1, "rate_2": rate_2, "rate_1": rate_1}
+        row |= {"rate": rate_2 + rate_1, "seed": 0, "status": "ok", "model": "ghvae", "dataset": "cifar10"}
+        # With z_2 in use accuracies gain from R(z_1|z_2); without, they are higher the less there is of it.
+        accuracy = 0.5 + rate_1 / 200 if place_2 < 6 else 0.9 - rate_1 / 60
+        row |= {f"acc_{latent}_{probe}": accuracy for latent in ("mu2", "mu1", "z2") for probe in PROBES}
+        rows.append({**row, **{name: formula(row) for name, formula in formulas.items()}})
+    return pd.DataFrame(rows).reindex(columns=columns(2))
+
+
+def test_empty_layers_do_not_decide_rank_correlations():
+    words = "for linear classifiers on mu_2"
+    results = a_third_empty()
+    assert findings._gains(results, 1, ("logistic",))["correlations"][0]["value"] < 0.3, "with the empty ones"
+    assert verdict(results, words) == AGREES
+    (found,) = (one for one in findings.paper_a(results, 100) if words in one.statement)
+    assert "(54 of 81 settings)" in found.ours
+
+
+def test_where_limits_of_what_is_empty_disagree_nothing_is_settled():
+    """A third of the settings has 0.05 nats: empty by one limit and not by the other."""
+    results = a_third_empty().assign(rate_2=lambda table: table["rate_2"].where(table["rate_2"] > 1, 0.05))
+    assert verdict(results, "for linear classifiers on mu_2") == NOT_SETTLED
+
+
+def test_a_layer_below_that_is_empty_is_a_control_as_well():
+    """Accuracies fall with R(z_1|z_2), but jump where it is empty: seen only without those."""
+
+    def accuracy(row):
+        return 0.6 - row["rate_1"] / 200 - 0.5 * (row["rate_1"] <= 15)
+
+    linear = dict.fromkeys(LINEAR, accuracy)
+    empty = a_third_empty(rate_2=lambda row: 40 - 5 * np.log(row["beta_2"]), **linear)
+    empty["rate_1"] = empty["rate_1"].where(empty["rate_1"] > 15, 1e-3)
+    assert verdict(empty, "for linear classifiers on mu_2") == NOT_SETTLED
+
+
+def test_the_slope_at_a_fixed_rate_is_that_of_the_plane_and_its_error_that_of_the_noise():
+    rng = np.random.default_rng(0)
+    slopes = []
+    for _ in range(200):
+        noisy = grid(psnr=lambda row: 0.3 * row["rate"] + 0.02 * row["rate_1"] + rng.normal(0, 0.5))
+        each = findings._psnr_slopes(noisy.assign(rate=noisy["rate_2"] + noisy["rate_1"]), 0.01)["each"]
+        slopes += [(one["slope"], one["error"]) for one in each]
+    slope, error = np.array(slopes).T
+    assert slope.mean() == pytest.approx(0.02, abs=4 * slope.std() / len(slope) ** 0.5)
+    assert np.sqrt(np.square(error).mean()) == pytest.approx(slope.std(), rel=0.1)
 
 
 @settings(max_examples=20, deadline=None)
@@ -303,8 +370,12 @@ WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
         *(("its own layer", {"lowered": n, "steps": 100}, v) for n, v in ((95, AGREES), (75, PARTLY), (74, DIFFERS))),
         *(("driven by", {"good": n}, v) for n, v in ((60, AGREES), (59, PARTLY), (40, PARTLY), (39, DIFFERS))),
         *(("I_q(y", {"correlation": n}, v) for n, v in ((0.9, AGREES), (0.5, PARTLY), (0.49, DIFFERS))),
-        *(("PSNR is", {"improved": n, "compared": 4}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
-        ("PSNR is", {"improved": 2, "compared": 2}, UNTESTED),
+        *(
+            ("PSNR is", {"slopes": 4, "up": n, "down": 4 - n}, v)
+            for n, v in ((3, AGREES), (2, NOT_SETTLED), (1, DIFFERS))
+        ),
+        ("PSNR is", {"slopes": 4, "up": 1, "down": 2}, NOT_SETTLED),
+        ("PSNR is", {"slopes": 2, "up": 2, "down": 0}, UNTESTED),
         *(("at high R(z_1", {"above_1": n, "above_2": 40}, v) for n, v in ((65, AGREES), (64, PARTLY), (15, DIFFERS))),
         *(("(beta_2 <", {"lower": n, "high": 4, "known": 10}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
         ("(beta_2 <", {"lower": 3, "high": 3, "known": 9}, UNTESTED),
@@ -349,12 +420,12 @@ def test_the_projection_is_steps_by_speed():
 def test_verdicts_and_numbers_side_by_side():
     found = {
         "a": findings.paper_a(grid(), 100),
-        "b": findings.paper_a(grid(psnr=lambda row: -row["rate_1"]), 100),
+        "b": findings.paper_a(grid(psnr=lambda row: -row["rate_1"] - 0.5 * (row["beta_2"] == 0.1)), 100),
     }
     both = comparison.verdicts(found, {"a": "cifar10-jpeg", "b": "mnist"})
     bare = both[["a", "b"]].map(lambda verdict: verdict.strip("()"))
     assert bare["a"].tolist() == [one.verdict for one in found["a"]]
-    assert bare.loc[bare["a"] != bare["b"], "b"].tolist() == [DIFFERS]
+    assert bare["b"].tolist() == [one.verdict for one in found["b"]] != bare["a"].tolist()
     assert comparison.numbers(found)["b"].tolist() == [one.ours for one in found["b"]]
 
 

@@ -86,8 +86,11 @@ CONTRACT = [
 ]
 
 
+CONTROLS = [f"mi_z2_{kind}" for kind in ("permuted", "lower", "lower_se", "fano")]
+
+
 def test_columns_of_the_contract():
-    assert columns(2) == CONTRACT
+    assert columns(2) == CONTRACT + CONTROLS
     assert {"rate_3", "beta_3", "train_rate_3", "mi_z3", "acc_mu3_knn", "acc_z3_knn"} <= set(columns(3))
     assert not [c for c in columns(1) if "2" in c]
 
@@ -218,7 +221,7 @@ def test_results_are_a_join_with_nulls_for_what_was_not_computed(trained):
     stages.evaluate(config, "generation", lambda model, seed: {})
     stages.evaluate(config, "representation", lambda model, seed: {})
     results = join(config.name)
-    assert list(results.columns) == CONTRACT
+    assert list(results.columns) == CONTRACT + CONTROLS
     assert len(results) == 4
     assert results["psnr"].tolist() == [1.0] * 4
     assert results["inception_score"].isna().all()

@@ -40,10 +40,10 @@ def stage_columns(stage: str, layers: int) -> list[str]:
         "generation": ["inception_score", "inception_score_std", "diversity", "sharpness"],
         "representation": [
             f"mi_z{layers}",
-            *(f"mi_z{layers}_{kind}" for kind in ("permuted", "lower", "lower_se", "fano")),
             "accuracy_bound_mi",
             "accuracy_bound_rate",
             *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
+            *(f"mi_z{layers}_{kind}" for kind in ("permuted", "lower", "lower_se", "fano")),
         ],
         "likelihood": ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"],
     }[stage]
