@@ -49,7 +49,7 @@ The rooms, from the ground up; each imports only what stands before it::
 
     terms objective randomness errors names files progress      one idea each
     data models training coding evaluation                      the engine: it knows no run
-    runs analysis figures                                       what a run is; tables to answers; tables to pictures
+    runs analysis figures pages                 what a run is; tables to answers; tables to pictures; all to a page
     pipeline claims                                             the batch; the papers' statements beside results
 """
 

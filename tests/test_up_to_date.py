@@ -32,6 +32,7 @@ JOBS = [
     "30_generation",
     "40_representation",
     "join",
+    "explorer",
     "50_figures",
 ]
 
@@ -93,7 +94,7 @@ def test_what_counts_of_a_notebook_is_the_text_of_its_cells(own_run):
     edit(notebook, run_and_saved)
     assert would_do(own_run) == []
     edit(notebook, lambda cells: cells[-1].update(source="".join(cells[-1]["source"]) + "\n"))
-    assert would_do(own_run) == ["30_generation", "join", "50_figures"]
+    assert would_do(own_run) == ["30_generation", "join", "explorer", "50_figures"]
 
 
 def test_what_counts_of_a_module_is_what_it_does(own_run):
@@ -102,7 +103,7 @@ def test_what_counts_of_a_module_is_what_it_does(own_run):
     module.write_text(f"{text}\n# a word more\n")
     assert would_do(own_run) == []
     module.write_text(f"{text}\nedited = 1\n")
-    assert would_do(own_run) == ["20_reconstruction", "join", "50_figures"]
+    assert would_do(own_run) == ["20_reconstruction", "join", "explorer", "50_figures"]
     module.write_text(f"{text}\nedited = (\n")
     done = own_run.run_all(*TINY)
     assert done.status == 2
@@ -215,7 +216,7 @@ def test_what_is_edited_meanwhile_is_seen_by_the_next_command(own_run):
     )
     done = own_run.run_all(*TINY)
     assert done.status == 0, done.errors
-    assert would_do(own_run) == ["20_reconstruction", "join", "50_figures"]
+    assert would_do(own_run) == ["20_reconstruction", "join", "explorer", "50_figures"]
     module = own_run.checkout / "hvae_core/evaluation/reconstruction.py"
     text = module.read_text()
 

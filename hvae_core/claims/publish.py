@@ -85,7 +85,7 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
             _draw(name, new)
         else:
             _copy_run(run_folder(name), run)
-            shutil.copytree(figure_folder(name), figures)
+            shutil.copytree(figure_folder(name), figures, ignore=shutil.ignore_patterns("*.html"))  # they hold weights
             _pack(run, figures)
         _reduce_colours(load_config(run), figures)
         for old, fresh in ((target, run), (drawn, figures)):
@@ -231,6 +231,8 @@ def _clean(notebook: Path, *folders: Path) -> None:
         cell["metadata"].pop("execution", None)  # times that papermill has noted too
         for output in cell.get("outputs", []):
             data = output.get("data", {})
+            if "<iframe" in "".join(data.get("text/html", "")):  # a page of the run, with its weights
+                data["text/html"] = "<p>Here the explorer is, in a run of your own.</p>"
             if "text/html" in data:
                 data.pop("text/plain", None)  # the same table again
             if png := data.get("image/png"):

@@ -30,6 +30,10 @@ PARALLEL = ("representation", "likelihood")
 """The heaviest stages, which evaluate several models at once."""
 BESIDE = ("60_rate_distortion", "80_target_rates", "95_conditioned")
 """Notebooks that draw other runs on the same data, too."""
+FRAMED = ("95_conditioned",)
+"""Notebooks that show a page of the run."""
+ASSETS = [path for path in (ROOT / "hvae_core" / "pages").rglob("*") if path.suffix in (".html", ".css", ".js")]
+"""What pages are made of, besides results and the code of `hvae_core.pages`."""
 MARKS = ".progress/done"
 """Of the jobs that hold, for Snakemake: empty files with their names."""
 FREE = {"name", "device", "block", "blocks"}
@@ -45,7 +49,7 @@ class Job(NamedTuple):
         after: names of the jobs whose files it reads.
         makes: the files that are there when it is done.
         reads: the files that it reads.
-        notebook: that it executes; None: a function of `hvae_core.runs.results`, by the job's name.
+        notebook: that it executes; None: a function, by the job's name (see `hvae_core.pipeline.job.FUNCTIONS`).
         block: the part of the grid that it trains.
     """
 
@@ -96,9 +100,14 @@ def _jobs(config: Config) -> Iterator[Job]:
     measured = ("collect", *(NOTEBOOKS[stage] for stage in kind.stages))
     yield Job("join", "tables", measured, results, tuple(tables))
     beside = [run_folder(name) / "results.parquet" for name in comparable_runs(config.name)]
+    others = tuple(beside) if kind.notebook in BESIDE else ()
+    for page in kind.pages:
+        reads = (results[0], data, *images, *weights, *others, *sorted(ASSETS))
+        yield Job(page, "pages", ("join",), (figure_folder(config.name) / f"{page}.html",), reads)
     reads = (results[0], history, data, run / "objective.txt", run / "tables" / "classifier.json", *images, *weights)
-    reads += tuple(beside) if kind.notebook in BESIDE else ()
-    yield Job(kind.notebook, "figures", ("join",), figure_files(config), reads, kind.notebook)
+    framed = kind.pages if kind.notebook in FRAMED else ()
+    reads += (*others, *(figure_folder(config.name) / f"{page}.html" for page in framed))
+    yield Job(kind.notebook, "figures", ("join", *framed), figure_files(config), reads, kind.notebook)
 
 
 def figure_files(config: Config) -> tuple[Path, ...]:

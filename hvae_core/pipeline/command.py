@@ -396,3 +396,5 @@ def summarise(config: Config) -> None:
     print(f"models: {counts}")
     print(f"results: {run_folder(config.name) / 'results.csv'}")
     print(f"figures: {figure_folder(config.name)}")
+    for page in config.kind.pages:
+        print(f"{page}: {figure_folder(config.name) / page}.html")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.identity import OBJECTIVE
 from hvae_core.runs.provenance import commit, device_name
-from hvae_core.runs.results import collect, join
 
 KERNEL = "hvae-companion"
 OWN_KERNEL = {
@@ -33,6 +33,16 @@ OWN_KERNEL = {
 BATCH = "HVAE_BATCH"  # which command the jobs are of
 GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+FUNCTIONS = {"collect": "runs.results", "join": "runs.results", "explorer": "pipeline.paging"}
+"""Jobs that are no notebooks, and the modules of their functions."""
+
+
+def function(name: str) -> Callable[[str], Any]:
+    """What a job without a notebook calls with the name of the run."""
+    found: Callable[[str], Any] = getattr(importlib.import_module(f"hvae_core.{FUNCTIONS[name]}"), name)
+    return found
 
 
 def named_error(error: OSError) -> str:
@@ -78,7 +88,7 @@ def job(argv: Sequence[str]) -> int:
 
     One job of the batch, with its progress and its errors kept; nothing if what it made still holds.
 
-    JOB is ``collect`` or ``join`` (see `hvae_core.runs.results`) or the name of a notebook, which papermill executes.
+    JOB is one of `FUNCTIONS`, or the name of a notebook, which papermill executes.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
@@ -106,7 +116,7 @@ def job(argv: Sequence[str]) -> int:
         text = read_notebook(asked.notebook) if asked.notebook else None
         made_from = key(config, asked, text)
         if text is None:
-            {"collect": collect, "join": join}[args.job](args.run)
+            function(args.job)(args.run)
         else:
             record["device"] = execute(config, asked, text, args.jobs)
         if lost := missing(asked.makes):

@@ -97,8 +97,9 @@ WRITTEN: dict[str, Callable[[], Iterable[str]]] = {
             for path in (ROOT / "hvae_core" / room).glob("[!_]*.py")
         ),
     ],
+    "pages": lambda: ["hvae_core.pipeline.paging"],
 }
-"""What writes tables and figures. They are made again in seconds, so all that is imported there counts."""
+"""What writes tables, figures and pages. They are made again in seconds, so all that is imported there counts."""
 NEUTRAL = {f"hvae_core.{name}" for name in ("errors", "files", "names", "progress")}
 """They hold names, messages and files, and compute nothing."""
 

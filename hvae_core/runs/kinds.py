@@ -10,6 +10,7 @@ class Kind(NamedTuple):
         stages: each makes a table, in the notebook of that name.
         notebook: draws the figures.
         figures, tables: what it draws.
+        pages: what is made for a browser.
         trainer: the module that trains the run's models.
     """
 
@@ -18,13 +19,16 @@ class Kind(NamedTuple):
     figures: tuple[str, ...]
     tables: tuple[str, ...]
     trainer: str = "hvae_core.training.population"
+    pages: tuple[str, ...] = ()
 
 
 _APPLICATIONS = ("reconstruction", "generation", "representation")
 _PAPER_A = tuple(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9))
 
 KINDS = {
-    "hierarchical": Kind(_APPLICATIONS, "50_figures", _PAPER_A, ("table1", "table2", "table3")),  # Paper A
+    "hierarchical": Kind(  # Paper A
+        _APPLICATIONS, "50_figures", _PAPER_A, ("table1", "table2", "table3"), pages=("explorer",)
+    ),
     "deep": Kind(  # Paper A, Section 3.2, with more than two layers
         _APPLICATIONS, "90_deep_hierarchies", ("layers", *_PAPER_A), ("table1", "table2")
     ),
@@ -34,6 +38,7 @@ KINDS = {
         ("surface", "sliding", *_PAPER_A),
         ("table1",),
         "hvae_core.training.conditioned",
+        ("explorer",),
     ),
     "targets": Kind(_APPLICATIONS, "80_target_rates", ("targets",), ("targets_table",)),
     "shares": Kind(_APPLICATIONS, "80_target_rates", ("targets", "shares"), ("targets_table", "shares_table")),
