@@ -45,7 +45,7 @@ def test_a_run_has_everything_that_the_contract_names(tiny_run):
     figures = {path.name for path in (output / "figures/tiny").iterdir()}
     assert figures == {f"fig{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 8, 9) for kind in ("pdf", "png", "json")} | {
         f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "json")
-    } | {"explorer.html"}
+    } | {"explorer.html", "index.html", "notebooks"}
     results = pd.read_parquet(output / "runs/tiny/results.parquet")
     assert len(results) == 9
     assert not results.isna().any().any()

@@ -21,7 +21,7 @@ from hvae_core.pages.explorer.page import Live, Pictures, explorer
 from hvae_core.pages.explorer.tour import tour
 from hvae_core.pages.explorer.weights import SHOWN, merged, packed
 from hvae_core.pipeline.paging import framed
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 from hvae_core.runs.results import load_results
 
 CHROMIUM = shutil.which("chromium")
@@ -170,8 +170,8 @@ def test_the_network_in_the_page_is_pytorchs(name, made, visit):
     path, network, x, _ = made(name)
     same = on_float16(network)
     model = network.model
-    noise = rounded(model.noise(len(x), generator(0, Purpose.EVALUATION)), len(x))
-    held = rounded(model.noise(SHOWN, generator(0, Purpose.GENERATION)), SHOWN)
+    noise = rounded(model.noise(len(x), Noise(0, Purpose.EVALUATION)), len(x))
+    held = rounded(model.noise(SHOWN, Noise(0, Purpose.GENERATION)), SHOWN)
     page = visit(path)
     for betas in NINE:
         go(page, betas)
@@ -199,7 +199,7 @@ def test_a_drawing_has_the_terms_that_pytorch_gives_it(made, visit):
     drawn = torch.tensor(page.evaluate("Array.from(drawing)"), dtype=torch.float32).view(1, 1, 28, 28)
     assert 40 < drawn.sum() < 150, "a seven, two pixels thick"
     assert drawn[0, 0, 5:7, 10:18].all(), "its bar, where the pointer went"
-    noise = rounded(network.model.noise(40, generator(0, Purpose.EVALUATION)), 1)
+    noise = rounded(network.model.noise(40, Noise(0, Purpose.EVALUATION)), 1)
     model = on_float16(network).at((0.4, 2.0))
     terms = model(drawn, noise)
     found = json.loads(page.get_attribute("#drawn-terms", "data-values"))

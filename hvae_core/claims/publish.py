@@ -85,7 +85,7 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
             _draw(name, new)
         else:
             _copy_run(run_folder(name), run)
-            shutil.copytree(figure_folder(name), figures, ignore=shutil.ignore_patterns("*.html"))  # they hold weights
+            shutil.copytree(figure_folder(name), figures, ignore=shutil.ignore_patterns("*.html", "notebooks"))
             _pack(run, figures)
         _reduce_colours(load_config(run), figures)
         for old, fresh in ((target, run), (drawn, figures)):

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
@@ -42,6 +42,8 @@ COMMANDS = {
     coded.DECODE: (coded.decode_arguments, coded.decode),
 }
 """What is no profile: the arguments of each, and what it does."""
+Report = Callable[[str], Path]
+"""Writes the report of a run and returns its path: it holds the papers' statements, of which no pipeline knows."""
 TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
 
 
@@ -77,7 +79,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, report: Report | None = None) -> int:
     """Run a profile, or compare two runs; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     other = next((COMMANDS[word] for word in words[:1] if word in COMMANDS), None)
@@ -103,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         objective, name = None, args.name
         if args.objective is not None:
             objective, name = read_objective(args.objective), name or beside(args.profile, args.objective)
-        return run(load_profile(args.profile, args.changes, name), args.cores, args.dry_run, objective)
+        return run(load_profile(args.profile, args.changes, name), args.cores, args.dry_run, objective, report)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -153,7 +155,9 @@ def beside(profile: str, objective: str) -> str:
     return f"{Path(profile).stem}-{Path(objective).stem}"
 
 
-def run(config: Config, cores: int, dry_run: bool = False, objective: str | None = None) -> int:
+def run(
+    config: Config, cores: int, dry_run: bool = False, objective: str | None = None, report: Report | None = None
+) -> int:
     """Make everything that a configuration asks for; with an objective, as text, in the place of the notebook's."""
     from hvae_core.data.readers import load
     from hvae_core.models import check_shape
@@ -215,10 +219,10 @@ def run(config: Config, cores: int, dry_run: bool = False, objective: str | None
         if data and not dry_run:
             keep_data(config, data)
         del data
-        return _run(config, folder, cores, dry_run, lock)
+        return _run(config, folder, cores, dry_run, lock, report)
 
 
-def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str]) -> int:
+def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str], report: Report | None) -> int:
     status = folder / ".progress"
     start, log, batch = time.time(), folder / "log.txt", f"{timestamp()} {os.getpid()}"
     names = list(jobs(config))
@@ -257,7 +261,10 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
                 keep_provenance(config, batch, start)
         done = {name: record for name in names if (record := _record(config, name)).get("batch") == batch}
         if process.returncode:
-            return report_failure(done, log, batch)
+            failure = report_failure(done, log, batch)
+            with contextlib.suppress(InputError, OSError):  # of a full disk enough was said
+                print_report(config, report)
+            return failure
     elif not (folder / "provenance.json").exists():
         keep_provenance(config, batch, start)
     if lost := missing(outputs(config)):
@@ -265,6 +272,7 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str])
         return 1
     print(f"{config.name}: done in {duration(time.time() - start)}" if to_do else _nothing(config))
     summarise(config)
+    print_report(config, report)
     return 0
 
 
@@ -387,6 +395,12 @@ def keep_provenance(config: Config, batch: str, start: float) -> None:
         "stages": stages,
     }
     write_text(folder / "provenance.json", json.dumps(content, indent=2) + "\n")
+
+
+def print_report(config: Config, report: Report | None) -> None:
+    """Write the report, of a run that failed, too, and say where it is."""
+    if report is not None:
+        print(f"report: {report(config.name)}")
 
 
 def summarise(config: Config) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hvae_core.evaluation.rates import BATCH
 from hvae_core.models.conditioning import Conditioned, Table
-from hvae_core.randomness import Purpose, generator
+from hvae_core.randomness import Noise, Purpose
 
 IMAGES = 256  # test images, on which a page computes terms
 SHOWN = 16  # of them are shown, and as many samples
@@ -92,8 +92,8 @@ def packed(network: Conditioned, x: Tensor, seed: int) -> dict[str, Any]:
         "images": len(taken),
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    drawn = model.noise(len(x), generator(seed, Purpose.EVALUATION))
-    generated = model.noise(shown, generator(seed, Purpose.GENERATION))
+    drawn = model.noise(len(x), Noise(seed, Purpose.EVALUATION))
+    generated = model.noise(shown, Noise(seed, Purpose.GENERATION))
     return {
         "about": about,
         "tables": text,
