@@ -2,10 +2,11 @@
 
 ::
 
-    stack.py     bits on which numbers are put, and from which they are taken
-    symbols.py   latents and pixels as whole numbers, and their distributions
-    bitsback.py  images onto the stack and back, layer by layer
-    files.py     codes as files; images that are read and written one after the other
+    stack.py        bits on which numbers are put, and from which they are taken
+    symbols.py      latents and pixels as whole numbers, and their distributions
+    bitsback.py     images onto the stack and back, layer by layer
+    files.py        codes as files; images that are read and written one after the other
+    compressors.py  what general compressors make of the same images
 """
 
 from hvae_core.coding.bitsback import Account, Code, decode, encode

@@ -50,25 +50,28 @@ class Account(NamedTuple):
         coded: ``(images, L + 1)``, what the stack grew by: put less taken.
         wanted: ``(images, L + 1)``, log2 q(z) - log2 p(z) at the coded z, and -log2 p(x | z).
         rates: ``(images, L)``, KL[q || p] given the coded layers above.
+        taken: ``(images, L)``, what was taken of the layers' bits, before they were put.
     """
 
     coded: NDArray[np.float64]
     wanted: NDArray[np.float64]
     rates: NDArray[np.float64]
+    taken: NDArray[np.float64]
 
     def table(self) -> pd.DataFrame:
         """Means over the images, in bits an image, one row a layer and one for x.
 
-        Columns: ``coded``, ``wanted``, the standard error ``error`` of their difference, and the ``rate`` (of x null).
+        Columns: ``coded``, ``wanted``, the standard error ``error`` of their difference, the ``rate``, and the standard
+        error ``rate_error`` of ``coded`` less ``rate``. Of x there is no rate.
         """
         import pandas as pd  # takes a second
 
-        error = (self.coded - self.wanted).std(0, ddof=1) if len(self.coded) > 1 else np.nan * self.coded[0]
         columns = {
             "coded": self.coded.mean(0),
             "wanted": self.wanted.mean(0),
-            "error": error / math.sqrt(len(self.coded)),
+            "error": _standard_error(self.coded - self.wanted),
             "rate": [*self.rates.mean(0), math.nan],
+            "rate_error": [*_standard_error(self.coded[:, :-1] - self.rates), math.nan],
         }
         names = [*(f"z_{number}" for number in layer_numbers(self.rates.shape[1])), "x"]
         return pd.DataFrame(columns, index=pd.Index(names, name="layer"))
@@ -145,8 +148,9 @@ def encode(
         stack.mix(pad(count, initial))
     if stack is None or initial is None or not count:
         raise InputError("there are no images to code")
-    table = np.array(rows).reshape(count, 3 * model.layers + 2)
-    account = Account(*np.split(table, [model.layers + 1, 2 * model.layers + 2], 1))
+    layers = model.layers
+    table = np.array(rows).reshape(count, 4 * layers + 2)
+    account = Account(*np.split(table, np.cumsum([layers + 1, layers + 1, layers]), 1))
     shapes = (tuple(model.image_shape), tuple(model.latent_shapes))
     return Code(stack.words(), count, *shapes, coder.weights, coder.grid, initial, account)
 
@@ -261,7 +265,7 @@ class Coder:
         """Put an image; returns its row of each part of an `Account`, one after the other."""
         z, ks, coded, wanted, rates = self._infer(stack, self._pixels(levels))
         likelihood: Any = self.model.likelihood(z)
-        before = stack.bits
+        taken, before = list(coded), stack.bits
         stack.put(pixels_under(likelihood), levels)
         coded.append(stack.bits - before)
         wanted.append(pixel_bits(likelihood, levels))
@@ -269,7 +273,7 @@ class Coder:
             before = stack.bits
             stack.put(self.grid.prior(self.sizes[layer]), ks[layer])
             coded[layer] += stack.bits - before
-        return [*coded, *wanted, *rates]
+        return [*coded, *wanted, *rates, *(-bits for bits in taken)]
 
     @threads_of_an_operation(1)
     def pop(self, stack: Stack) -> Images:
@@ -314,6 +318,13 @@ class Coder:
         """The image as the network sees it, ``(1, C, H, W)``."""
         x = torch.from_numpy(levels.astype(float)) / (1 if self.binary else 255)
         return x.view(1, *self.model.image_shape)
+
+
+def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the mean over the rows; of a single one null."""
+    if len(values) < 2:
+        return np.full(values.shape[1], math.nan)
+    return values.std(0, ddof=1) / math.sqrt(len(values))
 
 
 def _shape(shape: Iterable[int]) -> str:

@@ -10,6 +10,7 @@
     story.py            what notebooks 00 to 40 show beside them
     deep.py             how the rate is spread over more than two layers
     guidance.py         what is recommended under a rate budget
+    bits.py             what each layer takes in a file beside its rate; the stack
     compare.py          two runs in the same axes, and what moved from one to the other
     conditioned.py      a conditioned network beside models trained one by one
     targets.py          rates asked for and held, and shares of a fixed total
@@ -21,6 +22,7 @@ be so; it is never drawn as 0 or filled in.
 """
 
 from hvae_core.analysis.points import grid_means
+from hvae_core.figures.bits import bits, on_the_stack
 from hvae_core.figures.conditioned import fidelities, fidelity, sliding, surface
 from hvae_core.figures.deep import layers
 from hvae_core.figures.files import save_figure, save_table
@@ -66,6 +68,7 @@ __all__ = [
     "b_fig4",
     "b_table1",
     "best_and_typical",
+    "bits",
     "diversity_sharpness",
     "fidelities",
     "fidelity",
@@ -82,6 +85,7 @@ __all__ = [
     "image_rows",
     "information_trap",
     "layers",
+    "on_the_stack",
     "paper_a",
     "rate_split",
     "rates_in_training",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hvae_core.errors import InputError
 from hvae_core.progress import duration, track
-from hvae_core.runs.folder import load_config, run_folder
+from hvae_core.runs.folder import figure_folder, load_config, run_folder
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from hvae_core.coding import Code
@@ -26,15 +26,19 @@ T = TypeVar("T")
 def code_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"./run_all.sh {CODE}",
-        description="Code images without loss by a trained model, and show what each layer takes beside its rate.",
-        epilog="Exit status: 0 when the file is written, 2 for a mistake in what was asked.",
+        description="Code images without loss by a trained model, and show what each layer takes beside its rate. "
+        "With RUN alone, do so for all of its models and draw the figure bits.",
+        epilog="Exit status: 0 when the file or the figure is written, 2 for a mistake in what was asked.",
     )
     parser.add_argument("run", metavar="RUN", help="a run with trained models, a name or a folder")
-    parser.add_argument("--member", type=int, required=True, metavar="N", help="the row of the model in the results")
+    parser.add_argument("--member", type=int, metavar="N", help="the row of the model in the results")
     parser.add_argument(
-        "images", metavar="FILE.npz", help=f"images, uint8: its array x_test or x; {TEST}: the run's own test images"
+        "images",
+        nargs="?",
+        metavar="FILE.npz",
+        help=f"images, uint8: its array x_test or x; {TEST}: the run's own test images",
     )
-    parser.add_argument("out", metavar="OUT", help="the file to be written")
+    parser.add_argument("out", nargs="?", metavar="OUT", help="the file to be written")
     parser.add_argument("--check", action="store_true", help="decode it again and compare every pixel")
     return parser.parse_args(argv)
 
@@ -62,6 +66,11 @@ def code(args: argparse.Namespace) -> int:
     from hvae_core.runs.weights import load_model
 
     _check_run(args.run)
+    given = [args.member is not None, args.images is not None, args.out is not None]
+    if not any(given):
+        return draw(args.run)
+    if not all(given):
+        raise InputError(f"{CODE}: give RUN alone, or RUN --member N FILE.npz OUT")
     images: Any = _test_images(args.run) if args.images == TEST else images_in(args.images)
     model, out = load_model(args.run, args.member), Path(args.out)
     if out.exists() and args.images != TEST and out.samefile(args.images):
@@ -80,6 +89,33 @@ def code(args: argparse.Namespace) -> int:
             f"checked: {coded.images:,} images are equal in every pixel, and the initial words came back; "
             f"{duration(time.monotonic() - start)}"
         )
+    return 0
+
+
+def draw(run: str) -> int:
+    """Code some test images by every model of a run, and write the figure ``bits`` and its table.
+
+    Raises:
+        InputError: for a run whose models cannot be coded.
+    """
+    from hvae_core.analysis.code_lengths import code_lengths
+    from hvae_core.figures import bits, save_figure, save_table
+    from hvae_core.runs.provenance import commit
+    from hvae_core.runs.results import results_so_far
+    from hvae_core.runs.weights import identities
+
+    lengths = code_lengths(run)
+    figure = bits(lengths, results_so_far(run))
+    name = run_folder(run).name
+    made_from = {"run": name, "weights": identities(run), "script": f"./run_all.sh {CODE} {name}"} | commit()
+    folder = figure_folder(run)
+    table = lengths.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
+    table.attrs["caption"] = figure.caption
+    function = {"function": "hvae_core.figures.bits"}
+    paths = save_figure(figure, folder, "bits", provenance=made_from | function)
+    function = {"function": "hvae_core.analysis.code_lengths.code_lengths"}
+    paths += save_table(table, folder, "bits_table", provenance=made_from | function)
+    print(f"figure: {paths[1]}\ntable: {paths[3]}")
     return 0
 
 
