@@ -9,12 +9,15 @@ import weakref
 import zipfile
 from pathlib import Path
 
+import nbformat
 import numpy as np
+import papermill
 import pytest
 from conftest import Chain
 from test_coding import model, some_images
 
 from hvae_core import load
+from hvae_core.analysis.code_lengths import code_lengths
 from hvae_core.coding import decode, encode
 from hvae_core.coding.files import KIND, LENGTH, images_in, read_code, write_code, write_images
 from hvae_core.errors import InputError
@@ -77,10 +80,46 @@ def test_the_account_is_printed_beside_the_results(run, tmp_path, images):
     rows = {line.split()[0]: [float(cell) for cell in line.split()[1:]] for line in printed.splitlines()[2:6]}
     assert status == 0 and list(rows) == ["z_2", "z_1", "x", "all"]
     table = encode(load_model("tiny", 0), images).account.table()
-    assert rows["z_1"][:4] == [round(value, 3) for value in table.loc["z_1"]]
+    assert rows["z_1"][:4] == [round(value, 3) for value in table.loc["z_1"][:4]]
     assert rows["all"][0] == pytest.approx(table["coded"].sum(), abs=1e-3)
     assert rows["x"][-1] == pytest.approx(rows["x"][0], rel=0.05), "the distortion of the results, in bits"
     assert rows["z_2"][-1] == pytest.approx(rows["z_2"][3], rel=1e-3), "q(z_2 | x) and p(z_2) have no sample"
+
+
+def test_all_models_of_a_run_are_coded_for_its_figure(run, place, images):
+    status, printed = run("code", "tiny")
+    assert status == 2 and "images = 100: there are 12 test images" in printed
+    lengths = code_lengths(place / "runs/tiny", 5)
+    assert len(lengths) == 4 * 3 and lengths.attrs["images"] == 5 and lengths.attrs["run"] == "tiny"
+    row = lengths[(lengths["beta_2"] == 10) & (lengths["beta_1"] == 1) & (lengths["layer"] == "z_1")].iloc[0]
+    wanted = encode(load_model("tiny", 2), images[:5]).account.table().loc["z_1"]
+    assert row["member"] == 2 and row[wanted.index].tolist() == wanted.tolist()
+
+
+def test_a_run_has_its_figure(run, place, monkeypatch):
+    monkeypatch.setattr(code_lengths, "__defaults__", (5,))
+    status, printed = run("code", "tiny")
+    assert status == 0 and printed.startswith("figure: ")
+    made = {path.name for path in (place / "figures/tiny").iterdir()}
+    assert {f"bits.{kind}" for kind in ("pdf", "png", "json")} | {"bits_table.csv", "bits_table.md"} <= made
+    about = json.loads((place / "figures/tiny/bits.json").read_text())
+    assert about["script"] == "./run_all.sh code tiny" and about["weights"]
+
+
+def test_the_notebook(place, monkeypatch):
+    monkeypatch.setenv("HVAE_OUTPUT", str(place))
+    target = place / "25.ipynb"
+    notebook = ROOT / "notebooks/25_bits.ipynb"
+    given = {"name": "tiny", "images_of_each": 5}
+    papermill.execute_notebook(notebook, target, given, kernel_name="python3", progress_bar=False, cwd=str(ROOT))
+    shown = [
+        out.get("data", {}) | {"said": out.get("text", "")}
+        for cell in nbformat.read(target, as_version=4).cells
+        for out in cell.get("outputs", [])
+    ]
+    assert sum("image/png" in data for data in shown) == 2
+    assert any("every pixel came back: True" in data["said"] for data in shown)
+    assert any(data.get("text/plain") == "np.True_" for data in shown), "the bins come back by hand"
 
 
 def test_another_process_with_other_threads_decodes_it(place, tmp_path, images):
@@ -95,6 +134,7 @@ def test_another_process_with_other_threads_decodes_it(place, tmp_path, images):
     ("words", "named"),
     [
         (("code", "tiny", "--member", 9, "test", "OUT"), "no trained model 9; its rows are 0 to 3"),
+        (("code", "tiny", "--member", 0), "give RUN alone, or RUN --member N FILE.npz OUT"),
         (("code", "none", "--member", 0, "test", "OUT"), "none"),
         (("code", "tiny", "--member", 0, "gone.npz", "OUT"), "gone.npz is missing"),
         (("code", "tiny", "--member", 0, "test", "/proc/none/OUT"), "cannot write"),

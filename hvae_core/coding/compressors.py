@@ -23,7 +23,7 @@ def compressed_bits(images: NDArray[np.uint8]) -> dict[str, float]:
         images: ``(N, C, H, W)``; of one colour 0 and 255.
 
     Example:
-        >>> found = compressed_bits(np.zeros((9, 1, 28, 28), np.uint8))
+        >>> found = compressed_bits(np.zeros((99, 1, 28, 28), np.uint8))
         >>> sorted(found)[-5:], max(found.values()) < 0.1
         (['PNG', 'WebP', 'bz2', 'gzip', 'xz'], True)
     """

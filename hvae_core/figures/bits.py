@@ -121,7 +121,7 @@ def _bars(ax: Axes, lengths: pd.DataFrame, layers: Sequence[str], results: pd.Da
     ax.invert_yaxis()
     ax.set_xlim(0, 1.2 * start.max())
     ax.set_xlabel(UNIT)
-    ax.set_title("where the bits of an image go")
+    ax.set_title("an image in the file")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.17), ncols=4, handlelength=1, columnspacing=1)
 
 

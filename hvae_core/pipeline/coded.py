@@ -40,7 +40,7 @@ def code_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("out", nargs="?", metavar="OUT", help="the file to be written")
     parser.add_argument("--check", action="store_true", help="decode it again and compare every pixel")
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)  # FILE.npz may be left out, and stand behind --member
 
 
 def decode_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -193,7 +193,7 @@ def _described(args: argparse.Namespace, coded: Code, file_bytes: int) -> Iterat
     from hvae_core.terms import layer_numbers
 
     assert coded.account is not None
-    table = coded.account.table()
+    table = coded.account.table().drop(columns="rate_error")
     if args.images == TEST:  # of other images the run knows nothing
         row = training_table(args.run).iloc[args.member]
         terms = [*(f"rate_{n}" for n in layer_numbers(len(coded.latent_shapes))), "distortion"]
