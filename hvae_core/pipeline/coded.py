@@ -63,6 +63,7 @@ def code(args: argparse.Namespace) -> int:
     """
     from hvae_core.coding import encode
     from hvae_core.coding.files import ImageFile, images_in, read_code, write_code
+    from hvae_core.runs.results import training_table
     from hvae_core.runs.weights import load_model
 
     _check_run(args.run)
@@ -76,11 +77,13 @@ def code(args: argparse.Namespace) -> int:
     if out.exists() and args.images != TEST and out.samefile(args.images):
         raise InputError(f"{out} holds the images; give another file for their code")
     name, shape = (images.name, images.shape) if isinstance(images, ImageFile) else ("x", images.shape)
+    # What the run knows of its own test images; read first, so that nothing is coded in vain.
+    known = training_table(args.run).iloc[args.member] if args.images == TEST else None
     start = time.monotonic()
     coded = encode(model, _tracked("coding", images, len(images)))
     spent = time.monotonic() - start
     write_code(out, coded, run=run_folder(args.run).name, member=args.member, array=name, shape=shape)
-    print("\n".join(_described(args, coded, out.stat().st_size)))
+    print("\n".join(_described(args, coded, known, out.stat().st_size)))
     print(f"coded in {duration(spent)}, {1000 * spent / coded.images:.2g} ms an image: {out}")
     if args.check:
         start = time.monotonic()
@@ -187,17 +190,15 @@ def _compare(model: Any, coded: Code, images: Any) -> None:
                 raise InputError(f"image {number} did not come back as it was; please report it")
 
 
-def _described(args: argparse.Namespace, coded: Code, file_bytes: int) -> Iterator[str]:
+def _described(args: argparse.Namespace, coded: Code, known: Any, file_bytes: int) -> Iterator[str]:
     """The account of a code: of each layer its bits beside its rate."""
-    from hvae_core.runs.results import training_table
     from hvae_core.terms import layer_numbers
 
     assert coded.account is not None
     table = coded.account.table().drop(columns="rate_error")
-    if args.images == TEST:  # of other images the run knows nothing
-        row = training_table(args.run).iloc[args.member]
+    if known is not None:
         terms = [*(f"rate_{n}" for n in layer_numbers(len(coded.latent_shapes))), "distortion"]
-        table["results"] = [float(row[term]) / math.log(2) for term in terms]
+        table["results"] = [float(known[term]) / math.log(2) for term in terms]
     table.loc["all"] = table.sum(min_count=len(table))
     table.loc["all", "error"] = math.nan
     yield f"{coded.images:,} images by model {args.member} of run '{run_folder(args.run).name}', bits an image:"
