@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from test_population import assert_same
 
 from hvae_core import figures, recommend
+from hvae_core.analysis import surface
 from hvae_core.analysis.dial import best, dial, slide
 from hvae_core.analysis.fidelity import differences, optima, summary
 from hvae_core.data.dataset import to_uint8
@@ -583,7 +584,8 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
     assert at.loc[(1, 1), "percent"] == pytest.approx(100 * (105 / 101 - 1))
     assert at.loc[(10, 1), "percent"] == pytest.approx(100 * (106 / 101 - 1))
     assert at.loc[(1, 1), "spread_percent"] == pytest.approx(100 * np.sqrt(2) / 101)
-    assert summary(table).set_index("of").loc["L, %", "points"] == 9
+    assert at.loc[(1, 1), ["difference", "spread"]].tolist() == pytest.approx([4, np.sqrt(2)])
+    assert summary(table).set_index("of").loc["L, nats", "points"] == 9
     highest = optima(own, models).set_index("metric").loc["psnr"]
     assert (
         highest["conditioned"].startswith("1,") and highest["models"].startswith("0.1,") and highest["steps apart"] == 1
@@ -591,6 +593,22 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
     assert highest["lost"] == pytest.approx(1)
     with pytest.raises(InputError, match="share no betas"):
         differences(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
+
+
+def test_nothing_relative_depends_on_the_unit_of_a_pixel():
+    """In a unit k times as large, D of a Gaussian likelihood has 3072 log k more, and its constant as well."""
+
+    def comparison(constant):
+        own, models = (
+            rows([0.1, 1, 10], lambda b2, b1, s, d=d: constant + d + s, lambda *_: 20, seeds=2) for d in (95, 90)
+        )
+        own.attrs = models.attrs = {"constant": constant}
+        compared = surface.compare(own, models, 2, on="")
+        return differences(own, models), compared, surface.Surface.of(models, 2).error()
+
+    for one, other in zip(comparison(0.0), comparison(1770.8), strict=True):
+        relative = [name for name in one if "percent" in name] if isinstance(one, pd.DataFrame) else slice(None)
+        np.testing.assert_allclose(one[relative], other[relative], rtol=1e-6, atol=1e-9)
 
 
 def test_its_figures_draw_what_is_there(trained):
@@ -616,7 +634,7 @@ def test_numbers_of_the_fidelity_do_not_collide(count):
     betas[np.abs(np.log(betas)).argmin()] = 1  # the narrowest cells on a logarithmic axis
     percent = np.resize([-58.3, 16.7, 0.2, -43.0], count**2)
     table = pd.DataFrame(list(itertools.product(betas, betas)), columns=["beta_2", "beta_1"])
-    table = table.assign(percent=percent, spread_percent=np.nan, rate_2=1.0, rate_1=1.0)
+    table = table.assign(percent=percent, difference=percent, spread_percent=np.nan, rate_2=1.0, rate_1=1.0)
     fig = figures.fidelity(table, "a network beside a grid")
     fig.draw_without_rendering()
     ax = fig.axes[0]

@@ -712,7 +712,7 @@ def test_edges_of_the_hull_are_straight_in_the_rate_not_on_the_axis():
 
 def test_numbers_of_the_fidelity_stand_in_the_middle_of_their_cells():
     table = synthetic(5)[["beta_2", "beta_1", "rate_2", "rate_1"]].assign(
-        percent=np.arange(25.0), spread_percent=np.nan
+        percent=np.arange(25.0), difference=np.arange(25.0), spread_percent=np.nan
     )
     ax = figures.fidelity(table).axes[0]
     (cells,) = [c for c in ax.collections if c.get_gid() == "models"]

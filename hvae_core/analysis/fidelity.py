@@ -11,7 +11,7 @@ import pandas as pd
 
 from hvae_core.analysis.frontier import upper_hull
 from hvae_core.analysis.points import count_layers, grid_means
-from hvae_core.analysis.surface import objective_values
+from hvae_core.analysis.surface import constant_of, objective_values
 from hvae_core.errors import InputError
 from hvae_core.terms import layer_numbers
 
@@ -37,8 +37,9 @@ def differences(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a setting of the betas: ``lagrangian`` (mean over the conditioned seeds), ``separate`` (mean over the
             models'
-        seeds), ``percent``, their relative difference, and ``spread_percent``, the standard deviation over the models'
-        seeds relative to their mean (null for one seed); the rates of both; and for each metric of `applications` its
+        seeds), ``difference`` between them and ``spread``, the standard deviation over the models' seeds (null for
+        one seed), in nats per image; ``percent`` and ``spread_percent``, the same relative to the models' L without
+        its constant (`hvae_core.analysis.surface.constant_of`); the rates of both; and for each metric of `applications` its
         ``<metric>`` minus that of the models, and ``<metric>_spread``.
 
     Raises:
@@ -63,8 +64,10 @@ def differences(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     table = both[names].assign(
         lagrangian=both["L"],
         separate=both["L_of_models"],
-        percent=100 * (both["L"] / both["L_of_models"] - 1),
-        spread_percent=100 * both["L_sd_of_models"] / both["L_of_models"],
+        difference=both["L"] - both["L_of_models"],
+        spread=both["L_sd_of_models"],
+        percent=100 * (both["L"] - both["L_of_models"]) / (both["L_of_models"] - constant_of(separate)),
+        spread_percent=100 * both["L_sd_of_models"] / (both["L_of_models"] - constant_of(separate)),
     )
     for n in numbers:
         table[f"rate_{n}"], table[f"separate_rate_{n}"] = both[f"rate_{n}"], both[f"rate_{n}_of_models"]
@@ -76,8 +79,8 @@ def differences(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """`fidelity` in a few numbers: of L in percent, of the other metrics in their own units."""
-    compared = {"L, %": ("percent", "spread_percent")}
+    """`differences` in a few numbers: of L in nats and in percent, of the other metrics in their own units."""
+    compared = {"L, nats": ("difference", "spread"), "L without its constant, %": ("percent", "spread_percent")}
     compared |= {str(name): (str(name), f"{name}_spread") for name in table if f"{name}_spread" in table}
     rows: list[dict[str, Any]] = []
     for name, (column, spread) in compared.items():

@@ -33,15 +33,25 @@ def objective_values(results: pd.DataFrame, layers: int, on: str = "") -> np.nda
     return (results[f"{on}distortion"] + sum(weighted)).to_numpy(float)
 
 
+def constant_of(results: pd.DataFrame) -> float:
+    """What all L of these models have in common whatever they learn, nats per image; 0 of binary images.
+
+    Results of a run carry it, see `hvae_core.runs.about`. Nothing is relative to L before it is taken off.
+    """
+    return float(results.attrs.get("constant", 0.0))
+
+
 class Surface:
     """L(beta) of a two-way (or L-way) grid of betas, interpolated over log beta.
 
     Arguments:
         betas: ``(points, L)``.
         values: ``(points, seeds)``, L(beta) of each seed, nats per image.
+        constant: of L, see `constant_of`.
     """
 
-    def __init__(self, betas: ArrayLike, values: ArrayLike) -> None:
+    def __init__(self, betas: ArrayLike, values: ArrayLike, constant: float = 0.0) -> None:
+        self.constant = constant
         self.betas, self.values = np.log(np.asarray(betas, float)), np.asarray(values, float)
 
     @classmethod
@@ -63,7 +73,7 @@ class Surface:
             raise InputError(
                 f"{len(table)} settings of the betas are too few for a surface: it takes three values of each beta"
             )
-        return cls(points, table.to_numpy())
+        return cls(points, table.to_numpy(), constant_of(results))
 
     def __call__(self, betas: ArrayLike) -> np.ndarray:
         """L at ``betas`` ``(models, L)``, for each seed of the grid: ``(models, seeds)``.
@@ -78,7 +88,9 @@ class Surface:
         return found
 
     def error(self) -> np.ndarray:
-        """How wrong the interpolation is at inner points when they are left out, relative, ``(points inside,)``.
+        """How wrong the interpolation is at inner points when they are left out, ``(points inside,)``.
+
+        Relative to L without its constant.
 
         With a point left out the grid is twice as coarse there, so this overstates the error between points.
         """
@@ -89,7 +101,10 @@ class Surface:
             _interpolated(self.betas[keep], self.values[keep], self.betas[[i]])[0]
             for i, keep in zip(inside, rest, strict=True)
         ]
-        return np.abs(np.array(guessed) / self.values[inside] - 1).mean(1) if guessed else np.empty(0)
+        if not guessed:
+            return np.empty(0)
+        values = self.values[inside]
+        return np.abs((np.array(guessed) - values) / (values - self.constant)).mean(1)
 
 
 def slopes(results: pd.DataFrame, layers: int, on: str = "train_") -> pd.DataFrame:
@@ -145,8 +160,7 @@ def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "t
         ``difference`` (``lagrangian`` minus ``surface``; to first order that of the distortions at equal rates),
         ``spread`` (standard
         deviation over the grid's seeds, null for one seed), all in nats per image; ``percent`` and ``percent_lowest``,
-        the difference from
-        the mean and from the lowest, relative to them. Null outside the grid. Where some seeds collapsed, mean and
+        the difference from the mean and from the lowest, relative to them without their constant. Null outside the grid. Where some seeds collapsed, mean and
         lowest are far apart.
     """
     betas = results[[f"beta_{n}" for n in layer_numbers(layers)]].to_numpy(float)
@@ -161,8 +175,8 @@ def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "t
             "lowest": lowest,
             "difference": own - mean,
             "spread": spread,
-            "percent": 100 * (own / mean - 1),
-            "percent_lowest": 100 * (own / lowest - 1),
+            "percent": 100 * (own - mean) / (mean - constant_of(grid)),
+            "percent_lowest": 100 * (own - lowest) / (lowest - constant_of(grid)),
         },
         index=results.index,
     )

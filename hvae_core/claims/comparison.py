@@ -214,12 +214,8 @@ def _beside(runs: Mapping[str, Published], belong: Callable[[Published, Publishe
 
 
 def _terms(table: pd.DataFrame) -> pd.DataFrame:
-    """How far L, in nats, and the metrics, in their own units, are apart, in a few numbers.
-
-    L is not compared in percent: that of a Gaussian likelihood has a constant that depends on its sigma only.
-    """
-    spread = table["spread_percent"] / 100 * table["separate"]
-    compared = {"L": (table["lagrangian"] - table["separate"], spread)}
+    """How far L, in nats, and the metrics, in their own units, are apart, in a few numbers."""
+    compared = {"L": (table["difference"], table["spread"])}
     for metric in applications(count_layers(table)):
         if metric in table:
             compared[metric] = (table[metric], table[f"{metric}_spread"])

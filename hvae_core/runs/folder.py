@@ -104,6 +104,7 @@ def _described_data(data: Dataset) -> str:
         "fingerprint": data.fingerprint,
         "train_images": len(data.x_train),
         "test_images": len(data.x_test),
+        "image_shape": list(data.image_shape),
         "notes": list(data.notes),
     }
     return json.dumps(described, indent=2) + "\n"
