@@ -34,3 +34,13 @@ def check_sizes(latent_sizes: Sequence[int]) -> None:
             f"latent_sizes: {list(latent_sizes)}; at least two layers, the last a number of 4x4 maps, so a "
             "multiple of 16"
         )
+
+
+def without_context(family: str, encoder_context: str) -> str:
+    """Why a family cannot have this context of its encoder's flow; "" where it can."""
+    if encoder_context == "none" or not (family[0] == "+" and family[2] == "v"):
+        return ""
+    return (
+        f"model {family}: encoder_context = {encoder_context}: not with a strong encoder and marginal v, "
+        "whose density would take an inversion of the flow for every pseudo-input"
+    )

@@ -150,7 +150,13 @@ def test_warm_up_and_target_rates_are_said(output, changes, said):
 
 def test_published_results_know_their_run():
     results = load_results(ROOT / "published/runs/mnist-9x9")
-    assert results.attrs == {"run": "mnist-9x9", "objective": "Eq. 8", "scored": 2000, "constant": 0.0}
+    assert results.attrs == {
+        "run": "mnist-9x9",
+        "objective": "Eq. 8",
+        "scored": 2000,
+        "constant": 0.0,
+        "encoder_context": "none",
+    }
 
 
 def test_colour_images_have_a_constant_and_binary_ones_have_none():

@@ -325,7 +325,11 @@ def test_several_families_make_one_run_ordered_by_name_seed_and_beta():
         (1, (0.1,)),
     ]
     assert config.layers == 1
-    assert config.options == {"width": config.width, "pseudo_inputs": config.pseudo_inputs}
+    assert config.options == {
+        "width": config.width,
+        "pseudo_inputs": config.pseudo_inputs,
+        "encoder_context": config.encoder_context,
+    }
 
 
 def test_families_may_have_beta_0():

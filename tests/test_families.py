@@ -27,6 +27,7 @@ from hvae_core.models.table import architecture_table
 from hvae_core.names import FAMILIES, LAYERS
 from hvae_core.objective import lagrangian
 from hvae_core.randomness import Noise
+from hvae_core.runs.config import Config
 
 GREY = (1, 28, 28)
 SMALL = {"width": 0.1, "pseudo_inputs": 5}
@@ -176,6 +177,67 @@ def test_vamp_prior_is_the_mixture_of_the_posteriors_of_its_pseudo_inputs(encode
     torch.testing.assert_close(q.log_prob(z) - naive(z), ratio)
     torch.testing.assert_close(model(x, [noise]).rates[:, 0], ratio)
     torch.testing.assert_close(p.log_prob_of_sample(noise), p.log_prob(p.sample(noise)))
+
+
+class Unflowed:
+    """The density of u for flow(u) from a distribution: what the marginal is to an encoder without the flow."""
+
+    def __init__(self, p, flow):
+        self.p, self.flow = p, flow
+
+    def log_prob(self, u):
+        return self.p.log_prob(self.flow(u))
+
+
+@pytest.mark.parametrize("marginal", "-+")
+def test_a_flow_without_context_is_another_marginal_of_the_plain_encoder(marginal, double):
+    """To rounding: rates of a strong encoder as printed are those of the plain one with the marginal moved along."""
+    model = small(f"+-{marginal}")
+    shifting_strongly(model.q_flow)
+    x, noise = binary(4, *GREY), normal(4, 64)
+    q, p = model.posterior(x, []), model.prior([])
+    plain, _ = model.encode(x)
+    u = plain.sample(noise)
+    moved = plain.log_prob(u) - Unflowed(p, model.q_flow).log_prob(u)
+    torch.testing.assert_close(q.log_ratio(p, noise)[1], moved)
+    assert (q.sample(noise) - u).abs().max() > 0.1, "the flow does something"
+
+
+def test_with_context_no_marginal_does_what_the_flow_does(double):
+    """At one u the two images have different z, which no function of u alone could give."""
+    model = build("+--", GREY, encoder_context="image", **SMALL)
+    shifting_strongly(model.q_flow)
+    for made in model.q_flow.steps:
+        torch.nn.init.normal_(made.context.weight, std=0.5)
+    x, u = binary(2, *GREY), normal(1, 64).expand(2, -1)
+    q, p = model.posterior(x, []), model.prior([])
+    z = q.flow(u)
+    assert (z[0] - z[1]).abs().max() > 0.01 and (p.log_prob(z)[0] - p.log_prob(z)[1]).abs() > 0.01
+    torch.testing.assert_close(q.flow.inverse(z), u)
+    noise = normal(2, 64)
+    torch.testing.assert_close(q.log_prob(q.sample(noise)), q.log_prob_of_sample(noise))
+    loss = sum(term.sum() for term in model(x, [noise]))
+    loss.backward()
+    assert all(made.context.weight.grad.abs().sum() > 0 for made in model.q_flow.steps), "the context learns"
+
+
+def test_a_context_leaves_every_output_a_function_of_the_inputs_before_it(double):
+    torch.manual_seed(0)
+    made, context = MADE(6, (20, 20), context=4), normal(1, 4)
+    jacobian = jacrev(lambda x: made(x[None], context)[0])(normal(6))
+    assert (jacobian.triu() == 0).all() and jacobian.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("family", "allowed"), [("+-v", False), ("++v", False), ("+-+", True), ("--v", True)])
+def test_a_context_with_a_vamp_prior_is_refused(family, allowed):
+    values = {"dataset": "digits", "model": family, "betas": [[1.0]], "encoder_context": "image"}
+    if allowed:
+        assert Config.make(values).options["encoder_context"] == "image"
+        build(family, GREY, encoder_context="image", **SMALL)
+        return
+    for make in (lambda: Config.make(values), lambda: build(family, GREY, encoder_context="image", **SMALL)):
+        with pytest.raises(InputError, match=r"encoder_context = image: not with a strong encoder and marginal v"):
+            make()
 
 
 def test_an_iaf_posterior_meets_its_vamp_prior_without_an_inversion(monkeypatch):

@@ -319,11 +319,14 @@ def test_collapse_of_strong_decoders_is_seen_and_its_absence_too():
 
 
 def test_marginals_against_encoders():
-    def gain(total):
-        return findings.paper_b(families(lambda beta: 1.0, total))[2].verdict
+    def gain(total, context="image"):
+        results = families(lambda beta: 1.0, total)
+        results.attrs["encoder_context"] = context
+        return findings.paper_b(results)[2].verdict
 
     assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+")) == AGREES
     assert gain(lambda family: 100 - 2 * (family[2] != "-") - 5 * (family[0] == "+")) == DIFFERS
+    assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+"), "none") == UNTESTED
     assert findings.paper_b(families(lambda beta: 1.0).assign(status="diverged")) == []
 
 

@@ -39,8 +39,8 @@ def differences(results: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
             models'
         seeds), ``difference`` between them and ``spread``, the standard deviation over the models' seeds (null for
         one seed), in nats per image; ``percent`` and ``spread_percent``, the same relative to the models' L without
-        its constant (`hvae_core.analysis.surface.constant_of`); the rates of both; and for each metric of `applications` its
-        ``<metric>`` minus that of the models, and ``<metric>_spread``.
+        its constant (`hvae_core.analysis.surface.constant_of`); the rates of both; and for each metric of
+        `applications` its ``<metric>`` minus that of the models, and ``<metric>_spread``.
 
     Raises:
         InputError: they share no betas, or all models of one have diverged.

@@ -160,8 +160,8 @@ def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "t
         ``difference`` (``lagrangian`` minus ``surface``; to first order that of the distortions at equal rates),
         ``spread`` (standard
         deviation over the grid's seeds, null for one seed), all in nats per image; ``percent`` and ``percent_lowest``,
-        the difference from the mean and from the lowest, relative to them without their constant. Null outside the grid. Where some seeds collapsed, mean and
-        lowest are far apart.
+        the difference from the mean and from the lowest, relative to them without their constant. Null outside the
+        grid. Where some seeds collapsed, mean and lowest are far apart.
     """
     betas = results[[f"beta_{n}" for n in layer_numbers(layers)]].to_numpy(float)
     surface = Surface.of(grid, layers, on)(betas)

@@ -52,6 +52,7 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> "Hie
         options: ``sigma_x`` (``ghvae``, ``lvae``), the fixed standard deviation of the Gaussian likelihood (default
             0.71). ``latent_sizes`` (``ghvae``), the numbers of latents of z_L, ..., z_1 (default: the paper's two
             layers). ``width`` (families), a factor on the numbers of features and hidden units (default 1), and
+            ``encoder_context`` (families), "none" or "image": what the flow of a strong encoder sees besides z;
             ``pseudo_inputs`` (families), the number of components of the VampPrior (default 500), which marginals
             - and + do without.
 

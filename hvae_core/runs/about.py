@@ -27,6 +27,7 @@ def about(run: str | Path) -> dict[Any, Any]:
         ``run``: its name. ``objective``: what it was trained for, a line that begins with "Eq. 8" if all betas 1 make
         a VAE of it, and "" where this is not known. ``scored``: on how many images an accuracy was measured, or None.
         ``constant``: what D has that no model can change, in nats per image, see `constant`.
+        ``encoder_context``: as in the configuration.
 
     Raises:
         InputError: there is no such run.
@@ -49,6 +50,7 @@ def about(run: str | Path) -> dict[Any, Any]:
         "objective": objective,
         "scored": images and round(SCORED * images),
         "constant": constant(shape, config.sigma_x),
+        "encoder_context": config.encoder_context,
     }
 
 

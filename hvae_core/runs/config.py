@@ -59,6 +59,9 @@ class Config(BaseModel):
     """Factor on the widths of the layers; only for families."""
     pseudo_inputs: Count = 500
     """Of the VampPrior; only for families ending in v."""
+    encoder_context: Literal["none", "image"] = "none"
+    """What the flow of a strong encoder sees besides z. `none`: as the paper's text says; `image`: features of
+    the image, as in Kingma et al. (2016); only for families beginning with +, and not for `+-v` and `++v`."""
     sigma_x: Positive = 0.71
     """Standard deviation of the Gaussian likelihood; only for 32x32x3 images."""
     betas: BetaRange | Numbers | Annotated[list[Numbers], Field(min_length=1)] = BetaRange(points=5)
@@ -174,7 +177,11 @@ class Config(BaseModel):
         options: dict[str, dict[str, Any]] = {
             "hierarchical": {"sigma_x": self.sigma_x},
             "conditioned": {"sigma_x": self.sigma_x},
-            "families": {"width": self.width, "pseudo_inputs": self.pseudo_inputs},
+            "families": {
+                "width": self.width,
+                "pseudo_inputs": self.pseudo_inputs,
+                "encoder_context": self.encoder_context,
+            },
             "toy": {},
         }
         sizes = {"latent_sizes": tuple(self.latent_sizes)} if self.latent_sizes else {}

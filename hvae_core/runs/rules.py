@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hvae_core.names import CONDITIONED, HIERARCHICAL, LAYERS, check_sizes
+from hvae_core.names import CONDITIONED, HIERARCHICAL, LAYERS, check_sizes, without_context
 from hvae_core.runs.grid import FixedTotal
 
 Config = Any  # `hvae_core.runs.config.Config`, which imports these rules
@@ -180,6 +180,10 @@ RULES = (
             f"sigma_x = {c.sigma_x:g}: at least 0.4 for conditioned models, which take the logarithm "
             "of L; below, D may be negative"
         ),
+    ),
+    Rule(
+        lambda c: c.model_kind == "families" and any(without_context(name, c.encoder_context) for name in c.models),
+        lambda c: next(filter(None, (without_context(name, c.encoder_context) for name in c.models))),
     ),
     # Computing
     Rule(

@@ -19,8 +19,9 @@ from hvae_core.models.distributions import (
 )
 from hvae_core.models.heads import Parts, heads_fc
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.models.paper_b.flows import IAF, MAF
+from hvae_core.models.paper_b.flows import IAF, MAF, Given
 from hvae_core.models.paper_b.pixelcnn import Gated, PixelCNN
+from hvae_core.names import without_context
 
 LATENT = 64
 SMALLEST = 8  # a narrow model keeps at least so many features and hidden units
@@ -55,12 +56,17 @@ class Family(HierarchicalVAE):
         decoder    -  deconvolutions, Bernoulli       +  gated PixelCNN
         marginal   -  N(0, I)    +  4 steps of MAF    v  VampPrior: sum_k w_k q(z | pseudo-input k)
 
-    The paper's text is silent on some points. Here the IAF has no context, and pseudo-inputs are not bounded.
+    The paper's text names MADEs on z alone, without a context. Such a flow says nothing of the image: a strong encoder
+    is then the plain one with another marginal, and with marginal ``v`` the flow drops out of the rate. With
+    ``encoder_context`` "image" the encoder's features enter every MADE, as in Kingma et al. (2016); means alone are
+    shifted in both. Pseudo-inputs are not bounded, of which the text is silent, too.
 
     Arguments:
         family: the three signs, in this order.
         width: multiplies all numbers of features and hidden units, which stay 8 or more; z keeps its 64 dimensions.
         pseudo_inputs: of marginal v; the others have none.
+        encoder_context: what the flow of a strong encoder sees besides z: "none", or "image", which families with a
+            strong encoder and marginal v cannot have: each density would take an inversion for every pseudo-input.
 
     Example:
         >>> model = Family((1, 28, 28), "-+v", width=0.1, pseudo_inputs=5)
@@ -74,13 +80,22 @@ class Family(HierarchicalVAE):
     one: Tensor
 
     def __init__(
-        self, image_shape: tuple[int, int, int], family: str, width: float = 1.0, pseudo_inputs: int = 500
+        self,
+        image_shape: tuple[int, int, int],
+        family: str,
+        width: float = 1.0,
+        pseudo_inputs: int = 500,
+        encoder_context: str = "none",
     ) -> None:
         super().__init__()
         if not (isinstance(width, int | float) and 0 < width < math.inf):
             raise InputError(f"model {family}: width is {width!r}; allowed are numbers above 0")
         if not (isinstance(pseudo_inputs, int) and pseudo_inputs > 0):
             raise InputError(f"model {family}: pseudo_inputs is {pseudo_inputs!r}; allowed are whole numbers from 1")
+        if encoder_context not in ("none", "image"):
+            raise InputError(f"model {family}: encoder_context is {encoder_context!r}; allowed are none and image")
+        if without_context(family, encoder_context):
+            raise InputError(without_context(family, encoder_context))
         self.image_shape, self.family = image_shape, family
         self.latent_shapes = ((LATENT,),)
         self.encoder_sign, self.decoder_sign, self.marginal_sign = tuple(family)
@@ -101,7 +116,8 @@ class Family(HierarchicalVAE):
         )
         self.q_heads = heads_fc(wide(256), (LATENT,))
         if self.encoder_sign == "+":
-            self.q_flow = IAF(LATENT, hidden)
+            self.q_flow = IAF(LATENT, hidden, context=wide(256) if encoder_context == "image" else 0)
+        self.with_context = encoder_context == "image"
         # m(z)
         if self.marginal_sign == "+":
             self.m_flow = MAF(LATENT, hidden)
@@ -142,21 +158,24 @@ class Family(HierarchicalVAE):
             }
         return parts
 
-    def encode(self, x: Tensor) -> Gaussian:
-        """The Gaussian part of q(z | x), before the flow."""
-        mean, variance = self.q_heads(self.q_trunk(2 * x - 1).flatten(1))
-        return Gaussian(mean, variance.sqrt())
+    def encode(self, x: Tensor) -> tuple[Gaussian, Tensor]:
+        """The Gaussian part of q(z | x), before the flow, and the features of the images that it is made of."""
+        h = self.q_trunk(2 * x - 1).flatten(1)
+        mean, variance = self.q_heads(h)
+        return Gaussian(mean, variance.sqrt()), h
 
     def posterior(self, x: Tensor, z_above: Sequence[Tensor], features: Any = None) -> Gaussian | Pushforward:
-        q = self.encode(x)
+        q, h = self.encode(x)
         if self.encoder_sign == "-":
             return q
+        if self.with_context:
+            return Pushforward(q, Given(self.q_flow, h))
         # The VampPrior is a mixture of posteriors, so it goes through the same flow.
         return (PushedWithPrior if self.marginal_sign == "v" else Pushforward)(q, self.q_flow)
 
     def prior(self, z_above: Sequence[Tensor]) -> Gaussian | Mixture | Pushforward:
         if self.marginal_sign == "v":
-            q = self.encode(self.m_pseudo.images)
+            q, _ = self.encode(self.m_pseudo.images)
             mixture = Mixture(q.mean, q.std, self.m_pseudo.logits.log_softmax(0))
             return Pushforward(mixture, self.q_flow) if self.encoder_sign == "+" else mixture
         normal = Gaussian(self.zero, self.one)

@@ -1,6 +1,7 @@
 """Autoregressive flows that shift means only: MADE, IAF and MAF (Paper B, Appendix F)."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,7 @@ class MADE(nn.Module):
     Arguments:
         dimensions: of input and output.
         hidden: units of each hidden layer.
+        context: numbers that every output may see, besides; they enter the first layer.
 
     Example:
         >>> made = MADE(3, hidden=(8, 8))
@@ -42,20 +44,25 @@ class MADE(nn.Module):
         0
     """
 
-    def __init__(self, dimensions: int, hidden: tuple[int, ...]) -> None:
+    def __init__(self, dimensions: int, hidden: tuple[int, ...], context: int = 0) -> None:
         super().__init__()
         inputs = torch.arange(1, dimensions + 1)
         spread = [1 + torch.arange(units) * max(dimensions - 1, 1) // units for units in hidden]
         masks = [above[:, None] >= below for below, above in pairwise([inputs, *spread])]
         masks.append(inputs[:, None] > [inputs, *spread][-1])
         self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
-        self.notation = f"MADE({', '.join(map(str, (dimensions, *hidden, dimensions)))})"
+        self.context = nn.Linear(context, (*hidden, dimensions)[0], bias=False) if context else None
+        seen = f" + {context}" if context else ""
+        self.notation = f"MADE({dimensions}{seen}, {', '.join(map(str, (*hidden, dimensions)))})"
 
-    def forward(self, x: Tensor) -> Tensor:
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = F.relu(layer(x))
-        return last(x)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        first, *others = self.layers
+        x = first(x)
+        if self.context is not None:
+            x = x + self.context(context)
+        for layer in others:
+            x = layer(F.relu(x))
+        return x
 
 
 class AutoregressiveFlow(nn.Module):
@@ -68,19 +75,22 @@ class AutoregressiveFlow(nn.Module):
         dimensions: of what flows.
         hidden: units of each hidden layer of each step's MADE.
         steps: 4 in the paper.
+        context: numbers that every step may see, besides.
     """
 
-    def __init__(self, dimensions: int, hidden: tuple[int, ...] = (640, 640, 640), steps: int = 4) -> None:
+    def __init__(
+        self, dimensions: int, hidden: tuple[int, ...] = (640, 640, 640), steps: int = 4, context: int = 0
+    ) -> None:
         super().__init__()
         self.dimensions = dimensions
-        self.steps = nn.ModuleList(MADE(dimensions, hidden) for _ in range(steps))
+        self.steps = nn.ModuleList(MADE(dimensions, hidden, context) for _ in range(steps))
 
-    def _solve(self, made: nn.Module, v: Tensor, sign: int) -> Tensor:
+    def _solve(self, made: nn.Module, v: Tensor, sign: int, context: Tensor | None) -> Tensor:
         """The y with y + sign * made(y) = v, dimension by dimension: as many passes as there are dimensions."""
         y = torch.zeros_like(v)
         known = torch.arange(self.dimensions, device=v.device)
         for dimension in range(self.dimensions):
-            y = (v - sign * made(y)) * (known <= dimension)
+            y = (v - sign * made(y, context)) * (known <= dimension)
         return y
 
 
@@ -95,14 +105,14 @@ class IAF(AutoregressiveFlow):
         True
     """
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Tensor, context: Tensor | None = None) -> Tensor:
         for made in self.steps:
-            u = (u + made(u)).flip(-1)
+            u = (u + made(u, context)).flip(-1)
         return u
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         for made in reversed(self.steps):
-            z = self._solve(made, z.flip(-1), 1)
+            z = self._solve(made, z.flip(-1), 1, context)
         return z
 
 
@@ -119,10 +129,28 @@ class MAF(AutoregressiveFlow):
 
     def forward(self, u: Tensor) -> Tensor:
         for made in reversed(self.steps):
-            u = self._solve(made, u.flip(-1), -1)
+            u = self._solve(made, u.flip(-1), -1, None)
         return u
 
     def inverse(self, z: Tensor) -> Tensor:
         for made in self.steps:
             z = (z - made(z)).flip(-1)
         return z
+
+
+class Given(NamedTuple):
+    """A flow whose context is given, so that it is a bijection of z alone.
+
+    Attributes:
+        flow: one with a context.
+        context: ``(batch, numbers)``.
+    """
+
+    flow: IAF
+    context: Tensor
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return self.flow(u, self.context.expand(len(u), -1))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return self.flow.inverse(z, self.context.expand(len(z), -1))
