@@ -53,7 +53,7 @@ def test_beside_grids_a_run_has_its_tables_and_each_other_grid_its_reason() -> N
     assert list(found.tables) == ["fidelity_table_models", "optima_table_models"]
     assert list(found.compared) == ["models"]
     assert len(found.compared["models"]) == 9
-    assert found.summary.loc[("models", "L, %"), "points"] == 9
+    assert found.summary.loc[("models", "L, nats"), "points"] == 9
     assert "share no betas" in found.summary.loc[("far", ""), beside.WHY_NOT]
     drawn = figures.fidelities(found.compared, "own")
     assert list(drawn) == ["fidelity_models"]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -130,8 +131,22 @@ def _finding(rule: Rule, results: pd.DataFrame) -> Finding:
     verdicts = [rule.verdict(numbers) for numbers in found.values()]
     ours = next(iter(said))
     if len(said) > 1:  # where controls say the same, it is said once
-        ours = "; ".join(f"{' and '.join(names)}: {words}" for words, names in said.items())
+        ours = "; ".join(f"{_listed(names)}: {words}" for words, names in said.items())
     return Finding(rule.source, rule.statement, ours, _together(verdicts), rule.rule)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names that begin alike, in few words.
+
+    Example:
+        >>> _listed(["R_2 > 0.01", "R_2 > 0.1"]), _listed(["R_2 > 0.1", "both > 0.01"])
+        ('R_2 > 0.01, 0.1', 'R_2 > 0.1, both > 0.01')
+    """
+    words = names[0]
+    for before, name in pairwise(names):
+        start = before.rpartition(" ")[0]
+        words += ", " + (name.removeprefix(start + " ") if name.startswith(start + " ") else name)
+    return words
 
 
 def _together(verdicts: Sequence[str]) -> str:
@@ -237,7 +252,7 @@ def _all_above(least: float) -> Callable[[Numbers], str]:
     """Whether all correlations are above a limit."""
 
     def verdict(numbers: Numbers) -> str:
-        found = [one["value"] for one in numbers["correlations"]]
+        found = numbers["values"]
         if np.isnan(found).any():
             return UNTESTED
         return AGREES if min(found) > least else PARTLY if max(found) > least else DIFFERS
@@ -301,7 +316,7 @@ def _without_empty(measure: Measure, *layers: int, least: float) -> Measure:
 
 def _of_upper(measure: Measure) -> Mapping[str, Measure]:
     """What is asked about z_2, with two limits of what is empty."""
-    return {f"R(z_2) > {least:g}": _without_empty(measure, 2, least=least) for least in EMPTY}
+    return {f"R_2 > {least:g}": _without_empty(measure, 2, least=least) for least in EMPTY}
 
 
 def _of_both(measure: Measure) -> Mapping[str, Measure]:
@@ -312,7 +327,7 @@ def _of_both(measure: Measure) -> Mapping[str, Measure]:
 
 def _limit_of_empty(measure: Callable[..., Numbers | None]) -> Mapping[str, Measure]:
     """What leaves out empty layers itself, with two limits of what is empty."""
-    return {f"empty up to {least:g}": partial(measure, least=least) for least in EMPTY}
+    return {f"R > {least:g}": partial(measure, least=least) for least in EMPTY}
 
 
 # --- Paper A: what is measured ------------------------------------------------------------------------------
@@ -460,13 +475,17 @@ def _psnr_slopes(points: pd.DataFrame, least: float) -> Numbers | None:
             slopes.append(found[2])
             errors.append(math.sqrt(variance * np.linalg.inv(columns.T @ columns)[2, 2]))
     if not slopes:
-        return None if not np.isfinite(points["psnr"]).any() else {"slopes": 0, "up": 0, "down": 0, "each": []}
-    away = np.abs(slopes) > np.maximum(2 * np.array(errors), 1e-6)
+        known = np.isfinite(points["psnr"]).any()
+        return {"slopes": 0, "up": 0, "down": 0, "lowest": None, "highest": None} if known else None
+    slope, error = np.array(slopes), np.array(errors)
+    away = np.abs(slope) > np.maximum(2 * error, 1e-6)
     return {
-        "slopes": len(slopes),
-        "up": int((away & (np.array(slopes) > 0)).sum()),
-        "down": int((away & (np.array(slopes) < 0)).sum()),
-        "each": [{"slope": slope, "error": error} for slope, error in zip(slopes, errors, strict=True)],
+        "slopes": len(slope),
+        "up": int((away & (slope > 0)).sum()),
+        "down": int((away & (slope < 0)).sum()),
+        "lowest": slope.min(),
+        "highest": slope.max(),
+        "each": list(zip(slopes, errors, strict=True)),
     }
 
 
@@ -557,8 +576,8 @@ def _information(points: pd.DataFrame) -> Numbers | None:
 def _gains(points: pd.DataFrame, layer: int, probes: Sequence[str]) -> Numbers:
     """How accuracies on mu_2 are correlated with the rate of a layer at a fixed rate of the other."""
     rates = f"rate_{layer}", f"rate_{3 - layer}"
-    found = [{"name": NAMES[probe], "value": _partial(points, f"acc_mu2_{probe}", *rates)} for probe in probes]
-    return {"correlations": found}
+    values = [_partial(points, f"acc_mu2_{probe}", *rates) for probe in probes]
+    return {"values": values, "lowest": min(values), "highest": max(values)}
 
 
 def _modes(points: pd.DataFrame, on_upper: Sequence[str]) -> Numbers | None:
@@ -575,11 +594,7 @@ def _modes(points: pd.DataFrame, on_upper: Sequence[str]) -> Numbers | None:
     variance = np.clip(upper * (1 - upper) + lower * (1 - lower), 0, None) / points["scored"].max()
     decided = np.abs(upper - lower) > 2 * np.sqrt(variance)
     so = (upper > lower) == np.isin(PROBES, on_upper)
-    accuracies = [
-        {"name": NAMES[probe], "mu_2": 100 * one, "mu_1": 100 * other}
-        for probe, one, other in zip(PROBES, upper, lower, strict=True)
-    ]
-    return {"accuracies": accuracies, "well": int((decided & so).sum()), "ill": int((decided & ~so).sum())}
+    return {"well": int((decided & so).sum()), "ill": int((decided & ~so).sum())}
 
 
 def _above_bound(points: pd.DataFrame, latent: str, bound: np.ndarray) -> Numbers:
@@ -602,19 +617,14 @@ def _modes_above_bound(points: pd.DataFrame) -> Numbers:
 # --- Paper A: what it says ----------------------------------------------------------------------------------
 
 _CORRELATIONS: Sequence[str | Each] = [
-    Each("correlations", "{name} {value:.2f}", between=", "),
-    " ({settings} of {all} settings)",
+    "{lowest:.2f} to {highest:.2f} ({settings} of {all})",
 ]
-_ACCURACIES = Each("accuracies", "{name} {mu_2:.2f} and {mu_1:.2f}")
 _DECIDED = "so in {well}, the other way in {ill}"
-_ALL_ABOVE = (
-    " where the layers are in use (the paper: of models on the hull): agrees if all are above 0.3, partly if some, "
-    "differs if none"
-)
-_MORE_ACCURATE = "rank correlation of the accuracy with R(z_2) at fixed R(z_1 given z_2)," + _ALL_ABOVE
-_MORE_ACCURATE_BY_Z1 = "rank correlation of the accuracy with R(z_1 given z_2) at fixed R(z_2)," + _ALL_ABOVE
+_ALL_ABOVE = ", layers in use (the paper: on the hull): agrees if all are above 0.3, partly if some, differs if none"
+_MORE_ACCURATE = "rank correlation of the accuracy with R(z_2) at fixed R(z_1 given z_2)" + _ALL_ABOVE
+_MORE_ACCURATE_BY_Z1 = "rank correlation of the accuracy with R(z_1 given z_2) at fixed R(z_2)" + _ALL_ABOVE
 _BETTER_MODE = (
-    "best accuracies on mu_2 and mu_1, %, decided if more than two standard errors apart: "
+    "best accuracies on mu_2 and mu_1 (Table 1), decided if more than two standard errors apart: "
     "agrees if three are so and none the other way, differs if more are the other way, not tested if none is"
 )
 _ABOVE_BOUND = "accuracies of four classifiers more than two standard errors above: agrees if at most 5 %"
@@ -640,9 +650,8 @@ PAPER_A = (
         ],
         verdict=_no_common_optimum,
         rule="differs if one model is the best for all three, not settled if one is as good as the best in all "
-        "three, else agrees. As good: not told apart at 5 % in the whole grid (Bonferroni), by the standard errors of "
-        "samples (Inception Score), test images (accuracy) or, if larger, seeds; not known for PSNRs of one seed, "
-        "which count as good",
+        "three, else agrees. As good: not told apart at 5 % for the whole grid, by the standard errors of samples, "
+        "test images or, if larger, seeds; every PSNR of one seed counts as good",
     ),
     Rule(
         source="A, Section 5.2 and Fig. 1, of SVHN",
@@ -664,23 +673,19 @@ PAPER_A = (
         "and PSNR is improved by trading some rate in z_2 for some in z_1",
         measure=_limit_of_empty(_psnr_slopes),
         sentence=[
-            "{up} of {slopes} slopes above 0, {down} below",
-            Each("each", "{slope:+.3f} ± {error:.3f}", between=", ", before=": "),
+            "of {slopes} slopes {up} up, {down} down",
+            ": {lowest:+.3f} to {highest:+.3f} dB",
         ],
         verdict=_one_way,
-        rule="change of PSNR at a beta-VAE, dB for each nat that moves from z_2 to z_1 at a fixed total rate: the "
-        "slope of a plane through 3 x 3 settings, both layers in use. Agrees if 75 % are above 0 by two standard "
-        "errors, differs if 75 % are below, else not settled; fewer than three are not tested. To first order "
-        "nothing is to be gained: at equal betas D + beta R is what was minimised",
+        rule="change of PSNR at a beta-VAE, dB, if a nat moves from z_2 to z_1 at a fixed total rate: slopes of planes "
+        "through 3 x 3 settings. Agrees if 75 % are up, differs if 75 % are down by two standard errors, else not "
+        "settled; fewer than three are not tested. To first order D gains nothing: D + beta R is minimised there",
     ),
     Rule(
         source="A, Appendix A.2.1 and Fig. 8, of MNIST",
         statement="the best Inception Score occurs at high R(z_1 given z_2) rather than at high R(z_2)",
         measure=_limit_of_empty(_inception_place),
-        sentence=[
-            "{value} at {betas}: R(z_2) {rate_2:.1f} nats, above {above_2:.0f} %; "
-            "R(z_1 given z_2) {rate_1:.1f} nats, above {above_1:.0f} %"
-        ],
+        sentence=["{value} at {betas}, {rate_2:.1f} and {rate_1:.1f} nats, above {above_2:.0f} and {above_1:.0f} %"],
         verdict=_stands_higher(25),
         rule="settings with a lower rate, %, of those that use the layer: "
         "agrees if 25 points more for R(z_1 given z_2), differs if 25 "
@@ -707,11 +712,10 @@ PAPER_A = (
         source="A, Section 5.5 and Fig. 5, of SVHN",
         statement="sharpness depends mostly on R(z_2)",
         measure=_of_both(_sharpness),
-        sentence=["{upper:.2f}, the other way round {lower:.2f}", " ({settings} of {all} settings)"],
+        sentence=["{upper:.2f}, other {lower:.2f}", " ({settings} of {all})"],
         verdict=_mostly(0.3),
-        rule="rank correlation with R(z_2) at fixed R(z_1 given z_2), and the other way round, layers in use: "
-        "agrees if "
-        "the first is above 0.3 and the larger, partly if above 0.3 only, else differs",
+        rule="rank correlation with R(z_2) at fixed R(z_1 given z_2), and the other way round, layers in use: agrees "
+        "if the first is above 0.3 and the larger, partly if above 0.3 only, else differs",
     ),
     Rule(
         source="A, Section 5.6 and Fig. 7, of SVHN and CIFAR-10",
@@ -751,7 +755,7 @@ PAPER_A = (
         source="A, Table 1, of simple data (SVHN)",
         statement="linear classifiers do best on mu_1, RBF SVM and kNN on mu_2",
         measure=partial(_modes, on_upper=("rbf_svm", "knn")),
-        sentence=[_DECIDED, ": ", _ACCURACIES],
+        sentence=[_DECIDED],
         verdict=_served_so,
         rule=_BETTER_MODE,
     ),
@@ -947,9 +951,10 @@ PAPER_B = (
         measure=_marginals,
         sentence=["{wins} of {count}"],
         verdict=_limits("wins", "count", agrees=0.6, differs=0.4, enough=("count", 5)),
-        otherwise="flows of encoders without context, as printed, say nothing of the image: they are marginals",
-        rule="of encoders with context, comparisons at one beta with one decoder, in which the marginal lowers D + R "
-        "more than the encoder: agrees from 60 %, differs below 40 %; fewer than five are not tested",
+        otherwise="no context",
+        rule="as printed an encoder's flow has no context, which makes it a marginal. With context, comparisons at one "
+        "beta with one decoder, in which the marginal lowers D + R more than the encoder: agrees from 60 %, differs "
+        "below 40 %; fewer than five are not tested",
     ),
     Rule(
         source="B, Section 4 and Fig. 3b, of static binary MNIST",

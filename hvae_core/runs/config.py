@@ -60,8 +60,7 @@ class Config(BaseModel):
     pseudo_inputs: Count = 500
     """Of the VampPrior; only for families ending in v."""
     encoder_context: Literal["none", "image"] = "none"
-    """What the flow of a strong encoder sees besides z. `none`: as the paper's text says; `image`: features of
-    the image, as in Kingma et al. (2016); only for families beginning with +, and not for `+-v` and `++v`."""
+    """What a strong encoder's flow sees besides z; not for `+-v`, `++v`."""
     sigma_x: Positive = 0.71
     """Standard deviation of the Gaussian likelihood; only for 32x32x3 images."""
     betas: BetaRange | Numbers | Annotated[list[Numbers], Field(min_length=1)] = BetaRange(points=5)
