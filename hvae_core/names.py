@@ -19,6 +19,7 @@ LAYERS = {
     **dict.fromkeys(FAMILIES, 1),
     "toy": 1,
 }  # L of each
+SPREADS = (1.0, 3.0)  # of the toy model's parameters before training: it starts at about 0.2 and at 1 nats
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")  # the classifiers of Paper A, Section 5.6
 DATASETS = ("digits", "mnist", "mnist-mini", "static-mnist", "omniglot", "svhn", "cifar10")
 

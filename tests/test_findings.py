@@ -403,10 +403,17 @@ def test_verdicts_change_at_the_limits_that_the_rules_name(words, numbers, expec
 
 
 def test_the_toy_run():
+    objectives = ["elbo", "elbo", "target_rate", "target_rate"]
     results = pd.DataFrame(
-        {"objective": ["elbo", "elbo", "target_rate", "target_rate"], "rate": [0.001, 0.2, 0.5, 0.505]}
+        {"objective": objectives, "rate": [0.001, 0.2, 0.5, 0.505], "spread": 1.0, "start_rate": 0.3}
     )
     assert [finding.verdict for finding in findings.toy(results)] == [PARTLY, AGREES]
+    far = results.assign(spread=3.0, rate=[0.4, 0.3, 0.5, 0.5])
+    both = findings.toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))
+    assert [finding.verdict for finding in both] == [NOT_SETTLED, AGREES], "where it ends is where it begins"
+    assert both[0].ours.startswith(
+        "spread 1: 2 of 2 starts, R from 0.30 to between 0.0010 and 0.0020 nats; spread 3: 0"
+    )
 
 
 def test_the_projection_is_steps_by_speed():

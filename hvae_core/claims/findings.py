@@ -37,7 +37,7 @@ from hvae_core.analysis.points import (
     known_together,
 )
 from hvae_core.evaluation.bounds import accuracy_bound
-from hvae_core.names import PROBES
+from hvae_core.names import PROBES, SPREADS
 
 AGREES, PARTLY, DIFFERS, UNTESTED = "agrees", "partly", "differs", "not tested"
 NOT_SETTLED = "not settled"  # a control, such as leaving out empty layers, changes the verdict
@@ -1001,24 +1001,33 @@ def paper_b(results: pd.DataFrame) -> list[Finding]:
 # --- Paper B: its toy model ---------------------------------------------------------------------------------
 
 
-def _ends_at(results: pd.DataFrame, objective: str, low: float, high: float) -> Numbers | None:
-    """How many models of an objective end at a rate between these."""
-    rate = results.loc[results["objective"] == objective, "rate"].dropna()
-    if rate.empty:
+def _ends_at(results: pd.DataFrame, objective: str, spread: float, low: float, high: float) -> Numbers | None:
+    """How many models of an objective end at a rate between these, from starts of this spread."""
+    ours = results[(results["objective"] == objective) & (results["spread"] == spread) & results["rate"].notna()]
+    if ours.empty:
         return None
-    well = int(((low < rate) & (rate < high)).sum())
-    return {"well": well, "starts": len(rate), "lowest": rate.min(), "highest": rate.max()}
+    well = int(((low < ours["rate"]) & (ours["rate"] < high)).sum())
+    return {
+        "well": well,
+        "starts": len(ours),
+        "first": ours["start_rate"].median(),
+        "lowest": ours["rate"].min(),
+        "highest": ours["rate"].max(),
+    }
 
 
 def _toy_rule(objective: str, rate: str, low: float, high: float) -> Rule:
     return Rule(
         source="B, Section 4 and Fig. 2",
         statement=f"{objective.replace('_', ' ')}: R = {rate} nats",
-        measure=partial(_ends_at, objective=objective, low=low, high=high),
-        sentence=["{well} of {starts} starts, R from {lowest:.4f} to {highest:.4f} nats"],
+        measure={
+            f"spread {spread:g}": partial(_ends_at, objective=objective, spread=spread, low=low, high=high)
+            for spread in SPREADS
+        },
+        sentence=["{well} of {starts} starts, R from {first:.2f} to between {lowest:.4f} and {highest:.4f} nats"],
         verdict=_limits("well", "starts", agrees=1, differs=0.5),
         rule="random starts that end below 0.01 nats (ELBO) or within 0.01 of 0.5: "
-        "agrees if all do, differs if less than half",
+        "agrees if all do, differs if less than half; initial parameters of two spreads",
         otherwise="no such model",
     )
 

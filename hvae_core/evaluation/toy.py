@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from hvae_core.models.paper_b.toy import Tables, Toy, entropy, hand_made, mutual_information
+from hvae_core.randomness import initial_weights
 
 if TYPE_CHECKING:  # it imports the models
     from hvae_core.training.population import Population
@@ -19,20 +20,23 @@ PAPER = {
     "target_rate": {"R": 0.4999, "mass of class-0 states": 0.7},
 }
 """What Paper B prints of the two, by objective (Section 4 and Fig. 2)."""
+RANGE = {"lowest": "min", "median": "median", "highest": "max"}
 
 
-def results(populations: Mapping[str, Population]) -> pd.DataFrame:
+def results(trained: Iterable[tuple[str, Population]]) -> pd.DataFrame:
     """One row a model, all in nats, exact.
 
     Arguments:
-        populations: trained `Toy` models by their objective, ``elbo`` (or another with betas) or ``target_rate``.
+        trained: populations of `Toy` models, each with its objective: ``elbo`` (or another with betas) or
+            ``target_rate``.
 
     Returns:
-        Columns dataset, model, seed, objective, target, beta_1, epochs, status, distortion, rate_1, rate, elbo,
-        kl_to_data. ``target`` is null without a target rate, ``beta_1`` with one.
+        Columns dataset, model, seed, objective, spread, target, beta_1, epochs, status, start_rate, distortion,
+        rate_1, rate, elbo, kl_to_data. ``spread`` is that of the initial parameters, and ``start_rate`` the rate with
+        them. ``target`` is null without a target rate, ``beta_1`` with one.
     """
     rows = []
-    for objective, population in populations.items():
+    for objective, population in trained:
         targeted = objective == "target_rate"
         for index, member in enumerate(population.members):
             diverged = population.diverged_epoch[index] is not None
@@ -41,10 +45,12 @@ def results(populations: Mapping[str, Population]) -> pd.DataFrame:
                 "model": "toy",
                 "seed": member.seed,
                 "objective": objective,
+                "spread": population.model.spread if isinstance(population.model, Toy) else np.nan,
                 "target": member.betas[0] if targeted else np.nan,
                 "beta_1": np.nan if targeted else member.betas[0],
                 "epochs": population.history.shape[1],
                 "status": "diverged" if diverged else "ok",
+                "start_rate": _start(population, member.seed).rate,
             }
             terms: dict[str, float] = dict.fromkeys(("distortion", "rate_1", "rate", "elbo", "kl_to_data"), np.nan)
             model = population.member(index)
@@ -61,6 +67,14 @@ def results(populations: Mapping[str, Population]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _start(population: Population, seed: int) -> Tables:
+    """A model as it is before training."""
+    model = population.make()
+    assert isinstance(model, Toy)
+    model.load_state_dict(initial_weights(population.make, seed), strict=False)
+    return model.tables()
+
+
 def fits(results: pd.DataFrame) -> pd.DataFrame:
     """How many random starts of each objective do what the paper says all do.
 
@@ -68,31 +82,42 @@ def fits(results: pd.DataFrame) -> pd.DataFrame:
         results: as `results` returns them.
 
     Returns:
-        A row an objective: ``starts``; those with the rate and the data right (R within 0.01 nats of the one asked
-        for, KL[p* || g] below 0.005); and those of them with a tight bound, D + R - H < 0.01.
+        A row an objective and a spread: ``starts``; the median rate before training and the lowest, median and
+        highest after; those with the rate and the data right (R within 0.01 nats of the one asked for, KL[p* || g]
+        below 0.005); and those of them with a tight bound, D + R - H < 0.01.
     """
     aim = results["target"].fillna(0)
     fit = ((results["rate"] - aim).abs() < NEAR) & (results["kl_to_data"] < FITS)
     tight = fit & (-results["elbo"] - entropy() < NEAR)
-    counted = pd.DataFrame({"starts": 1, "rate and data are right": fit, "bound is tight, too": tight})
-    return counted.groupby(results["objective"]).sum()
+    keys = [results["objective"], results["spread"]]
+    rates = pd.DataFrame(
+        {
+            "starts": results.groupby(keys).size(),
+            "R at first, median": results["start_rate"].groupby(keys).median(),
+            **{f"R, {word}": results["rate"].groupby(keys).agg(how) for word, how in RANGE.items()},
+        }
+    )
+    counted = pd.DataFrame({"rate and data are right": fit, "bound is tight, too": tight}).groupby(keys).sum()
+    return rates.round(4).join(counted)
 
 
-def point_by_point(populations: Mapping[str, Population]) -> pd.DataFrame:
+def point_by_point(trained: Iterable[tuple[str, Population]]) -> pd.DataFrame:
     """What Paper B says of its toy models, beside the optimum made by hand and the quantiles over all starts.
 
     Arguments:
-        populations: as `results` takes them.
+        trained: as `results` takes them.
 
     Returns:
-        A row a quantity, nats but for the mass. Columns: hand-made (exact); for each objective the paper's number,
-        null where it prints none, and the lowest, the median and the highest of the starts.
+        A row a quantity, nats but for the mass. Columns: hand-made (exact); for each objective and spread the paper's
+        number, null where it prints none, and the lowest, the median and the highest of the starts.
     """
     columns: dict[tuple[str, str], pd.Series] = {("hand-made", "exact"): pd.Series(_measured(hand_made()))}
-    for name, population in populations.items():
+    for objective, population in trained:
         models = [population.member(index) for index in range(len(population.members))]
         starts = pd.DataFrame([_measured(model.tables()) for model in models if isinstance(model, Toy)])
-        columns[name, "paper"] = pd.Series(PAPER.get(name, {}), dtype=float)
+        spread = population.model.spread if isinstance(population.model, Toy) else np.nan
+        name = f"{objective}, spread {spread:g}"
+        columns[name, "paper"] = pd.Series(PAPER.get(objective, {}), dtype=float)
         for words, share in (("lowest", 0.0), ("median", 0.5), ("highest", 1.0)):
             columns[name, words] = starts.quantile(share)
     return pd.DataFrame(columns).reindex(list(_measured(hand_made()))).round(4) + 0.0  # no minus before a 0

@@ -19,13 +19,13 @@ from scipy.special import ndtr
 from torch import Tensor, nn
 
 from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.names import SPREADS
 from hvae_core.terms import Terms
 
 STATES = 30  # of x and of z
 CLASSES = (0.7, 0.3)  # p(z* = 0), p(z* = 1)
 INFORMATION = 0.5  # I(x; z*), nats
 REACH = 4.0  # sigmas from the mean of a class to the outer end of the bins
-SPREAD = 0.1  # standard deviation of w and b in a fresh model
 
 
 # --- the truth ----------------------------------------------------------------------------------------------
@@ -193,17 +193,18 @@ class Conditional(nn.Module):
     .. math:: e(z_i | x_j) \propto \exp(-(w_i x_j - b_i)^2)
 
     The paper calls x_j a one-hot vector and counts 60 parameters; both w_i and b_i are then numbers, and so is x_j.
-    Here the given state has one of thirty codes, evenly from -1 to 1. A fresh module draws w and b from N(0, 0.1^2), so
-    that
-    little is said at first: where R is high, the ELBO leads back to 0 but slowly, for it is about the same for all R.
+    Here the given state has one of thirty codes, evenly from -1 to 1.
+
+    Arguments:
+        spread: standard deviation of w and b in a fresh module. The wider, the more the given state says at first.
     """
 
     codes: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, spread: float) -> None:
         super().__init__()
-        self.w = nn.Parameter(SPREAD * torch.randn(STATES))
-        self.b = nn.Parameter(SPREAD * torch.randn(STATES))
+        self.w = nn.Parameter(spread * torch.randn(STATES))
+        self.b = nn.Parameter(spread * torch.randn(STATES))
         self.register_buffer("codes", torch.linspace(-1, 1, STATES), persistent=False)
 
     def forward(self) -> Tensor:
@@ -216,6 +217,10 @@ class Toy(HierarchicalVAE):
 
     Its noise is empty, for nothing is sampled. Of what a `HierarchicalVAE` does it does the terms; `tables` has the
     rest.
+
+    Arguments:
+        spread: of the initial parameters. To start near R = 0 would settle what the ELBO ends at: it is about the same
+            for all R.
 
     Example:
         >>> from hvae_core.training.plan import Member, Plan
@@ -230,10 +235,11 @@ class Toy(HierarchicalVAE):
     image_shape = (1, 1, STATES)
     latent_shapes = ((0,),)
 
-    def __init__(self) -> None:
+    def __init__(self, spread: float = SPREADS[0]) -> None:
         super().__init__()
-        self.encoder = Conditional()
-        self.decoder = Conditional()
+        self.spread = spread
+        self.encoder = Conditional(spread)
+        self.decoder = Conditional(spread)
         self.marginal = nn.Parameter(torch.zeros(STATES))
 
     def forward(self, x: Tensor, noise: Sequence[Tensor]) -> Terms:
