@@ -364,7 +364,7 @@ def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
         "as good": mark("as good (2 standard errors)", "*", 3.8, BLACK, mfc="white", mew=0.5),
         "diagonal": line("equal total rate (nats)", GREY, 0.6),
         "chosen": mark("shown in Fig. 4", "x", 4, BLACK),
-        "saturated": mark("$I_q$ of labels at random > 0.1 nats", (2, 2, 45), 5, BLACK),
+        "saturated": mark("labels at random: > 0.1 nats", (2, 2, 45), 5, BLACK),
         "bound": line("bound $f^{-1}(R)$, Eq. 11", BLACK),
     } | {
         application: mark(f"best {application}", marker, 5, BLACK, mfc="white", mew=0.7)

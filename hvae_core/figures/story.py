@@ -553,7 +553,7 @@ def information_trap(
     ax = fig.subplots()
     draw.set_rate_scale(ax, "x", float(np.nanmax(rate, initial=0)) or 1.0, rate_scale, floor=0.03)
     ax.set_xlabel(f"{rate_name(top, top)} ({draw.nats(rate_scale)})")
-    ax.set_ylabel("nats")
+    ax.set_ylabel("information on the label (nats)")
     series = {
         f"$I_q(y; z_{top})$, true labels": (column, "o", COLOURS[0], COLOURS[0]),
         "the same, permuted labels": (f"{column}_permuted", "^", COLOURS[1], "white"),
