@@ -112,7 +112,9 @@ def test_what_counts_of_a_module_is_what_it_does(own_run):
 
 def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(own_run):
     run = own_run.output / "runs/tiny"
-    before = contents(run, "checkpoints/*/*", "tables/*.parquet", "results.*")
+    before = contents(run, "checkpoints/*/*", "tables/*", "results.*")
+    (run / "tables/classifier.json").write_text("{}")
+    assert "30_generation" in would_do(own_run)
     times = {path: path.stat().st_mtime_ns for path in run.glob("tables/*.parquet")}
     damaged, lost = (run / f"checkpoints/block-00{block}/weights.safetensors" for block in (0, 1))
     damaged.write_bytes(damaged.read_bytes()[:-9] + b"\0" * 9)
@@ -124,7 +126,7 @@ def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(own_run):
     shutil.rmtree(own_run.output / "figures")
     done = own_run.run_all(*TINY)
     assert done.status == 0, done.errors
-    assert contents(run, "checkpoints/*/*", "tables/*.parquet", "results.*") == before
+    assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == before
     again = {path.stem for path, at in times.items() if path.stat().st_mtime_ns != at}
     assert "generation" in again
     assert "reconstruction" not in again, "it is of the same weights"

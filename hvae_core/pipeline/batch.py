@@ -51,6 +51,7 @@ class Job(NamedTuple):
         reads: the files that it reads.
         notebook: that it executes; None: a function, by the job's name (see `hvae_core.pipeline.job.FUNCTIONS`).
         block: the part of the grid that it trains.
+        may: files that it makes where the data allow it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Job(NamedTuple):
     reads: tuple[Path, ...]
     notebook: str | None = None
     block: int | None = None
+    may: tuple[Path, ...] = ()
 
 
 def jobs(config: Config) -> dict[str, Job]:
@@ -75,7 +77,7 @@ def jobs(config: Config) -> dict[str, Job]:
 def _jobs(config: Config) -> Iterator[Job]:
     run, kind = run_folder(config.name), config.kind
     data, results = run / "data.json", (run / "results.parquet", run / "results.csv")
-    given = run / OBJECTIVE
+    given, classifier = run / OBJECTIVE, run / "tables" / "classifier.json"
     if not kind.stages:  # one notebook trains, evaluates and draws
         yield Job(kind.notebook, "training", (), (*results, *figure_files(config)), (), kind.notebook)
         return
@@ -96,7 +98,8 @@ def _jobs(config: Config) -> Iterator[Job]:
             images.append(run / "images" / f"{stage}.npz")
             makes += (images[-1],)
         tables.append(makes[0])
-        yield Job(NOTEBOOKS[stage], stage, ("collect",), makes, (data, table, *weights), NOTEBOOKS[stage])
+        may = (classifier,) if stage == "generation" else ()  # without labels there is none
+        yield Job(NOTEBOOKS[stage], stage, ("collect",), makes, (data, table, *weights), NOTEBOOKS[stage], may=may)
     measured = ("collect", *(NOTEBOOKS[stage] for stage in kind.stages))
     yield Job("join", "tables", measured, results, tuple(tables))
     beside = [run_folder(name) / "results.parquet" for name in comparable_runs(config.name)]
@@ -104,7 +107,7 @@ def _jobs(config: Config) -> Iterator[Job]:
     for page in kind.pages:
         reads = (results[0], data, *images, *weights, *others, *sorted(ASSETS))
         yield Job(page, "pages", ("join",), (figure_folder(config.name) / f"{page}.html",), reads)
-    reads = (results[0], history, data, run / "objective.txt", run / "tables" / "classifier.json", *images, *weights)
+    reads = (results[0], history, data, run / "objective.txt", classifier, *images, *weights)
     framed = kind.pages if kind.notebook in FRAMED else ()
     reads += (*others, *(figure_folder(config.name) / f"{page}.html" for page in framed))
     yield Job(kind.notebook, "figures", ("join", *framed), figure_files(config), reads, kind.notebook)
@@ -195,7 +198,7 @@ def made(config: Config, job: Job) -> dict[str, str | None]:
     drawn = figure_folder(config.name)
     return {
         _named(config, path): str(path.exists()) if (path.parent, path.suffix) == (drawn, ".json") else _checksum(path)
-        for path in job.makes
+        for path in (*job.makes, *job.may)
     }
 
 
