@@ -465,6 +465,11 @@ BROKEN = [  # each rule in its order: a configuration that breaks it, and what i
         {**CONDITIONED, "sigma_x": 0.3},
         "sigma_x = 0.3: at least 0.4 for conditioned models, which take the logarithm of L; below, D may be negative",
     ),
+    (
+        {"model": ["--+", "+-v"], "encoder_context": "image"},
+        "model +-v: encoder_context = image: not with a strong encoder and marginal v, whose density would take an "
+        "inversion of the flow for every pseudo-input",
+    ),
     ({"betas": [1, 2], "blocks": 9, "block": 4}, "block: 4 of 4 blocks; they are counted from 0"),
     (
         {**TOY, "precision": "bfloat16"},

@@ -1003,6 +1003,8 @@ def paper_b(results: pd.DataFrame) -> list[Finding]:
 
 def _ends_at(results: pd.DataFrame, objective: str, spread: float, low: float, high: float) -> Numbers | None:
     """How many models of an objective end at a rate between these, from starts of this spread."""
+    if "spread" not in results:  # of an earlier version: from where they started is not known
+        return None
     ours = results[(results["objective"] == objective) & (results["spread"] == spread) & results["rate"].notna()]
     if ours.empty:
         return None

@@ -95,7 +95,15 @@ def keep_data(config: Config, data: Dataset) -> None:
 def same_data(config: Config, data: Dataset) -> bool:
     """Whether a run is of these data."""
     path = run_folder(config.name) / "data.json"
-    return path.exists() and read_text(path) == _described_data(data)
+    if not path.exists():
+        return False
+    try:
+        kept = json.loads(read_text(path))
+    except ValueError:
+        return False
+    described = json.loads(_described_data(data))
+    # Of an earlier version, which said less of them.
+    return bool(kept) and kept == {name: described.get(name) for name in kept} and "fingerprint" in kept
 
 
 def _described_data(data: Dataset) -> str:

@@ -15,7 +15,7 @@ from hvae_core.names import DATASETS
 from hvae_core.runs.config import Config, shortened
 
 PROFILES = ROOT / "profiles"
-TEXT = ("name", "dataset", "model", "schedule", "precision", "device")
+TEXT = ("name", "dataset", "model", "encoder_context", "schedule", "precision", "device")
 """The keys whose values are text: it is taken as it is written, also where YAML would see a number."""
 NULLS = ("null", "Null", "NULL", "~")
 
