@@ -178,6 +178,7 @@ SLOW = [
     "stacked",
     "guidance",
     "store",
+    "own_images",
     "beside",
     "coded",
 ]

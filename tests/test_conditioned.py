@@ -743,7 +743,12 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
         "fidelity_grid",
         "fidelity_table_grid",
         "optima_table_grid",
+        "explorer",
     }
+    page = (output / "figures/own/explorer.html").read_text(encoding="utf-8")
+    assert '"separateRuns":["grid"]' in page
+    *_, last = json.loads((output / "95.ipynb").read_text())["cells"]
+    assert "<iframe" in "".join(last["outputs"][0]["data"]["text/html"]), "it ends with the page"
     about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
     assert (
         about["function"] == "hvae_core.analysis.fidelity.differences"

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from hvae_core.analysis.guidance import TASKS, recommend
+from hvae_core.analysis.overfit import too_few
 from hvae_core.analysis.points import described, drawable
 from hvae_core.errors import InputError
 from hvae_core.files import read_text
@@ -121,6 +122,7 @@ def report(
             f"<header><h1>{name}</h1>",
             f"<p>{escape(_summary(results))}</p>",
             _state(lacking, failed or {}),
+            _warning(results, config.kind),
             f'<p class="open">{opened}</p>' if opened else "",
             "<nav>"
             + "".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in shown)
@@ -165,6 +167,13 @@ def _state(lacking: Sequence[str], failed: Mapping[str, str]) -> str:
         f'<div class="warning"><p>This run is not finished. The same command goes on from here.</p>'
         f"<ul>{''.join(parts)}</ul></div>"
     )
+
+
+def _warning(results: pd.DataFrame | None, kind: Kind) -> str:
+    if results is None or "reconstruction" not in kind.stages:
+        return ""
+    said = too_few(results)
+    return f'<p class="warning">{escape(said)}</p>' if said else ""
 
 
 def _run(config: Config, run: Path) -> str:

@@ -23,7 +23,7 @@ from typing import IO, Any
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
-from hvae_core.pipeline import coded, comparing
+from hvae_core.pipeline import coded, comparing, own_images
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
@@ -105,7 +105,8 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> int
         objective, name = None, args.name
         if args.objective is not None:
             objective, name = read_objective(args.objective), name or beside(args.profile, args.objective)
-        return run(load_profile(args.profile, args.changes, name), args.cores, args.dry_run, objective, report)
+        config, given = load_profile(args.profile, args.changes, name), [word.split("=")[0] for word in args.changes]
+        return run(config, args.cores, args.dry_run, objective, report, given)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -156,9 +157,20 @@ def beside(profile: str, objective: str) -> str:
 
 
 def run(
-    config: Config, cores: int, dry_run: bool = False, objective: str | None = None, report: Report | None = None
+    config: Config,
+    cores: int,
+    dry_run: bool = False,
+    objective: str | None = None,
+    report: Report | None = None,
+    given: Sequence[str] = (),
 ) -> int:
-    """Make everything that a configuration asks for; with an objective, as text, in the place of the notebook's."""
+    """Make everything that a configuration asks for.
+
+    Arguments:
+        objective: as text, in the place of the notebook's.
+        report: see `Report`.
+        given: the keys that the user has set: of images of one's own the others may be fitted to their number.
+    """
     from hvae_core.data.readers import load
     from hvae_core.models import check_shape
     from hvae_core.pipeline import stages
@@ -168,7 +180,6 @@ def run(
         raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
     folder = run_folder(config.name)
     stages.device(config)
-    about = f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of "
     data = None
     if config.kind.stages:
         try:
@@ -179,6 +190,7 @@ def run(
             print(f"  data: {error}")  # to be downloaded
     if data:
         data = data.first(config.train_images, config.test_images)
+        config = own_images.fitted(config, given, len(data.x_train))
         check_shape(config.models[0], data.image_shape)
         if config.kind is KINDS["conditioned"]:
             check_batch_size(config.batch_size, len(data.x_train))
@@ -186,13 +198,15 @@ def run(
             raise InputError(
                 f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images"
             )
-        about += f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
+        of = f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
     else:
-        about += config.dataset
-    print(about, flush=True)
+        of = config.dataset
+    print(f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {of}", flush=True)
     for note in data.notes if data else ():
         print(f"  data: {note}", flush=True)
     fresh, fewest = not (folder / "config.yaml").exists(), max(gpus(config), len(config.models) * config.seeds)
+    if data and fresh and config.kind is KINDS["conditioned"] and not gpus(config):
+        print(f"  training takes about {duration(own_images.training_time(config, data))} here", flush=True)
     if fresh and gpus(config) and config.blocks > fewest and len(config.members()) < TOGETHER * config.blocks:
         print(
             (
@@ -405,9 +419,13 @@ def print_report(config: Config, report: Report | None) -> None:
 
 def summarise(config: Config) -> None:
     """Where the results are, and how many models are well."""
+    from hvae_core.analysis.overfit import too_few
+
     results = load_results(config.name)
     counts = ", ".join(f"{count} {status}" for status, count in results["status"].value_counts().items())
     print(f"models: {counts}")
+    if "reconstruction" in config.kind.stages and (said := too_few(results)):
+        print(f"warning: {said}")
     print(f"results: {run_folder(config.name) / 'results.csv'}")
     print(f"figures: {figure_folder(config.name)}")
     for page in config.kind.pages:

@@ -30,7 +30,7 @@ def explorer(run: str) -> None:
         load_results(run),
         _network(config) if network else _pictures(run),
         separate_grids(config) if network else None,
-        f"Made by ./run_all.sh {config.name}. The results are in runs/{config.name}/results.csv.",
+        f"Made of the run {config.name}; its numbers are in runs/{config.name}/results.csv.",
     )
     write_text(figure_folder(run) / "explorer.html", text)
 
