@@ -4,13 +4,15 @@ import numpy as np
 import pandas as pd
 
 from hvae_core.analysis.points import count_layers, drawable
-from hvae_core.analysis.surface import objective_values
+from hvae_core.analysis.surface import constant_of, objective_values
 
 TOO_FEW = 0.2  # of L, by which test images may cost more than training images
 
 
 def gap(results: pd.DataFrame) -> float:
-    """How much more test images cost than training images: L / L_train - 1, median over the models; NaN if unknown.
+    """How much more test images cost than training images, relative to L: median over the models; NaN if unknown.
+
+    L is taken without what it has in common whatever a model learns, see `hvae_core.analysis.surface.constant_of`.
 
     Example:
         >>> frame = pd.DataFrame({"beta_1": [1.0], "rate_1": [10.0], "distortion": [100.0], "status": ["ok"]})
@@ -21,7 +23,8 @@ def gap(results: pd.DataFrame) -> float:
     well = results[drawable(results)]
     if "train_distortion" not in well or well["train_distortion"].isna().all():
         return float("nan")
-    return float(np.nanmedian(objective_values(well, layers) / objective_values(well, layers, "train_") - 1))
+    test, train = objective_values(well, layers), objective_values(well, layers, "train_")
+    return float(np.nanmedian((test - train) / (train - constant_of(results))))
 
 
 def too_few(results: pd.DataFrame) -> str:
