@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,7 @@ import pytest
 from conftest import TINY, Batch
 
 from hvae_core.files import ROOT, locked
+from hvae_core.pipeline import job
 from hvae_core.pipeline.command import last_error, main, snakemake_command
 from hvae_core.pipeline.job import GPUS, environment
 from hvae_core.runs.config import Config
@@ -299,6 +301,26 @@ def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkey
     monkeypatch.setenv(GPUS, "1")
     main(["mnist-9x9", "--dry-run"])  # without its data
     assert slow not in capfd.readouterr().out, "a run that is there keeps its blocks"
+
+
+def test_gpus_are_shared_out_on_a_machine_and_not_in_a_folder(tmp_path, monkeypatch):
+    """One kernel each, the name that the scheduler gave; jobs of a cluster number theirs from 0."""
+    monkeypatch.setattr(job.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    waited = []
+
+    def release(seconds):
+        waited.append(seconds)
+        first.close()
+
+    monkeypatch.setattr(job.time, "sleep", release)
+    with ExitStack() as first, ExitStack() as second, ExitStack() as third, ExitStack() as elsewhere:
+        assert job._claim_gpu(first, ["3", "GPU-5"]) == "3"
+        assert job._claim_gpu(second, ["3", "GPU-5"]) == "GPU-5" and not waited
+        monkeypatch.setenv("SLURM_JOB_ID", "17")
+        assert job._claim_gpu(elsewhere, ["3"]) == "3" and not waited
+        monkeypatch.delenv("SLURM_JOB_ID")
+        assert job._claim_gpu(third, ["3", "GPU-5"]) == "3" and waited, "it waited until one was free"
 
 
 def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):

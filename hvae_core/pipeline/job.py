@@ -172,7 +172,7 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
         nbformat.write(notebook, source)
         if count := gpus(config):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
-            os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[_claim_gpu(stack, output_root(), count)]
+            os.environ["CUDA_VISIBLE_DEVICES"] = _claim_gpu(stack, visible.split(","))
         device = device_name(gpu=count > 0)
         try:
             papermill.execute_notebook(
@@ -242,11 +242,18 @@ def of_objective(notebook: Any) -> Any:
     raise InputError("notebooks/10_train.ipynb: it has no cell with the tag objective, to take that of --objective")
 
 
-def _claim_gpu(stack: contextlib.ExitStack, root: Path, count: int) -> int:
+def _claim_gpu(stack: contextlib.ExitStack, visible: Sequence[str]) -> str:
+    """One of the GPUs that are visible, for as long as the stack is open; waits for one.
+
+    The locks lie on this machine, whatever run they are for: results may be in a folder that machines share, each with
+    GPUs of its own. A job of a cluster has its GPUs to itself, and numbers them anew.
+    """
+    place = Path(tempfile.gettempdir(), f"hvae-gpus-{os.getuid()}")
+    of_job = os.environ.get("SLURM_JOB_ID", "")
     while True:
-        for index in range(count):
-            if stack.enter_context(locked(root / "runs" / f".gpu-{index}.lock", wait=False)) is not None:
-                return index
+        for name in visible:
+            if stack.enter_context(locked(place / f"{of_job}.{name}.lock", wait=False)) is not None:
+                return name
         time.sleep(1)
 
 
