@@ -740,6 +740,7 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
     assert drawn == {
         *config.kind.figures,
         *config.kind.tables,
+        *config.kind.pages,
         "fidelity_grid",
         "fidelity_table_grid",
         "optima_table_grid",
