@@ -20,8 +20,11 @@ from hvae_core.models.conditioning import Conditioned
 from hvae_core.pages.explorer.page import Live, Pictures, explorer
 from hvae_core.pages.explorer.tour import tour
 from hvae_core.pages.explorer.weights import SHOWN, merged, packed
+from hvae_core.pipeline.batch import jobs
 from hvae_core.pipeline.paging import framed
 from hvae_core.randomness import Noise, Purpose
+from hvae_core.runs.code import code_of
+from hvae_core.runs.config import Config
 from hvae_core.runs.results import load_results
 
 CHROMIUM = shutil.which("chromium")
@@ -432,6 +435,22 @@ def test_a_name_is_no_markup(published):
     results = published.assign(dataset="<script>alert(1)</script>")
     text = explorer(results, kept(results))
     assert "<script>alert" not in text
+
+
+# --- in the batch ------------------------------------------------------------------------------------------------
+
+
+def test_a_page_is_made_anew_when_anything_changes_that_it_is_made_of():
+    parts = {path.name for path in (ROOT / "hvae_core/pages").rglob("*") if path.suffix in (".html", ".css", ".js")}
+    assert parts >= {"page.html", "page.css", "page.js", "network.js", "worker.js"}
+    for model, notebook in (("ghvae", "50_figures"), ("ghvae-conditioned", "95_conditioned")):
+        config = Config(name="none-there", model=model)
+        there = jobs(config)
+        assert {path.name for path in there["explorer"].reads} > parts | {"results.parquet", "weights.safetensors"}
+        assert ("explorer" in there[notebook].after) == (notebook == "95_conditioned"), "it shows the page"
+        code = code_of(config, "pages")
+        assert {f"hvae_core.pages.explorer.{name}" for name in ("page", "tour", "weights")} <= set(code)
+    assert "explorer" not in jobs(Config(name="none-there", latent_sizes=[4, 20, 256]))
 
 
 # --- for everybody ------------------------------------------------------------------------------------------------

@@ -269,6 +269,22 @@ def test_a_run_on_ones_own_images_loses_the_folder_they_lie_in(finished, tmp_pat
     assert nbformat.read(published / "notebooks/10_train.ipynb", as_version=4).cells[0].source == 'dataset = "mine.npz"'
 
 
+def test_pages_with_weights_are_not_published(finished, monkeypatch):
+    folder = write_run(finished, "a")
+    monkeypatch.setattr(publish, "_finished", lambda run: None)
+    page = nbformat.v4.new_output("display_data", data={"text/html": ['<div><iframe srcdoc="', 'weights"></iframe>']})
+    (folder / "notebooks").mkdir()
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("framed(name)", outputs=[page])]),
+        folder / "notebooks/95_conditioned.ipynb",
+    )
+    for name in ("explorer.html", "notebooks/95_conditioned.html"):
+        write_text(finished / "figures/a" / name, "weights")
+    published = publish.publish("a", finished / "published")
+    assert "weights" not in (published / "notebooks/95_conditioned.ipynb").read_text()
+    assert not list((finished / "published/figures").rglob("*.html"))
+
+
 # --- what is committed --------------------------------------------------------------------------------------
 
 RUNS = sorted(path.parent.name for path in (PUBLISHED / "runs").glob("*/config.yaml"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from hvae_core.analysis.points import drawable
 from hvae_core.files import read_text, write_text
 from hvae_core.pages.explorer.page import Live, Pictures
 from hvae_core.pages.explorer.page import explorer as page
@@ -26,9 +29,10 @@ def explorer(run: str) -> None:
     """
     config = load_config(run)
     network = config.kind is KINDS["conditioned"]
+    results = load_results(run)
     text = page(
-        load_results(run),
-        _network(config) if network else _pictures(run),
+        results,
+        _network(config, results) if network else _pictures(run),
         separate_grids(config) if network else None,
         f"Made of the run {config.name}; its numbers are in runs/{config.name}/results.csv.",
     )
@@ -51,9 +55,12 @@ def _pictures(run: str) -> Pictures:
     return Pictures(reconstructed["originals"], reconstructed["images"], generated["images"])
 
 
-def _network(config: Config) -> Live:
+def _network(config: Config, results: pd.DataFrame) -> Live:
+    """The network of the first seed that is well; of the first where none is."""
     from hvae_core.data.readers import load
     from hvae_core.runs.weights import load_network
 
     data = load(config.dataset).first(config.train_images, config.test_images)
-    return Live(load_network(config.name), data.x_test, seed=0)
+    well = results.loc[drawable(results), "seed"]
+    seed = int(well.min()) if len(well) else 0
+    return Live(load_network(config.name, seed), data.x_test, seed)
