@@ -744,7 +744,6 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
         "fidelity_grid",
         "fidelity_table_grid",
         "optima_table_grid",
-        "explorer",
     }
     page = (output / "figures/own/explorer.html").read_text(encoding="utf-8")
     assert '"separateRuns":["grid"]' in page
