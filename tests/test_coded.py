@@ -117,7 +117,7 @@ def test_the_notebook(place, monkeypatch):
         for cell in nbformat.read(target, as_version=4).cells
         for out in cell.get("outputs", [])
     ]
-    assert sum("image/png" in data for data in shown) == 2
+    assert sum("image/png" in data for data in shown) == 4
     assert any("every pixel came back: True" in data["said"] for data in shown)
     assert any(data.get("text/plain") == "np.True_" for data in shown), "the bins come back by hand"
 

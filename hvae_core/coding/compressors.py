@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,30 @@ def compressed_bits(images: NDArray[np.uint8]) -> dict[str, float]:
             subprocess.run([program], input=_encoded(picture, "PPM"), capture_output=True, check=True).stdout
         )
     return {name: 8 * size / images.size for name, size in sizes.items()}
+
+
+def lossy_pictures(images: NDArray[np.uint8]) -> list[tuple[str, float, float]]:
+    """What JPEG, JPEG 2000 and WebP make of all images side by side in one picture, from coarse to fine.
+
+    Returns:
+        Name, bits a pixel and colour, and PSNR in dB of all pixels together.
+    """
+    picture, found = side_by_side(images), []
+    settings: dict[str, list[dict[str, Any]]] = {
+        "JPEG": [{"quality": quality} for quality in (1, 3, 5, 10, 20, 40, 60)],
+        "JPEG2000": [
+            {"quality_mode": "rates", "quality_layers": [ratio]} for ratio in (200, 100, 60, 40, 25, 15, 10, 6)
+        ],
+        "WebP": [{"quality": quality, "method": 6} for quality in (0, 5, 20, 40, 60, 80)],
+    }
+    for kind, options in settings.items():
+        shown = picture.convert("RGB") if kind == "WebP" else picture
+        for option in options:
+            data = _encoded(shown, kind, **option)
+            back = np.asarray(Image.open(BytesIO(data)).convert(picture.mode), float)
+            error = np.square(back - np.asarray(picture, float)).mean() / 255**2
+            found.append((kind, 8 * len(data) / images.size, -10 * math.log10(max(error, 1e-12))))
+    return found
 
 
 def side_by_side(images: NDArray[np.uint8]) -> Image.Image:

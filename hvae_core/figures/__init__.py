@@ -11,6 +11,7 @@
     deep.py             how the rate is spread over more than two layers
     guidance.py         what is recommended under a rate budget
     bits.py             what each layer takes in a file beside its rate; the stack
+    lossy.py            lossy files of one model beside other formats
     compare.py          two runs in the same axes, and what moved from one to the other
     conditioned.py      a conditioned network beside models trained one by one
     targets.py          rates asked for and held, and shares of a fixed total
@@ -28,6 +29,7 @@ from hvae_core.figures.deep import layers
 from hvae_core.figures.files import save_figure, save_table
 from hvae_core.figures.grids import image_rows
 from hvae_core.figures.guidance import recommendation
+from hvae_core.figures.lossy import lossy
 from hvae_core.figures.panels import PaperFigure
 from hvae_core.figures.paper import (
     Images,
@@ -85,6 +87,7 @@ __all__ = [
     "image_rows",
     "information_trap",
     "layers",
+    "lossy",
     "on_the_stack",
     "paper_a",
     "rate_split",
