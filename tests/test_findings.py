@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core.analysis.surface import objective_values
-from hvae_core.claims import comparison, findings
+from hvae_core.claims import comparison, statements_a, statements_b
 from hvae_core.claims.findings import AGREES, DIFFERS, NOT_SETTLED, PARTLY, UNTESTED
+from hvae_core.claims.statements_a import findings_a
+from hvae_core.claims.statements_b import findings_b, findings_toy
 from hvae_core.names import PROBES
 from hvae_core.runs.config import Config
 from hvae_core.runs.results import columns
@@ -67,13 +69,13 @@ def twice(results, spread=1e-3):
 
 
 def verdict(results, words):
-    (found,) = (finding for finding in findings.paper_a(results, scored=10_000) if words in finding.statement)
+    (found,) = (finding for finding in findings_a(results, scored=10_000) if words in finding.statement)
     return found.verdict
 
 
 def test_where_every_statement_holds_every_verdict_agrees():
     """Save some: of simple and of complex data, of SVHN and of MNIST, the paper says opposite things."""
-    found = findings.paper_a(twice(grid()), scored=10_000)
+    found = findings_a(twice(grid()), scored=10_000)
     opposite = [
         finding
         for finding in found
@@ -85,10 +87,10 @@ def test_where_every_statement_holds_every_verdict_agrees():
 
 
 def test_numbers_stand_beside_the_verdicts():
-    ours = [finding.ours for finding in findings.paper_a(twice(grid()), scored=10_000)]
+    ours = [finding.ours for finding in findings_a(twice(grid()), scored=10_000)]
     assert ours[0] == "40 of 40 steps"
     assert ours[1].endswith("As good: 4, 1, 1; in all three 0")
-    assert "As good: not known, 1, 1; in all three 0" in findings.paper_a(grid(), scored=10_000)[1].ours
+    assert "As good: not known, 1, 1; in all three 0" in findings_a(grid(), scored=10_000)[1].ours
     assert ours[2].startswith("0 of 3. Equal betas reach PSNR 59.5 dB, Inception Score ")
     assert ours[3] == "of 3 slopes 3 up, 0 down: +1.000 to +1.025 dB"
     assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2"
@@ -99,7 +101,7 @@ def test_numbers_stand_beside_the_verdicts():
 
 def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
     results = grid(psnr=lambda row: -row["beta_1"] - row["beta_2"], inception_score_std=lambda row: 10.0)
-    ours = findings.paper_a(results, scored=10_000)[2].ours
+    ours = findings_a(results, scored=10_000)[2].ours
     assert ours.startswith("1 of 3: PSNR; 1 at the lowest betas. Equal betas reach Inception Score ")
     assert "(as good)" in ours.partition("Inception Score")[2].partition(",")[0]
     assert "(as good)" not in ours.partition("RBF SVM")[2]
@@ -107,16 +109,16 @@ def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
 
 def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
     results = grid(psnr=lambda row: row["rate_1"] if row["beta_2"] < 10 else None, rate_2=lambda row: row["beta_1"])
-    ours = findings.paper_a(results.query("beta_1 < 1"), scored=10_000)
+    ours = findings_a(results.query("beta_1 < 1"), scored=10_000)
     assert ours[3].ours == "of 0 slopes 0 up, 0 down"
 
 
 def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
     empty = grid().assign(**dict.fromkeys(("psnr", "inception_score", "sharpness", "mi_z2", "acc_mu1_knn"), np.nan))
-    found = findings.paper_a(empty, scored=10_000)
+    found = findings_a(empty, scored=10_000)
     assert {one.verdict for one in found if one.ours == "not computed"} == {UNTESTED}
     assert sum(one.ours == "not computed" for one in found) == 7
-    diverged = findings.paper_a(grid().assign(status="diverged"), scored=10_000)
+    diverged = findings_a(grid().assign(status="diverged"), scored=10_000)
     assert {one.verdict for one in diverged} == {UNTESTED}
 
 
@@ -221,9 +223,9 @@ def test_means_over_seeds_are_told_apart_by_as_much_as_24_looks_take(spread, tol
     The standard error of the difference of two means over two seeds is the root of 2 times the distance to the mean.
     """
     results = grid(psnr=lambda row: 60 - (row["beta_1"] == row["beta_2"]))
-    both = findings.paper_a(twice(results, spread), 100)[2]
+    both = findings_a(twice(results, spread), 100)[2]
     assert ("PSNR 59 dB (as good)" not in both.ours) is told and "PSNR 59 dB" in both.ours
-    assert "dB (as good)" in findings.paper_a(results, 100)[2].ours, "of one seed the spread is not known"
+    assert "dB (as good)" in findings_a(results, 100)[2].ours, "of one seed the spread is not known"
 
 
 def a_third_empty(**formulas):
@@ -243,9 +245,9 @@ def a_third_empty(**formulas):
 def test_empty_layers_do_not_decide_rank_correlations():
     words = "for linear classifiers on mu_2"
     results = a_third_empty()
-    assert findings._gains(results, 1, ("logistic",))["values"][0] < 0.3, "with the empty ones"
+    assert statements_a._gains(results, 1, ("logistic",))["values"][0] < 0.3, "with the empty ones"
     assert verdict(results, words) == AGREES
-    (found,) = (one for one in findings.paper_a(results, 100) if words in one.statement)
+    (found,) = (one for one in findings_a(results, 100) if words in one.statement)
     assert "(54 of 81)" in found.ours
 
 
@@ -272,7 +274,7 @@ def test_the_slope_at_a_fixed_rate_is_that_of_the_plane_and_its_error_that_of_th
     slopes = []
     for _ in range(200):
         noisy = grid(psnr=lambda row: 0.3 * row["rate"] + 0.02 * row["rate_1"] + rng.normal(0, 0.5))
-        each = findings._psnr_slopes(noisy.assign(rate=noisy["rate_2"] + noisy["rate_1"]), 0.01)["each"]
+        each = statements_a._psnr_slopes(noisy.assign(rate=noisy["rate_2"] + noisy["rate_1"]), 0.01)["each"]
         slopes += each
     slope, error = np.array(slopes).T
     assert slope.mean() == pytest.approx(0.02, abs=4 * slope.std() / len(slope) ** 0.5)
@@ -283,13 +285,13 @@ def test_the_slope_at_a_fixed_rate_is_that_of_the_plane_and_its_error_that_of_th
 @given(st.permutations(range(25)))
 def test_the_order_of_the_models_does_not_matter(order):
     results = grid()
-    assert findings.paper_a(results.iloc[order].reset_index(drop=True), 100) == findings.paper_a(results, 100)
+    assert findings_a(results.iloc[order].reset_index(drop=True), 100) == findings_a(results, 100)
 
 
 def test_models_that_are_missing_or_diverged_do_not_count():
     results = grid()
     more = results.assign(seed=1, psnr=np.nan, rate=np.nan, rate_2=np.nan, rate_1=np.nan, status="diverged")
-    assert findings.paper_a(pd.concat([results, more], ignore_index=True), 100) == findings.paper_a(results, 100)
+    assert findings_a(pd.concat([results, more], ignore_index=True), 100) == findings_a(results, 100)
 
 
 def families(rate_strong, total=lambda family: 100.0):
@@ -312,7 +314,7 @@ def families(rate_strong, total=lambda family: 100.0):
 
 def test_collapse_of_strong_decoders_is_seen_and_its_absence_too():
     def collapse(results):
-        return findings.paper_b(results)[0].verdict
+        return findings_b(results)[0].verdict
 
     assert collapse(families(lambda beta: 0.0 if beta > 1 else 20.0)) == AGREES
     assert collapse(families(lambda beta: 20.0)) == DIFFERS
@@ -322,17 +324,17 @@ def test_marginals_against_encoders():
     def gain(total, context="image"):
         results = families(lambda beta: 1.0, total)
         results.attrs["encoder_context"] = context
-        return findings.paper_b(results)[2].verdict
+        return findings_b(results)[2].verdict
 
     assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+")) == AGREES
     assert gain(lambda family: 100 - 2 * (family[2] != "-") - 5 * (family[0] == "+")) == DIFFERS
     assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+"), "none") == UNTESTED
-    assert findings.paper_b(families(lambda beta: 1.0).assign(status="diverged")) == []
+    assert findings_b(families(lambda beta: 1.0).assign(status="diverged")) == []
 
 
 def test_who_holds_the_frontier():
     def held(rate, total):
-        return findings.paper_b(families(rate, total))[1].verdict
+        return findings_b(families(rate, total))[1].verdict
 
     # Weak decoders have 15 nats: strong ones on both sides of them, or nowhere.
     assert held(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-")) == AGREES
@@ -344,7 +346,7 @@ def test_who_holds_the_frontier():
 
 def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
     def verdicts(results):
-        return [finding.verdict for finding in findings.paper_b(results)[3:5]]
+        return [finding.verdict for finding in findings_b(results)[3:5]]
 
     few = families(lambda beta: 1.0 if beta > 1 else 60.0)
     assert verdicts(few) == [UNTESTED, AGREES], "two betas do not show where weak decoders do well"
@@ -398,7 +400,7 @@ WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
     ],
 )
 def test_verdicts_change_at_the_limits_that_the_rules_name(words, numbers, expected):
-    (rule,) = (rule for rule in (*findings.PAPER_A, *findings.PAPER_B) if words in rule.statement)
+    (rule,) = (rule for rule in (*statements_a.STATEMENTS, *statements_b.STATEMENTS) if words in rule.statement)
     assert rule.verdict(numbers) == expected
 
 
@@ -407,9 +409,9 @@ def test_the_toy_run():
     results = pd.DataFrame(
         {"objective": objectives, "rate": [0.001, 0.2, 0.5, 0.505], "spread": 1.0, "start_rate": 0.3}
     )
-    assert [finding.verdict for finding in findings.toy(results)] == [PARTLY, AGREES]
+    assert [finding.verdict for finding in findings_toy(results)] == [PARTLY, AGREES]
     far = results.assign(spread=3.0, rate=[0.4, 0.3, 0.5, 0.5])
-    both = findings.toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))
+    both = findings_toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))
     assert [finding.verdict for finding in both] == [NOT_SETTLED, AGREES], "where it ends is where it begins"
     assert both[0].ours.startswith(
         "spread 1: 2 of 2 starts, R from 0.30 to between 0.0010 and 0.0020 nats; spread 3: 0"
@@ -429,8 +431,8 @@ def test_the_projection_is_steps_by_speed():
 
 def test_verdicts_and_numbers_side_by_side():
     found = {
-        "a": findings.paper_a(grid(), 100),
-        "b": findings.paper_a(grid(psnr=lambda row: -row["rate_1"] - 0.5 * (row["beta_2"] == 0.1)), 100),
+        "a": findings_a(grid(), 100),
+        "b": findings_a(grid(psnr=lambda row: -row["rate_1"] - 0.5 * (row["beta_2"] == 0.1)), 100),
     }
     both = comparison.verdicts(found, {"a": "cifar10-jpeg", "b": "mnist"})
     bare = both[["a", "b"]].map(lambda verdict: verdict.strip("()"))
@@ -441,11 +443,11 @@ def test_verdicts_and_numbers_side_by_side():
 
 def test_statements_are_numbered_and_a_run_without_one_has_an_empty_cell():
     plain = families(lambda beta: 1.0 if beta > 1 else 60.0)
-    found = {"a": findings.paper_b(plain), "b": findings.paper_b(plain.assign(dataset="omniglot"))}
+    found = {"a": findings_b(plain), "b": findings_b(plain.assign(dataset="omniglot"))}
     table = comparison.numbers(found)
     assert table["no."].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert [table.index[table[run] == ""].tolist() for run in "ab"] == [[6], [1]]
-    rules = comparison.rules_table({"a": findings.paper_a(grid(), 100)})
+    rules = comparison.rules_table({"a": findings_a(grid(), 100)})
     assert rules.loc[rules["rule"] == "the same", "no."].tolist() == [12, 14, 16]
     assert rules["where"].tolist()[:2] == ["Section 3.2", "Section 5.2 and Fig. 1, of SVHN"]
     assert comparison.listed(found["a"]).splitlines()[2].startswith("3. ")
@@ -453,7 +455,7 @@ def test_statements_are_numbered_and_a_run_without_one_has_an_empty_cell():
 
 def test_verdicts_on_other_data_stand_in_brackets():
     runs = ("svhn", "mnist", "cifar10-jpeg", "digits")
-    found = dict.fromkeys(runs, findings.paper_a(grid(), 100))
+    found = dict.fromkeys(runs, findings_a(grid(), 100))
     table = comparison.verdicts(found, {name: name for name in runs})
     where = comparison.statements(found)["where"]
 
@@ -530,7 +532,7 @@ def test_scores_of_unlike_classifiers_are_not_compared():
 
 
 def test_omniglot_has_a_frontier_of_its_own():
-    found = findings.paper_b(
+    found = findings_b(
         families(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-")).assign(
             dataset="omniglot"
         )
@@ -541,4 +543,4 @@ def test_omniglot_has_a_frontier_of_its_own():
 
 def test_too_few_models_of_paper_b_give_no_verdict():
     few = families(lambda beta: 0.0 if beta > 1 else 20.0).query("model in ('---', '-+-', '-+v')")
-    assert [finding.verdict for finding in findings.paper_b(few)[:3]][::2] == [UNTESTED, UNTESTED]
+    assert [finding.verdict for finding in findings_b(few)[:3]][::2] == [UNTESTED, UNTESTED]

@@ -13,7 +13,8 @@ import pandas as pd
 
 from hvae_core.analysis.fidelity import applications, differences
 from hvae_core.analysis.points import count_layers, grid_means
-from hvae_core.claims.findings import NAMES, UNTESTED, Finding
+from hvae_core.claims.findings import UNTESTED, Finding
+from hvae_core.claims.statements_a import NAMES
 from hvae_core.errors import InputError
 from hvae_core.figures.files import as_markdown
 from hvae_core.names import CONDITIONED, PROBES

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hvae_core.claims import findings
 from hvae_core.claims.findings import Finding
+from hvae_core.claims.statements_a import findings_a
+from hvae_core.claims.statements_b import findings_b, findings_toy
 from hvae_core.errors import InputError
 from hvae_core.files import read_text, write_text
 from hvae_core.pages.report import report as page
@@ -51,10 +52,10 @@ def verdicts(config: Config, results: pd.DataFrame) -> Sequence[Finding]:
     if not (results["status"] == "ok").any():
         return []
     if config.kind in (KINDS["hierarchical"], KINDS["conditioned"]):
-        return findings.paper_a(results, int(results.attrs.get("scored") or 0))
+        return findings_a(results, int(results.attrs.get("scored") or 0))
     if config.kind is KINDS["families"]:
-        return findings.paper_b(results)
-    return findings.toy(results) if config.kind is KINDS["toy"] else []
+        return findings_b(results)
+    return findings_toy(results) if config.kind is KINDS["toy"] else []
 
 
 def notebooks(config: Config) -> dict[str, Path]:
