@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -13,13 +14,23 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+import torch
 from conftest import Chain
 from test_coding import model, some_images
 
 from hvae_core import load
 from hvae_core.analysis.code_lengths import code_lengths
-from hvae_core.coding import decode, encode
-from hvae_core.coding.files import KIND, LENGTH, images_in, read_code, write_code, write_images
+from hvae_core.coding import decode, decode_lossy, encode, encode_lossy
+from hvae_core.coding.files import (
+    KIND,
+    LENGTH,
+    images_in,
+    read_code,
+    read_streams,
+    write_code,
+    write_images,
+    write_streams,
+)
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
 from hvae_core.pipeline import stages
@@ -248,6 +259,68 @@ def test_a_file_holds_all_of_a_code(tmp_path):
     np.testing.assert_array_equal(again.words, code.words)
     assert again[1:-1] == code[1:-1] and about == {"run": "a", "member": 3}
     np.testing.assert_array_equal(decode(made, again), some_images(3, (1, 4, 4)))
+
+
+# --- with loss ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lossy(run, tmp_path):
+    """A lossy file of the run's test images, and where it may be cut."""
+    path = tmp_path / "lossy.bits"
+    status, printed = run("code", "tiny", "--member", 2, "test", path, "--dials", 0.1, 0.3)
+    assert status == 0
+    first, second = re.findall(r"^(?:cut behind z_2|all of it): ([\d,]+) bytes", printed, re.MULTILINE)
+    assert int(second.replace(",", "")) == path.stat().st_size
+    return path, int(first.replace(",", ""))
+
+
+def test_a_lossy_file_may_be_cut_between_its_layers(run, lossy, tmp_path, images):
+    path, end = lossy
+    made = load_model("tiny", 2)
+    streams = encode_lossy(made, torch.from_numpy(images), [0.1, 0.3])
+    preview = tmp_path / "preview.bits"
+    preview.write_bytes(path.read_bytes()[:end])
+    for coded, layers in ((path, 2), (preview, 1)):
+        assert run("decode", "tiny", coded, tmp_path / "back.npz")[0] == 0
+        wanted = decode_lossy(made, streams._replace(words=streams.words[:layers]))
+        np.testing.assert_array_equal(np.load(tmp_path / "back.npz")["x"], wanted)
+
+
+@pytest.mark.parametrize("kind", ["cut within", "cut early", "header alone", "flipped", "more", "another run's"])
+def test_a_damaged_lossy_file_gives_one_line_and_no_images(run, lossy, tmp_path, kind):
+    path, end = lossy
+    content = path.read_bytes()
+    changed = {
+        "cut within": content[: end + 9],
+        "cut early": content[:60],
+        "header alone": content[: content.index(b"}}") + 34],
+        "flipped": content[: end - 40] + bytes([content[end - 40] ^ 1]) + content[end - 39 :],
+        "more": content + content[-60:],
+        "another run's": content,
+    }[kind]
+    path.write_bytes(changed)
+    if kind == "another run's":
+        streams, weights, about = read_streams(path)
+        write_streams(path, streams, weights, **about | {"member": 1})
+    status, printed = run("decode", "tiny", path, tmp_path / "back.npz")
+    assert status == 2 and printed.startswith(f"error: {path}") and printed.count("\n") == 1, printed
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("test", "OUT", "--dials", 0.1), "needed is one above 0 for each of the 2 layers"),
+        (("test", "OUT", "--dials", 0.1, 0.1, "--check"), "leave one of them out"),
+        (("--dials", 0.1, 0.1), "give RUN alone, or RUN --member N FILE.npz OUT"),
+    ],
+)
+def test_wrong_dials_are_one_line(run, tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    status, printed = run("code", "tiny", "--member", 2, *words)
+    assert status == 2 and printed.count("\n") == 1 and named in printed
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- streams --------------------------------------------------------------------------------------------------------

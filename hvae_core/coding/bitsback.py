@@ -206,6 +206,11 @@ def check_model(coder: Coder, code: Code) -> None:
         raise InputError("the code was made with other weights; give the model that made it")
 
 
+def weights_of(model: HierarchicalVAE) -> str:
+    """The checksum of a model, by which a file knows it."""
+    return digest({name: value.cpu().double() for name, value in model.state_dict().items()})
+
+
 def initial_words(count: int) -> Words:
     """Random words, always the same, to begin a stack with."""
     return np.random.RandomState(0).randint(0, 2**32, count, dtype=np.uint32)
@@ -224,7 +229,7 @@ class Coder:
 
     def __init__(self, model: HierarchicalVAE, grid: Grid) -> None:
         self.model = copy.deepcopy(model).cpu().double().requires_grad_(False).eval()
-        self.weights = digest(self.model.state_dict())
+        self.weights = weights_of(self.model)
         self.grid = grid
         self.sizes = [int(np.prod(shape)) for shape in model.latent_shapes]
         x = torch.zeros(1, *model.image_shape, dtype=torch.float64)

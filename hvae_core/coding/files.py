@@ -19,12 +19,14 @@ from typing import IO, Any
 import numpy as np
 
 from hvae_core.coding.bitsback import Code, Images
+from hvae_core.coding.lossy import Streams
 from hvae_core.coding.symbols import Grid
 from hvae_core.data.download import reading
 from hvae_core.errors import InputError
 from hvae_core.files import whole_file
 
 KIND = b"hvae-companion bits 1\n"
+LOSSY = b"hvae-companion lossy bits 1\n"
 LENGTH = struct.Struct("<I")
 NAMES = ("x_test", "x")
 """Of the array of images in an .npz file; with others it may hold but one."""
@@ -81,6 +83,68 @@ def read_code(path: str | Path) -> tuple[Code, dict[str, Any]]:
         return Code(words, images, shape, tuple(latents), weights, grid, initial), dict(header["about"])
     except (struct.error, LookupError, ValueError, TypeError, AttributeError, OverflowError):
         raise damaged from None
+
+
+def is_lossy(path: str | Path) -> bool:
+    """Whether a file begins as one that `write_streams` wrote."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(LOSSY)) == LOSSY
+    except OSError:  # reading it will tell
+        return False
+
+
+def write_streams(path: str | Path, streams: Streams, weights: str, **about: Any) -> list[int]:
+    """Lossy streams as a file, whole or not at all, the top layer's first.
+
+    Returns:
+        Where the file may be cut: its length after each stream. Without what follows it is a preview.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    header = json.dumps({"images": streams.images, "weights": weights, "about": about}).encode()
+    content, ends = LOSSY + _sealed(header), []
+    for words in streams.words:
+        content += _sealed(words.astype("<u4").tobytes())
+        ends.append(len(content))
+    with whole_file(Path(path)) as part:
+        part.write_bytes(content)
+    return ends
+
+
+def read_streams(path: str | Path) -> tuple[Streams, str, dict[str, Any]]:
+    """The lossy streams that a file still has, the checksum of their model, and what was kept with them.
+
+    Raises:
+        InputError: when it is no such file, altered, or cut within a stream.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    damaged = InputError(f"{path} is damaged: it was altered, or cut elsewhere than between two streams")
+    parts, place = [], len(LOSSY)
+    while place < len(content):
+        start = place + LENGTH.size
+        end = start + int.from_bytes(content[place:start], "little")
+        part, place = content[start:end], end + 32
+        if len(content) < place or hashlib.sha256(part).digest() != content[end:place]:
+            raise damaged
+        parts.append(part)
+    if not content.startswith(LOSSY) or len(parts) < 2:
+        raise damaged
+    try:
+        header = json.loads(parts[0])
+        words = tuple(np.frombuffer(part, "<u4").astype(np.uint32) for part in parts[1:])
+        return Streams(words, int(header["images"])), str(header["weights"]), dict(header["about"])
+    except (LookupError, ValueError, TypeError):
+        raise damaged from None
+
+
+def _sealed(part: bytes) -> bytes:
+    """A part with its length before and its checksum behind."""
+    return LENGTH.pack(len(part)) + part + hashlib.sha256(part).digest()
 
 
 @dataclass(frozen=True)

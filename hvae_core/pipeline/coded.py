@@ -39,6 +39,13 @@ def code_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help=f"images, uint8: its array x_test or x; {TEST}: the run's own test images",
     )
     parser.add_argument("out", nargs="?", metavar="OUT", help="the file to be written")
+    parser.add_argument(
+        "--dials",
+        type=float,
+        nargs="+",
+        metavar="D",
+        help="code with loss: of each layer, top layer first, what a binary digit costs, such as 0.1 0.3",
+    )
     parser.add_argument("--check", action="store_true", help="decode it again and compare every pixel")
     return parser.parse_intermixed_args(argv)  # FILE.npz may be left out, and stand behind --member
 
@@ -68,7 +75,7 @@ def code(args: argparse.Namespace) -> int:
 
     _check_run(args.run)
     given = [args.member is not None, args.images is not None, args.out is not None]
-    if not any(given):
+    if not any(given) and args.dials is None:
         return draw(args.run)
     if not all(given):
         raise InputError(f"{CODE}: give RUN alone, or RUN --member N FILE.npz OUT")
@@ -77,6 +84,10 @@ def code(args: argparse.Namespace) -> int:
     if out.exists() and args.images != TEST and out.samefile(args.images):
         raise InputError(f"{out} holds the images; give another file for their code")
     name, shape = (images.name, images.shape) if isinstance(images, ImageFile) else ("x", images.shape)
+    if args.dials is not None and args.check:
+        raise InputError("--check: with --dials no image comes back as it was; leave one of them out")
+    if args.dials is not None:
+        return _with_loss(args, model, images, name, shape)
     # What the run knows of its own test images; read first, so that nothing is coded in vain.
     known = training_table(args.run).iloc[args.member] if args.images == TEST else None
     start = time.monotonic()
@@ -92,6 +103,34 @@ def code(args: argparse.Namespace) -> int:
             f"checked: {coded.images:,} images are equal in every pixel, and the initial words came back; "
             f"{duration(time.monotonic() - start)}"
         )
+    return 0
+
+
+def _with_loss(args: argparse.Namespace, model: Any, images: Any, name: str, shape: tuple[int, ...]) -> int:
+    """Code images with loss; returns the exit status."""
+    import numpy as np
+    import torch
+
+    from hvae_core.coding import decode_lossy, encode_lossy
+    from hvae_core.coding.bitsback import Coder, weights_of
+    from hvae_core.coding.files import write_streams
+    from hvae_core.coding.symbols import Grid
+    from hvae_core.terms import layer_numbers
+
+    coder = Coder(model, Grid())
+    for number, image in enumerate(images):
+        coder.levels(np.asarray(image), number)  # what cannot be coded is named
+    every = torch.from_numpy(np.stack(list(images)))
+    streams = encode_lossy(model, every, args.dials)
+    kept = {"run": run_folder(args.run).name, "member": args.member, "array": name, "shape": shape}
+    ends = write_streams(args.out, streams, weights_of(model), **kept)
+    x = every.numpy() / 255
+    for layers, (number, end) in enumerate(zip(layer_numbers(len(ends)), ends, strict=True), start=1):
+        back = decode_lossy(model, streams._replace(words=streams.words[:layers])) / 255
+        quality = -10 * math.log10(max(float(((back - x) ** 2).mean()), 1e-12))
+        until = "all of it" if layers == len(ends) else f"cut behind z_{number}"
+        print(f"{until}: {end:,} bytes, {8 * end / x.size:.4f} bits a pixel and colour, PSNR {quality:.2f} dB")
+    print(f"{streams.images:,} images: {args.out}")
     return 0
 
 
@@ -128,18 +167,27 @@ def decode(args: argparse.Namespace) -> int:
     Raises:
         InputError: for a file that is damaged or of another model.
     """
-    from hvae_core.coding.bitsback import decoded
-    from hvae_core.coding.files import read_code, write_images
+    from hvae_core.coding import decode_lossy
+    from hvae_core.coding.bitsback import decoded, weights_of
+    from hvae_core.coding.files import is_lossy, read_code, read_streams, write_images
     from hvae_core.runs.weights import load_model
 
     _check_run(args.run)
-    coded, about = read_code(args.coded)
+    lossy = is_lossy(args.coded)
+    coded: Any
+    if lossy:
+        coded, weights, about = read_streams(args.coded)
+    else:
+        coded, about = read_code(args.coded)
+        weights = coded.weights
     if {"member", "array", "shape"} - set(about):
-        raise InputError(f"{args.coded} does not say by which model it was coded; decode it by hvae_core.coding.decode")
+        raise InputError(f"{args.coded} does not say by which model it was coded; decode it by hvae_core.coding")
     model = load_model(args.run, about["member"])
-    images = _tracked("decoding", decoded(model, coded), coded.images)
     try:
-        write_images(args.out, about["array"], about["shape"], images)
+        if weights_of(model) != weights:
+            raise InputError("the code was made with other weights; give the model that made it")
+        every = enumerate(decode_lossy(model, coded)) if lossy else decoded(model, coded)
+        write_images(args.out, about["array"], about["shape"], _tracked("decoding", every, coded.images))
     except InputError as error:
         made_by = f"it was coded by model {about['member']} of run '{about.get('run')}'"
         raise InputError(f"{args.coded}: {error}; {made_by}") from None
