@@ -198,9 +198,9 @@ def _run(config: Config, run: Path) -> str:
         if value is not None and key not in ("name", "block")
     )
     return (
-        _wide("what was run", f"<table>{listed}</table>")
+        _wide("what was run", f'<table class="about">{listed}</table>')
         + "<details><summary>All keys of the configuration</summary>"
-        + _wide("configuration", f"<table>{keys}</table>")
+        + _wide("configuration", f'<table class="about">{keys}</table>')
         + "</details>\n"
     )
 
@@ -265,7 +265,7 @@ def _figure(figures: Path, path: Path) -> str:
     larger = f" {_link(figures, pdf, 'PDF')}" if pdf.exists() else ""
     return (
         f'<figure id="{escape(name)}"><h3>{escape(_title(name))}</h3>'
-        f'<img src="{escape(path.name)}" alt="{escape(_title(name))}" loading="lazy">'
+        f'<img src="{escape(path.name)}" alt="{escape(_title(name))}">'
         f"<figcaption>{look}{escape(caption)}{larger}</figcaption></figure>\n"
     )
 

@@ -28,6 +28,8 @@ function short(value) {
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : size >= 0.995 || size === 0 ? value.toFixed(2) : value.toPrecision(2);
 }
 
+// What was measured: of less than a hundredth nobody reads the digits.
+const amount = (value) => short(known(value) && Math.abs(value) < 0.005 ? 0 : value);
 const setting = (betas) => `(${betas.map(short).join(", ")})`;
 const ends = axes.map((axis) => [Math.log(axis[0]), Math.log(axis[axis.length - 1])]);
 
@@ -466,7 +468,7 @@ function termsTable(terms, count) {
     const now = terms[column];
     const stored = row === null ? null : points[column][row];
     line.dataset.value = now;
-    line.cells[2].textContent = known(now) ? `${short(now)} nats = ${short(now * BITS)} bits` : "";
+    line.cells[2].textContent = known(now) ? `${amount(now)} nats = ${amount(now * BITS)} bits` : "";
     const graph = svg("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none", "aria-hidden": "true" });
     const width = (x) => 100 * clamp(x / most[column], 0, 1);
     if (known(now)) graph.append(svg("rect", { x: 0, y: 3, width: width(now), height: 14, fill: column === "distortion" ? "#8a8a94" : "#1f5fa8" }));
@@ -477,12 +479,12 @@ function termsTable(terms, count) {
   for (const [key, name, one] of [["lagrangian", "L(β), Eq. 8", total], ["elbo", "ELBO", -(terms.distortion + terms.rate_2 + terms.rate_1)]]) {
     const line = tableRow($("terms"), key, name);
     line.dataset.value = one;
-    line.cells[2].textContent = known(one) ? `${short(one)} nats` : "";
+    line.cells[2].textContent = known(one) ? `${amount(one)} nats` : "";
   }
   if (live) {
     const line = tableRow($("terms"), "psnr", "PSNR");
     line.dataset.value = terms.psnr;
-    line.cells[2].textContent = `${short(terms.psnr)} dB`;
+    line.cells[2].textContent = `${amount(terms.psnr)} dB`;
     const images = data.network.about.images;
     $("terms-about").textContent =
       `Computed here, on ${count === images ? images : `${count} of ${images}`} test images, per image. ` +
@@ -518,7 +520,7 @@ function storedTable() {
     line.cells[1].replaceChildren(graph);
     line.dataset.value = found;
     const sd = known(spread) ? ` ± ${short(metric.factor * spread)}` : "";
-    line.cells[2].textContent = `${short(found)}${metric.unit ? ` ${metric.unit}` : ""}${sd}${where.size > 1 ? place(row) : ""}`;
+    line.cells[2].textContent = `${amount(found)}${metric.unit ? ` ${metric.unit}` : ""}${sd}${where.size > 1 ? place(row) : ""}`;
     line.title = `${metric.name}: from ${short(low)} to ${short(high)} over all points`;
   }
   const [one] = where;
@@ -569,7 +571,7 @@ function showDrawn({ terms, rebuilt }) {
   paint(picture.data, 0, PAD, rebuilt, 0);
   pen.putImageData(picture, 0, 0);
   $("drawn-terms").dataset.values = JSON.stringify(terms);
-  $("drawn-terms").textContent = `D = ${short(terms[0])}, R(z₂) = ${short(terms[1])}, R(z₁|z₂) = ${short(terms[2])} nats`;
+  $("drawn-terms").textContent = `D = ${amount(terms[0])}, R(z₂) = ${amount(terms[1])}, R(z₁|z₂) = ${amount(terms[2])} nats`;
 }
 
 function takeImage() {
@@ -715,8 +717,8 @@ function say() {
   const terms = live ? latest.terms : Object.fromEntries(Object.keys(TERMS).map((name) => [name, points[name][nearest(state.betas)]]));
   if (terms && known(terms.distortion))
     $("status").textContent =
-      `β₂ = ${short(state.betas[0])}, β₁ = ${short(state.betas[1])}: D = ${short(terms.distortion)}, ` +
-      `R(z₂) = ${short(terms.rate_2)}, R(z₁|z₂) = ${short(terms.rate_1)} nats per image.`;
+      `β₂ = ${short(state.betas[0])}, β₁ = ${short(state.betas[1])}: D = ${amount(terms.distortion)}, ` +
+      `R(z₂) = ${amount(terms.rate_2)}, R(z₁|z₂) = ${amount(terms.rate_1)} nats per image.`;
 }
 
 // The address says what is shown, so that a view can be linked.
