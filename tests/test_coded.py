@@ -98,8 +98,8 @@ def test_the_account_is_printed_beside_the_results(run, tmp_path, images):
 
 
 def test_all_models_of_a_run_are_coded_for_its_figure(run, place, images):
-    status, printed = run("code", "tiny")
-    assert status == 2 and "images = 100: there are 12 test images" in printed
+    with pytest.raises(InputError, match="images = 13: there are 12 test images"):
+        code_lengths(place / "runs/tiny", 13)
     lengths = code_lengths(place / "runs/tiny", 5)
     assert len(lengths) == 4 * 3 and lengths.attrs["images"] == 5 and lengths.attrs["run"] == "tiny"
     row = lengths[(lengths["beta_2"] == 10) & (lengths["beta_1"] == 1) & (lengths["layer"] == "z_1")].iloc[0]
@@ -107,12 +107,12 @@ def test_all_models_of_a_run_are_coded_for_its_figure(run, place, images):
     assert row["member"] == 2 and row[wanted.index].tolist() == wanted.tolist()
 
 
-def test_a_run_has_its_figure(run, place, monkeypatch):
-    monkeypatch.setattr(code_lengths, "__defaults__", (5,))
+def test_a_run_has_its_figure(run, place):
     status, printed = run("code", "tiny")
     assert status == 0 and printed.startswith("figure: ")
     made = {path.name for path in (place / "figures/tiny").iterdir()}
     assert {f"bits.{kind}" for kind in ("pdf", "png", "json")} | {"bits_table.csv", "bits_table.md"} <= made
+    assert "12 test images" in (place / "figures/tiny/bits.json").read_text()
     about = json.loads((place / "figures/tiny/bits.json").read_text())
     assert about["script"] == "./run_all.sh code tiny" and about["weights"]
 
@@ -233,7 +233,7 @@ DAMAGE = {
     "a number in words": header(images="many"),
     "another shape": header(image_shape=[1, 28, 29]),
     "no shape": header(image_shape=7),
-    "other bins": header(grid={"width": 2**-4, "reach": 8.0}),
+    "other bins": header(grid={"width": 2**-5, "reach": 8.0}),
     "bins of no width": header(grid={"width": 0.0, "reach": 8.0}),
     "bins that are no number": header(grid={"width": float("nan"), "reach": 8.0}),
     "other weights": header(weights="0" * 64),

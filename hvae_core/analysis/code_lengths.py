@@ -17,11 +17,11 @@ from hvae_core.terms import layer_numbers
 IMAGES = 100
 
 
-def code_lengths(run: str | Path, images: int = IMAGES) -> pd.DataFrame:
+def code_lengths(run: str | Path, images: int | None = None) -> pd.DataFrame:
     """Code the first test images by every model of a run: one row a model and layer, and one for x.
 
     Arguments:
-        images: how many; a model takes about two milliseconds for each.
+        images: how many; None: a hundred, or all if there are fewer. A model takes about two milliseconds for each.
 
     Returns:
         ``member``, the betas, ``layer`` (``z_2``, ``z_1``, ``x``), and the columns of
@@ -33,6 +33,7 @@ def code_lengths(run: str | Path, images: int = IMAGES) -> pd.DataFrame:
     config = load_config(run)
     status = training_table(run)["status"]
     data = load(config.dataset).first(config.train_images, config.test_images)
+    images = min(IMAGES, len(data.x_test)) if images is None else images
     if not 1 <= images <= len(data.x_test):
         raise InputError(f"images = {images}: there are {len(data.x_test)} test images")
     members, tables = config.members(), []

@@ -42,7 +42,7 @@ class Grid(NamedTuple):
         3.0
     """
 
-    width: float = 2.0**-5
+    width: float = 2.0**-6
     reach: float = 8.0
 
     @property
