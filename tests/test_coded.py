@@ -104,6 +104,8 @@ def test_all_models_of_a_run_are_coded_for_its_figure(run, place, images):
     assert len(lengths) == 4 * 3 and lengths.attrs["images"] == 5 and lengths.attrs["run"] == "tiny"
     row = lengths[(lengths["beta_2"] == 10) & (lengths["beta_1"] == 1) & (lengths["layer"] == "z_1")].iloc[0]
     wanted = encode(load_model("tiny", 2), images[:5]).account.table().loc["z_1"]
+    some = code_lengths(place / "runs/tiny", 5, wanted=lambda member: member.betas == (10, 1))
+    assert set(some["member"]) == {2}
     assert row["member"] == 2 and row[wanted.index].tolist() == wanted.tolist()
 
 

@@ -1,5 +1,6 @@
 """How many bits each layer of a run's models takes in a file, beside its rate."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,15 +14,19 @@ from hvae_core.runs.folder import load_config
 from hvae_core.runs.results import training_table
 from hvae_core.runs.weights import load_model
 from hvae_core.terms import layer_numbers
+from hvae_core.training.plan import Member
 
 IMAGES = 100
 
 
-def code_lengths(run: str | Path, images: int | None = None) -> pd.DataFrame:
+def code_lengths(
+    run: str | Path, images: int | None = None, wanted: Callable[[Member], bool] = lambda member: True
+) -> pd.DataFrame:
     """Code the first test images by every model of a run: one row a model and layer, and one for x.
 
     Arguments:
         images: how many; None: a hundred, or all if there are fewer. A model takes about two milliseconds for each.
+        wanted: which models; of a conditioned network's points, for one, not all.
 
     Returns:
         ``member``, the betas, ``layer`` (``z_2``, ``z_1``, ``x``), and the columns of
@@ -37,7 +42,7 @@ def code_lengths(run: str | Path, images: int | None = None) -> pd.DataFrame:
     if not 1 <= images <= len(data.x_test):
         raise InputError(f"images = {images}: there are {len(data.x_test)} test images")
     members, tables = config.members(), []
-    todo = [index for index in range(len(members)) if status[index] == "ok"]
+    todo = [index for index in range(len(members)) if status[index] == "ok" and wanted(members[index])]
     with track("coding", len(todo), "models") as progress:
         for index in todo:
             account = encode(load_model(run, index), data.x_test[:images].numpy()).account

@@ -142,11 +142,12 @@ def draw(run: str) -> int:
     """
     from hvae_core.analysis.code_lengths import code_lengths
     from hvae_core.figures import bits, save_figure, save_table
+    from hvae_core.pipeline.measuring import sparse
     from hvae_core.runs.provenance import commit
     from hvae_core.runs.results import results_so_far
     from hvae_core.runs.weights import identities
 
-    lengths = code_lengths(run)
+    lengths = code_lengths(run, wanted=sparse(load_config(run)))
     figure = bits(lengths, results_so_far(run))
     name = run_folder(run).name
     made_from = {"run": name, "weights": identities(run), "script": f"./run_all.sh {CODE} {name}"} | commit()
