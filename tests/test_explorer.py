@@ -405,6 +405,8 @@ def test_a_grid_shows_the_pictures_of_the_nearest_model(published, tmp_path, vis
     shade = "Array.from(document.querySelector('#{} canvas').getContext('2d').getImageData(5, 5, 1, 1).data)"
     assert page.evaluate(shade.format("reconstructions"))[:3] == [index] * 3
     assert page.evaluate(shade.format("samples"))[:3] == [255 - index] * 3
+    brighter = [round(255 - index / 255 * (255 - full)) for full in (211, 84, 0)]
+    np.testing.assert_allclose(page.evaluate(shade.format("difference"))[:3], brighter, atol=1)
     for table, column in (("stored", "inception_score"), ("terms", "rate_2"), ("terms", "distortion")):
         shown = float(page.get_attribute(f"#{table} tr[data-key={column}]", "data-value"))
         assert shown == pytest.approx(means[column], rel=1e-4)
@@ -414,6 +416,14 @@ def test_a_grid_shows_the_pictures_of_the_nearest_model(published, tmp_path, vis
     below = max(beta for beta in published["beta_2"] if beta < 3)
     assert betas_of(page) == pytest.approx([below, 0.562], rel=1e-2)
     assert not page.is_visible("#draw")
+
+
+def test_of_many_models_fewer_pictures_are_kept(published, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (2, len(published), 12, 1, 28, 28), np.uint8)
+    shown = Pictures(noise[0, 0], *noise)
+    whole = explorer(published, shown)
+    monkeypatch.setattr("hvae_core.pages.explorer.page.LARGEST", len(whole) // 3)
+    assert len(explorer(published, shown)) < len(whole) / 2
 
 
 def test_a_model_that_diverged_has_no_picture(published):

@@ -116,6 +116,7 @@ def job(argv: Sequence[str]) -> int:
         text = read_notebook(asked.notebook) if asked.notebook else None
         made_from = key(config, asked, text)
         if text is None:
+            os.environ[STATUS_FILE] = str(kept.with_suffix(".json"))
             function(args.job)(args.run)
         else:
             record["device"] = execute(config, asked, text, args.jobs)

@@ -300,6 +300,13 @@ function drawRates() {
 
 const COLUMNS = 4;
 
+// A signed difference, from -1 to 1: white where there is none.
+function shade(pixels, at, difference) {
+  const off = clamp(difference, -1, 1);
+  const [full, size] = off > 0 ? [[211, 84, 0], off] : [[31, 95, 168], -off];
+  for (let k = 0; k < 3; k++) pixels[at + k] = 255 - size * (255 - full[k]);
+}
+
 // Paint one image of maps (channels last) to pixels, as they are or as a signed difference from others.
 function paint(pixels, offset, stride, maps, image, minus) {
   const { h, w, c } = maps;
@@ -310,9 +317,7 @@ function paint(pixels, offset, stride, maps, image, minus) {
       if (minus) {
         let sum = 0;
         for (let k = 0; k < c; k++) sum += clamp(maps.data[from + k], 0, 1) - minus.data[from + k];
-        const off = clamp(sum / c, -1, 1);
-        const [full, size] = off > 0 ? [[211, 84, 0], off] : [[31, 95, 168], -off]; // white where they agree
-        for (let k = 0; k < 3; k++) pixels[to + k] = 255 - size * (255 - full[k]);
+        shade(pixels, to, sum / c);
       } else for (let k = 0; k < 3; k++) pixels[to + k] = 255 * maps.data[from + (c === 1 ? 0 : k)];
       pixels[to + 3] = 255;
     }
@@ -424,14 +429,47 @@ async function showStored() {
   await image.decode();
   if (id < painted) return;
   painted = id;
-  const third = image.width / 3;
-  ["reconstructions", "difference", "samples"].forEach((name, i) => {
-    const canvas = canvasIn(name);
-    canvas.width = third;
-    canvas.height = image.height;
-    canvas.getContext("2d").drawImage(image, -i * third, 0);
-  });
+  ["reconstructions", "samples"].forEach((name, i) => part(name, image, i));
+  differ(await originalPixels(), part("difference", image, 0));
   document.body.dataset.shown = document.body.dataset.settled = id;
+}
+
+// One half of a picture on the canvas of that name.
+function part(name, image, half) {
+  const canvas = canvasIn(name);
+  canvas.width = image.width / 2;
+  canvas.height = image.height;
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(image, (-half * image.width) / 2, 0);
+  return pen;
+}
+
+let kept = null;
+async function originalPixels() {
+  if (kept) return kept;
+  const image = $("originals").querySelector("img");
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const pen = canvas.getContext("2d");
+  pen.drawImage(image, 0, 0);
+  kept = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+  return kept;
+}
+
+// In the place of a picture, how it differs from another; grey between images stays.
+function differ(from, pen) {
+  const { width, height } = pen.canvas;
+  const picture = pen.getImageData(0, 0, width, height);
+  const [h, w] = data.size;
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      if (y % (h + 1) === h || x % (w + 1) === w) continue;
+      const at = 4 * (y * width + x);
+      let off = 0;
+      for (let k = 0; k < 3; k++) off += (picture.data[at + k] - from[at + k]) / 765;
+      shade(picture.data, at, off);
+    }
+  pen.putImageData(picture, 0, 0);
 }
 
 // --- tables -----------------------------------------------------------------------------------------------------------

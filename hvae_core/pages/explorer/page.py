@@ -27,6 +27,7 @@ from hvae_core.analysis.points import (
 )
 from hvae_core.names import PROBES
 from hvae_core.pages.explorer.tour import optima, tour
+from hvae_core.progress import track
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and a page of stored pictures needs none
     from torch import Tensor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import, and a page of stored pictu
     from hvae_core.models.conditioning import Conditioned
 
 HERE = Path(__file__).parent
+LARGEST = 5_500_000  # letters of all pictures of a grid: a page has 7 MB at most, so that of many models fewer are kept
 COLUMNS = 4  # images in a row of a mosaic, as in page.js
 GAP = 128  # the grey between them
 DIGITS = 6
@@ -115,6 +117,7 @@ def explorer(
         )
     else:
         data["pictures"], data["start"], stills = _pictures(points, results, shown)
+        data["size"] = shown.originals.shape[2:]
         lead = (
             "A hierarchical VAE spends information in two layers of latents, each at a price, its beta. Move "
             "them, and see what the models make of the same images and the same noise."
@@ -203,12 +206,11 @@ def _pictures(
     """Of each point the pictures of its first seed that is well, as one image; where to begin; and that one's."""
     well = results[drawable(results)].reset_index(names="row").groupby(["beta_2", "beta_1"])["row"].min()
     rows = [well.get((point["beta_2"], point["beta_1"])) for _, point in points.iterrows()]
-    found = [
-        None
-        if row is None
-        else _uri(np.concatenate(_mosaics(kept.originals, kept.reconstructions[row], kept.samples[row]), 1))
-        for row in rows
-    ]
+    many = len(kept.originals)
+    found = _strips(rows, kept, many)
+    while many > 1 and (letters := sum(map(len, filter(None, found)))) > LARGEST:
+        many = max(1, min(many - 1, int(many * LARGEST / letters)))
+        found = _strips(rows, kept, many)
     far = [
         np.inf if row is None else np.square(np.log(points.loc[i, ["beta_2", "beta_1"]].to_numpy(float))).sum()
         for i, row in enumerate(rows)
@@ -216,7 +218,22 @@ def _pictures(
     at = int(np.argmin(far))
     row = rows[at]
     start = [float(points[name].iloc[at]) for name in ("beta_2", "beta_1")]
-    return found, start, _stills(kept.originals, kept.reconstructions[row], kept.samples[row])
+    return found, start, _stills(kept.originals[:many], kept.reconstructions[row][:many], kept.samples[row][:many])
+
+
+def _strips(rows: Sequence[Any], kept: Pictures, many: int) -> list[str | None]:
+    """Reconstructions beside samples, an image for each of these rows."""
+    colour = kept.originals.shape[1] > 1
+    found: list[str | None] = []
+    with track("explorer", len(rows), "pictures") as progress:
+        for row in rows:
+            if row is None:
+                found.append(None)
+            else:
+                halves = [_mosaic(images[row][:many]) for images in (kept.reconstructions, kept.samples)]
+                found.append(_uri(np.concatenate(halves, 1), lossless=not colour))
+            progress.update(len(found))
+    return found
 
 
 def _stills(originals: np.ndarray, reconstructions: np.ndarray, samples: np.ndarray) -> dict[str, str]:
@@ -245,8 +262,8 @@ def _mosaic(images: np.ndarray) -> np.ndarray:
     return found
 
 
-def _uri(picture: np.ndarray) -> str:
-    """A picture as WebP; without loss, in which pictures of digits are smaller than as PNG."""
+def _uri(picture: np.ndarray, lossless: bool = True) -> str:
+    """A picture as WebP, in which pictures of digits are smaller than as PNG."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "WEBP", lossless=True, method=3)
+    Image.fromarray(picture).save(file, "WEBP", lossless=lossless, quality=80, method=2)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
