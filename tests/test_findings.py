@@ -413,9 +413,7 @@ def test_the_toy_run():
     far = results.assign(spread=3.0, rate=[0.4, 0.3, 0.5, 0.5])
     both = findings_toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))
     assert [finding.verdict for finding in both] == [NOT_SETTLED, AGREES], "where it ends is where it begins"
-    assert both[0].ours.startswith(
-        "spread 1: 2 of 2 starts, R from 0.30 to between 0.0010 and 0.0020 nats; spread 3: 0"
-    )
+    assert both[0].ours.startswith("spread 1: 2 of 2, from 0.30 to 0.0010 … 0.0020 nats; spread 3: 0")
 
 
 def test_the_projection_is_steps_by_speed():

@@ -273,10 +273,10 @@ def _toy_rule(objective: str, rate: str, low: float, high: float) -> Rule:
             f"spread {spread:g}": partial(_ends_at, objective=objective, spread=spread, low=low, high=high)
             for spread in SPREADS
         },
-        sentence=["{well} of {starts} starts, R from {first:.2f} to between {lowest:.4f} and {highest:.4f} nats"],
+        sentence=["{well} of {starts}, from {first:.2f} to {lowest:.4f} … {highest:.4f} nats"],
         verdict=limits("well", "starts", agrees=1, differs=0.5),
         rule="random starts that end below 0.01 nats (ELBO) or within 0.01 of 0.5: "
-        "agrees if all do, differs if less than half; initial parameters of two spreads",
+        "agrees if all do, differs if less than half",
         otherwise="no such model",
     )
 
