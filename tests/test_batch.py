@@ -383,7 +383,7 @@ def test_a_run_of_families_has_its_table_and_figures(tmp_path):
     made = {path.name for path in (tmp_path / "figures/rd").iterdir()}
     assert made == {f"{name}.{kind}" for name in ("b_fig3", "b_fig4") for kind in ("pdf", "png", "json")} | {
         f"b_table1.{kind}" for kind in ("csv", "md", "json")
-    }
+    } | {"index.html", "notebooks"}
     assert "6 ok" in printed
     assert "3 families" in printed
     status, printed, _ = run_all("rd-quick", "--set", *FAMILIES, "--name", "rd", output=tmp_path)
@@ -436,7 +436,7 @@ def test_the_toy_run_is_one_notebook_wherever_it_is_called(tmp_path, hostile):
     assert kept.startswith("Eq. 8, then not Eq. 8 but") and "def elbo" in kept and "def target_rate" in kept
     assert {path.name for path in (tmp_path / "figures/toy").iterdir()} == {
         f"b_fig2.{kind}" for kind in ("pdf", "png", "json")
-    }
+    } | {"index.html", "notebooks"}
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------

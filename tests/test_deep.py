@@ -369,5 +369,5 @@ def test_a_deep_run_reports_every_layer(tmp_path):
     names = ["layers", *(f"fig{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9))]
     assert made == {f"{name}.{kind}" for name in names for kind in ("pdf", "png", "json")} | {
         f"table{n}.{kind}" for n in (1, 2) for kind in ("csv", "md", "json")
-    }
+    } | {"index.html", "notebooks"}
     assert "q(z_3\\|z_4,x)" in (tmp_path / "figures/deep/table2.md").read_text()
