@@ -57,6 +57,8 @@ MEASURED = (
     ("diversity", "diversity of samples", "", 1),
     ("sharpness", "sharpness of samples", "", 1),
     ("mi_z2", "I_q(y; z₂)", "nats", 1),
+    ("mi_z2_permuted", "I_q of labels at random", "nats", 1),
+    ("mi_z2_lower", "I(y; z₂), at least", "nats", 1),
     *((f"acc_mu2_{probe}", f"{CLASSIFIERS[probe]} on μ₂", "%", 100) for probe in PROBES),
     ("acc_z2_rbf_svm", "RBF SVM on sampled z₂", "%", 100),
     ("acc_mu1_rbf_svm", "RBF SVM on μ₁", "%", 100),
