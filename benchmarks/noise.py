@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where checkpoints lie, to go on from")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    trainer.Noise = CudaNoise  # type: ignore[assignment,misc]
+    trainer.Noise = CudaNoise  # type: ignore[assignment,misc]  # another class in its place is meant
     data = load("mnist")
     settings = [tuple(map(float, words.split(","))) for words in args.betas]
     plan = Plan(epochs=40, batch_size=128, learning_rate=1e-3, schedule="two-phase")

@@ -3,13 +3,15 @@
 from functools import partial
 
 import pytest
+import torch
 import yaml
 
 from hvae_core import load_results
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
+from hvae_core.models import build
 from hvae_core.objective import lagrangian, target_rate
-from hvae_core.runs.about import about
+from hvae_core.runs.about import about, constant
 from hvae_core.runs.code import described_function
 from hvae_core.runs.config import Config
 from hvae_core.runs.identity import keep_objective, kept_objective, named_objective
@@ -162,3 +164,9 @@ def test_published_results_know_their_run():
 def test_colour_images_have_a_constant_and_binary_ones_have_none():
     assert load_results("published/runs/cifar10-jpeg-60").attrs["constant"] == pytest.approx(1770.8, abs=0.05)
     assert load_results("published/runs/mnist-9x9").attrs["constant"] == 0
+
+
+def test_the_constant_is_what_a_perfect_reconstruction_costs():
+    model = build("ghvae", (3, 32, 32), sigma_x=0.5)
+    likelihood = model.likelihood([torch.zeros(1, *shape) for shape in model.latent_shapes])
+    assert -likelihood.log_prob(likelihood.mode).item() == pytest.approx(constant((3, 32, 32), 0.5), rel=1e-5)

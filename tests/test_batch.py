@@ -325,12 +325,13 @@ def test_gpus_are_shared_out_on_a_machine_and_not_in_a_folder(tmp_path, monkeypa
 
 def test_a_dry_run_leaves_a_run_as_it_is(output, capfd):
     folder = open_run(load_profile("quick", ["betas=[1]"]))
-    (folder / "data.json").write_text("other data")
     (folder / ".progress").mkdir()
     (folder / ".progress/10_train-000.json").write_text("{}")
-    assert main(["quick", "--set", "betas=[1]", "--dry-run"]) == 0
-    assert "the data have changed; all would be made anew" in capfd.readouterr().out
-    assert (folder / "data.json").read_text() == "other data"
+    for damaged in ("5", "[]", "{}", '{"fingerprint": "f"}', "other data"):
+        (folder / "data.json").write_text(damaged)
+        assert main(["quick", "--set", "betas=[1]", "--dry-run"]) == 0
+        assert "the data have changed; all would be made anew" in capfd.readouterr().out
+        assert (folder / "data.json").read_text() == damaged
     assert (folder / ".progress/10_train-000.json").exists()
 
 

@@ -30,6 +30,11 @@ def label_probabilities(y: npt.ArrayLike, classes: int) -> Array:
     return counts / counts.sum()
 
 
+def label_entropy(probabilities: npt.ArrayLike) -> float:
+    """H[p(y)], in nats: all there is to know about the label."""
+    return float(entr(np.asarray(probabilities, dtype=float)).sum())
+
+
 def information(accuracy: npt.ArrayLike, probabilities: npt.ArrayLike) -> Array:
     r"""f of Paper A, Eq. 11: the least information on the label, in nats, that a classifier of this accuracy needs.
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import entr
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from hvae_core.data.dataset import pixels
-from hvae_core.evaluation.bounds import accuracy_bound, information, label_probabilities
+from hvae_core.evaluation.bounds import accuracy_bound, information, label_entropy, label_probabilities
 from hvae_core.evaluation.rates import BATCH
 from hvae_core.models.distributions import Gaussian, Product, kl
 from hvae_core.models.hierarchy import HierarchicalVAE
@@ -143,7 +142,7 @@ def learned_information(features: np.ndarray, y: np.ndarray, classes: int) -> Le
     frequencies = label_probabilities(y, classes)
     right = max(float((logs.argmax(1) == y[test]).mean()), 1 / classes)
     return Learned(
-        float(entr(frequencies).sum() + told.mean()),
+        float(label_entropy(frequencies) + told.mean()),
         float(told.std(ddof=1) / len(test) ** 0.5),
         max(0.0, float(information(right, frequencies))),
     )

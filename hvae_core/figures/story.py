@@ -32,7 +32,7 @@ from hvae_core.analysis.points import (
     rate_name,
     values,
 )
-from hvae_core.evaluation.bounds import accuracy_bound
+from hvae_core.evaluation.bounds import accuracy_bound, label_entropy
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, RateScale
 from hvae_core.figures.paper import caption, member_of, montage, near_ties, styled
@@ -573,7 +573,7 @@ def information_trap(
         draw.not_computed(ax, "")
         return fig
     if label_probabilities is not None:
-        entropy = float(-np.sum(label_probabilities * np.log(np.maximum(label_probabilities, 1e-300))))
+        entropy = label_entropy(label_probabilities)
         ax.axhline(entropy, ls="--", lw=0.8, color=draw.BLACK, label="$H[p(y)]$: all there is to know", gid="entropy")
     if images:
         ax.axvline(math.log(images), ls=":", lw=0.8, color="0.4", label=rf"$\log N$, {images:,} images", gid="log N")

@@ -57,8 +57,8 @@ def about(run: str | Path) -> dict[Any, Any]:
 def constant(image_shape: Sequence[int], sigma_x: float) -> float:
     """What D of a Gaussian likelihood has that depends on sigma_x and the unit of a pixel alone, nats per image.
 
-    Twice the values of all pixels, and it grows by log 2 for each: no share of D, or of L, means anything before it
-    is taken off. Of binary images it is 0.
+    Measure pixels in a unit half as large, and it grows by log 2 for each of them. So no share of D, or of L, means
+    anything before it is taken off. Of binary images it is 0.
 
     Example:
         >>> round(constant((3, 32, 32), 0.71), 1), constant((1, 28, 28), 0.71)

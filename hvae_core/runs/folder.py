@@ -103,7 +103,7 @@ def same_data(config: Config, data: Dataset) -> bool:
         return False
     described = json.loads(_described_data(data))
     # Of an earlier version, which said less of them.
-    return bool(kept) and kept == {name: described.get(name) for name in kept} and "fingerprint" in kept
+    return isinstance(kept, dict) and "fingerprint" in kept and kept == {name: described.get(name) for name in kept}
 
 
 def _described_data(data: Dataset) -> str:
