@@ -3,6 +3,9 @@
 #
 #     snakemake --config run=quick --directory . --cores 2
 #
+# With submitted=True the jobs run on a cluster (hvae_core/pipeline/cluster.py): each has the threads and GPUs that the
+# cluster's profile gives it. Here the stages that use several processes have all cores, and GPUs are shared out.
+#
 # What a job reads and makes, and whether that still holds, is in hvae_core/pipeline/batch.py. Here a job is done when
 # its mark is there; ./run_all.sh removes the marks of what does not hold. Results are no outputs of Snakemake's, so that
 # it removes none when a job fails.
@@ -19,6 +22,16 @@ CONFIG = load_config(RUN)
 JOBS = jobs(CONFIG)
 DONE = f"runs/{RUN}/{MARKS}"
 JOB = f"python -P -m hvae_core.pipeline.job {RUN}"
+SUBMITTED = bool(config.get("submitted"))
+
+
+def share(cores):
+    """What a job may use, as arguments; ``cores`` is a function, since where jobs are submitted nobody counts cores."""
+
+    def arguments(wildcards, threads, resources):
+        return f"--jobs {threads} --gpus {resources.get('gpu', 0)}" if SUBMITTED else f"--jobs {cores()}"
+
+    return arguments
 
 
 rule all:
@@ -30,11 +43,11 @@ rule train:
     output:
         touch(DONE + "/10_train-{block}"),
     params:
-        jobs=max(1, workflow.cores // CONFIG.blocks),
+        share=share(lambda: max(1, workflow.cores // CONFIG.block_count)),
     resources:
-        gpu=1,
+        device=1,  # a GPU, or a core where there is none
     shell:
-        "{JOB} 10_train --block $((10#{wildcards.block})) --jobs {params.jobs}"
+        "{JOB} 10_train --block $((10#{wildcards.block})) {params.share}"
 
 
 for job in JOBS.values():
@@ -52,8 +65,9 @@ for job in JOBS.values():
             touch(f"{DONE}/{job.name}"),
         params:
             job=job.name,
-            jobs=workflow.cores if job.stage in PARALLEL else 1,
+            share=share(lambda several=job.stage in PARALLEL: workflow.cores if several else 1),
         resources:
-            gpu=1 if job.notebook else 0,
+            device=1 if job.notebook else 0,
+        localrule: job.stage == "tables"  # takes a second, and a cluster's queue longer
         shell:
-            "{JOB} {params.job} --jobs {params.jobs}"
+            "{JOB} {params.job} {params.share}"

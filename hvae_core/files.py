@@ -93,7 +93,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[IO[str] | None]:
     The system releases it when the last process that has the file open ends, however it ends.
 
     Raises:
-        InputError: when the file may not be made there.
+        InputError: when the file may not be made there, or its file system has no locks.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +106,8 @@ def locked(path: Path, wait: bool = True) -> Iterator[IO[str] | None]:
         except BlockingIOError:
             yield None
             return
+        except OSError as error:  # as on a network file system that is mounted without locks
+            raise InputError(f"cannot lock {path}: {error.strerror}; results need a file system with locks") from None
         yield file
 
 

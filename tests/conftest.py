@@ -93,6 +93,7 @@ def grid(*betas, seeds=1):
 TINY = [
     "--set",
     "betas=[0.1, 1, 10]",
+    "blocks=2",
     "epochs=2",
     "train_images=200",
     "test_images=150",

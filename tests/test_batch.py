@@ -282,10 +282,11 @@ def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkey
     monkeypatch.setenv("HVAE_DATA", str(output / "none"))
     slow = "see --set blocks="
     for gpus, profile, changes, said in (
-        ("1", "mnist-9x9", [], True),
+        ("1", "mnist-9x9", ["blocks=81"], True),
+        ("1", "mnist-9x9", [], False),
         ("1", "mnist-9x9", ["blocks=2"], False),
-        ("1", "mnist-9x9", ["device=cpu"], False),
-        ("0", "mnist-9x9", [], False),
+        ("1", "mnist-9x9", ["device=cpu", "blocks=81"], False),
+        ("0", "mnist-9x9", ["blocks=81"], False),
         (
             "1",
             "rd-mnist",
@@ -297,7 +298,7 @@ def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkey
         monkeypatch.setenv(GPUS, gpus)
         assert main([profile, "--dry-run", *(["--set", *changes] if changes else [])]) == 0
         assert (slow in capfd.readouterr().out) is said, (gpus, profile, changes)
-    open_run(load_profile("mnist-9x9", [], "mnist-9x9"))
+    open_run(load_profile("mnist-9x9", ["blocks=81"], "mnist-9x9"))
     monkeypatch.setenv(GPUS, "1")
     main(["mnist-9x9", "--dry-run"])  # without its data
     assert slow not in capfd.readouterr().out, "a run that is there keeps its blocks"

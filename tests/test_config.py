@@ -372,7 +372,7 @@ def test_what_the_toy_run_would_not_heed_is_refused(change):
 @pytest.mark.parametrize(
     ("values", "resolved"),
     [
-        ({}, {"warm_up": 0.0, "blocks": 1}),
+        ({}, {"warm_up": 0.0, "blocks": None}),
         ({"model": ["lvae"]}, {"model": "lvae", "warm_up": 0.2}),
         ({"model": "lvae", "warm_up": 0}, {"warm_up": 0.0}),
         ({"model": "lvae", "target_rates": [[5], [20]], "betas": [[1], [1]]}, {"warm_up": 0.0}),

@@ -82,7 +82,7 @@ def _jobs(config: Config) -> Iterator[Job]:
         yield Job(kind.notebook, "training", (), (*results, *figure_files(config)), (), kind.notebook)
         return
     trained = []
-    for block in range(config.blocks):
+    for block in range(config.block_count):
         folder = block_folder(config, block)
         makes = tuple(folder / name for name in ("weights.safetensors", "training.parquet", "history.parquet"))
         trained.append(Job(f"10_train-{block:03d}", "training", (), makes, (data, given), "10_train", block))
@@ -145,7 +145,7 @@ def key(config: Config, job: Job, notebook: str | None = None) -> str:
     """
     values = {name: value for name, value in config.dump().items() if name not in FREE}
     if job.block is not None:
-        values |= {"blocks": config.blocks, "block": job.block}
+        values |= {"blocks": config.block_count, "block": job.block}
     if job.notebook and notebook is None:
         notebook = read_notebook(job.notebook)
     stages = (job.stage,) if config.kind.stages else ("training", "figures")

@@ -25,10 +25,11 @@ from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
 from hvae_core.pipeline import coded, comparing, own_images
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
+from hvae_core.pipeline.cluster import TOGETHER, Cluster, read_cluster, suggested_blocks
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data
+from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data, settled
 from hvae_core.runs.identity import give_objective, read_objective
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.profiles import load_profile, profiles, read_yaml
@@ -44,7 +45,6 @@ COMMANDS = {
 """What is no profile: the arguments of each, and what it does."""
 Report = Callable[[str], Path]
 """Writes the report of a run and returns its path: it holds the papers' statements, of which no pipeline knows."""
-TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -76,6 +76,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list the profiles and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
     parser.add_argument("--cores", type=int, help="processes at once; default: one for each core that it may use")
+    parser.add_argument(
+        "--on", metavar="FOLDER", help="submit to a cluster: a workflow profile, such as profiles/cluster/slurm"
+    )
     return parser.parse_args(argv)
 
 
@@ -106,7 +109,8 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> int
         if args.objective is not None:
             objective, name = read_objective(args.objective), name or beside(args.profile, args.objective)
         config, given = load_profile(args.profile, args.changes, name), [word.split("=")[0] for word in args.changes]
-        return run(config, args.cores, args.dry_run, objective, report, given)
+        cluster = None if args.on is None else read_cluster(args.on)
+        return run(config, args.cores, args.dry_run, objective, report, given, cluster)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -163,6 +167,7 @@ def run(
     objective: str | None = None,
     report: Report | None = None,
     given: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> int:
     """Make everything that a configuration asks for.
 
@@ -170,6 +175,7 @@ def run(
         objective: as text, in the place of the notebook's.
         report: see `Report`.
         given: the keys that the user has set: of images of one's own the others may be fitted to their number.
+        cluster: where the jobs are submitted; None: they run here.
     """
     from hvae_core.data.readers import load
     from hvae_core.models import check_shape
@@ -179,7 +185,11 @@ def run(
     if config.block is not None:
         raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
     folder = run_folder(config.name)
-    stages.device(config)
+    if cluster is None:
+        stages.device(config)
+    elif config.device == "cuda":
+        raise InputError(f"device = cuda: which jobs get a GPU says {cluster.folder / 'config.yaml'}; use auto or cpu")
+    present = 0 if cluster else gpus(config)
     data = None
     if config.kind.stages:
         try:
@@ -204,20 +214,21 @@ def run(
     print(f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {of}", flush=True)
     for note in data.notes if data else ():
         print(f"  data: {note}", flush=True)
-    fresh, fewest = not (folder / "config.yaml").exists(), max(gpus(config), len(config.models) * config.seeds)
-    if data and fresh and config.kind is KINDS["conditioned"] and not gpus(config):
+    fresh, suggested = not (folder / "config.yaml").exists(), suggested_blocks(config, cores, present, cluster)
+    config = settled(config, suggested)
+    if data and fresh and config.kind is KINDS["conditioned"] and not (present or cluster):
         print(f"  training takes about {duration(own_images.training_time(config, data))} here", flush=True)
-    if fresh and gpus(config) and config.blocks > fewest and len(config.members()) < TOGETHER * config.blocks:
+    if fresh and present and suggested < config.block_count and len(config.members()) < TOGETHER * config.block_count:
         print(
             (
-                f"  {config.blocks} blocks: a GPU trains a block's models of one kind and seed at once, and is "
-                f"faster with more; see --set blocks={fewest}"
+                f"  {config.block_count} blocks: a GPU trains a block's models of one kind and seed at once, and is "
+                f"faster with more; see --set blocks={suggested}"
             ),
             flush=True,
         )
     if dry_run and fresh:
         print(
-            f"{config.name}: would train {len(config.members())} models in {config.blocks} block(s), evaluate "
+            f"{config.name}: would train {len(config.members())} models in {config.block_count} block(s), evaluate "
             "them and draw all figures; nothing is there yet"
         )
         return 0
@@ -233,10 +244,18 @@ def run(
         if data and not dry_run:
             keep_data(config, data)
         del data
-        return _run(config, folder, cores, dry_run, lock, report)
+        return _run(config, folder, cores, dry_run, lock, report, cluster)
 
 
-def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str], report: Report | None) -> int:
+def _run(
+    config: Config,
+    folder: Path,
+    cores: int,
+    dry_run: bool,
+    lock: IO[str],
+    report: Report | None,
+    cluster: Cluster | None,
+) -> int:
     status = folder / ".progress"
     start, log, batch = time.time(), folder / "log.txt", f"{timestamp()} {os.getpid()}"
     names = list(jobs(config))
@@ -257,19 +276,20 @@ def _run(config: Config, folder: Path, cores: int, dry_run: bool, lock: IO[str],
             file.flush()
             # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
             process = subprocess.Popen(
-                snakemake_command(config, cores),
+                snakemake_command(config, cores, cluster),
                 stdout=file,
                 stderr=file,
-                env=environment() | {GPUS: str(gpus(config)), BATCH: batch},
+                # How many GPUs there are on a cluster, each of its jobs is told (Snakefile).
+                env=environment() | {BATCH: batch} | ({} if cluster else {GPUS: str(gpus(config))}),
                 start_new_session=True,
+                # To be interrupted, also where a script started this in the background, which leaves that out.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 pass_fds=[lock.fileno()],
             )
             try:
-                show_progress(process, status)
+                show_progress(process, status, len(names) if cluster else None)
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
+                stop(process, cluster)
                 raise
             finally:
                 keep_provenance(config, batch, start)
@@ -298,8 +318,26 @@ def _record(config: Config, job: str) -> dict[str, Any]:
     return read_record(record_file(config.name, job))
 
 
-def snakemake_command(config: Config, cores: int) -> list[str]:
+def stop(process: "subprocess.Popen[bytes]", cluster: Cluster | None) -> None:
+    """End a batch and all its jobs. Of a cluster Snakemake cancels them, when it is interrupted, and then ends."""
+    with contextlib.suppress(ProcessLookupError):
+        if cluster:
+            print(f"\ncancelling the jobs on {cluster.executor} ...", file=sys.stderr, flush=True)
+            os.kill(process.pid, signal.SIGINT)
+        else:
+            os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def snakemake_command(config: Config, cores: int, cluster: Cluster | None = None) -> list[str]:
     """How Snakemake is called. Its own lock is left out: the run's lock, which dies with its process, does that."""
+    if cluster:
+        place = ["--workflow-profile", str(cluster.folder)]
+        if cluster.executor == "slurm":
+            place += ["--slurm-logdir", str((run_folder(config.name) / "logs").resolve())]
+            place += ["--slurm-jobname-prefix", re.sub(r"\W", "_", config.name, flags=re.ASCII)[:50]]
+    else:
+        place = ["--cores", str(cores), "--resources", f"device={gpus(config) or cores}", "--latency-wait", "2"]
     return [
         sys.executable,
         "-P",
@@ -311,28 +349,30 @@ def snakemake_command(config: Config, cores: int) -> list[str]:
         str(output_root().resolve()),
         "--config",
         f"run=runs/{config.name}",  # a name alone, such as 01, would be read as a number
-        "--cores",
-        str(cores),
-        "--resources",
-        f"gpu={gpus(config) or cores}",
+        f"submitted={cluster is not None}",
+        *place,
         "--nolock",
         "--keep-going",
         "--rerun-incomplete",
         "--rerun-triggers",
         "mtime",
-        "--latency-wait",
-        "2",
     ]
 
 
-def show_progress(process: "subprocess.Popen[bytes]", status: Path) -> None:
-    """Show what the jobs say of themselves until the process ends: live in a terminal, as plain lines in a log."""
+def show_progress(process: "subprocess.Popen[bytes]", status: Path, jobs_in_all: int | None = None) -> None:
+    """Show what the jobs say of themselves until the process ends: live in a terminal, as plain lines in a log.
+
+    Arguments:
+        jobs_in_all: to show how many are done: on a cluster they say nothing while they wait for their turn.
+    """
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
     def lines() -> list[tuple[str, str]]:
         found = []
+        if jobs_in_all:
+            found.append(("", f"jobs: {len(list((status / 'done').glob('*')))}/{jobs_in_all} done"))
         for path in sorted(status.glob("*.json")):
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
                 found.append((path.stem, describe(json.loads(read_text(path)))))

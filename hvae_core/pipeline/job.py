@@ -8,6 +8,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hvae_core.errors import InputError
-from hvae_core.files import ROOT, locked, timestamp, write_text
+from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.pipeline.batch import Job, holds, jobs, key, made, missing, read_notebook, record_file
 from hvae_core.progress import STATUS_FILE
 from hvae_core.runs.config import Config
@@ -32,6 +33,9 @@ OWN_KERNEL = {
 }
 BATCH = "HVAE_BATCH"  # which command the jobs are of
 GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
+GPU = "HVAE_GPU"  # the one that a notebook was given
+OF_GPUS = re.compile("cuda|cudnn|cublas|gpu|outofmemory|accelerator", re.IGNORECASE)
+"""In the errors of GPUs, and in no others that a notebook raises."""
 MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -49,6 +53,10 @@ def named_error(error: OSError) -> str:
     return (
         f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
     )  # to write and to flush name no file
+
+
+class GPUError(RuntimeError):
+    """What a GPU did to a notebook, which may go well on another."""
 
 
 def environment() -> dict[str, str]:
@@ -84,9 +92,10 @@ def gpus(config: Config) -> int:
 
 
 def job(argv: Sequence[str]) -> int:
-    """``python -m hvae_core.pipeline.job RUN JOB [--block N] [--jobs N]``.
+    """``python -m hvae_core.pipeline.job RUN JOB [--block N] [--jobs N] [--gpus N]``.
 
-    One job of the batch, with its progress and its errors kept; nothing if what it made still holds.
+    One job of the batch, with its progress and its errors kept; nothing if what it made still holds. Of two processes
+    for one job, as when a cluster was thought to have lost it, the second waits for the first.
 
     JOB is one of `FUNCTIONS`, or the name of a notebook, which papermill executes.
     """
@@ -95,10 +104,21 @@ def job(argv: Sequence[str]) -> int:
     parser.add_argument("job")
     parser.add_argument("--block", type=int)
     parser.add_argument("--jobs", type=int, default=1, help="processes that the notebook may use")
+    parser.add_argument("--gpus", help="how many it asked a cluster for; default: those that the batch counted")
     args = parser.parse_args(argv)
+    if args.gpus is not None:
+        os.environ[GPUS] = args.gpus
     name = args.job if args.block is None else f"{args.job}-{args.block:03d}"
     kept = record_file(args.run, name)
     kept.parent.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if stack.enter_context(locked(kept.with_suffix(".lock"), wait=False)) is None:
+            print(f"{name}: waiting for another process that is at it", file=sys.stderr, flush=True)
+            stack.enter_context(locked(kept.with_suffix(".lock")))
+        return _job(args, name, kept)
+
+
+def _job(args: argparse.Namespace, name: str, kept: Path) -> int:
     started = time.time()
     record: dict[str, Any] = {
         "start": timestamp(),
@@ -171,28 +191,38 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
         write_text(place / "kernels" / KERNEL / "kernel.json", json.dumps(OWN_KERNEL))
         source = place / f"{asked.notebook}.ipynb"
         nbformat.write(notebook, source)
-        if count := gpus(config):
+        count = gpus(config)
+
+        def papermilled() -> None:
+            try:
+                papermill.execute_notebook(
+                    source,
+                    str(target).replace("{", "{{").replace("}", "}}"),  # papermill fills braces in
+                    parameters,
+                    kernel_name=KERNEL,
+                    progress_bar=False,
+                    start_timeout=600,  # a busy machine takes its time
+                    cwd=str(ROOT),
+                    config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{place}/k"}}),
+                )
+            except PapermillExecutionError as error:
+                full = any(os.strerror(number) in error.evalue for number in MENDABLE)
+                if error.ename == "InputError" or full:
+                    raise InputError(error.evalue) from None
+                said = f"{error.ename}: {error.evalue}"
+                kind = GPUError if count and OF_GPUS.search(said) else RuntimeError
+                raise kind(f"{said} (see {target})") from None
+            except DeadKernelError:
+                kind = GPUError if count else RuntimeError
+                raise kind(f"the notebook's process died, perhaps out of memory (see {target})") from None
+
+        if count:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
-            os.environ["CUDA_VISIBLE_DEVICES"] = _claim_gpu(stack, visible.split(","))
+            on_a_gpu(visible.split(","), papermilled)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+            papermilled()
         device = device_name(gpu=count > 0)
-        try:
-            papermill.execute_notebook(
-                source,
-                str(target).replace("{", "{{").replace("}", "}}"),  # papermill fills braces in
-                parameters,
-                kernel_name=KERNEL,
-                progress_bar=False,
-                start_timeout=600,  # a busy machine takes its time
-                cwd=str(ROOT),
-                config=Traits({"KernelManager": {"transport": "ipc", "ip": f"{place}/k"}}),
-            )
-        except PapermillExecutionError as error:
-            full = any(os.strerror(number) in error.evalue for number in MENDABLE)
-            if error.ename == "InputError" or full:
-                raise InputError(error.evalue) from None
-            raise RuntimeError(f"{error.ename}: {error.evalue} (see {target})") from None
-        except DeadKernelError:
-            raise RuntimeError(f"the notebook's process died, perhaps out of memory (see {target})") from None
         written = nbformat.read(target, as_version=4)
         written.metadata.papermill["input_path"] = f"notebooks/{asked.notebook}.ipynb"
         written.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -243,19 +273,59 @@ def of_objective(notebook: Any) -> Any:
     raise InputError("notebooks/10_train.ipynb: it has no cell with the tag objective, to take that of --objective")
 
 
+def on_a_gpu(visible: Sequence[str], call: Callable[[], None]) -> None:
+    """Call with one of the GPUs that are visible, alone on it, and with another one when it fails.
+
+    All jobs of the batch then leave out the one that failed, while another works: as it is free soonest, it would take
+    one after the other.
+
+    Raises:
+        GPUError: that of the last one, when all failed.
+    """
+    left = list(visible)
+    while True:
+        with contextlib.ExitStack() as stack:
+            name = _claim_gpu(stack, left)
+            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[GPU] = name
+            try:
+                return call()
+            except GPUError as error:
+                left.remove(name)
+                if not left:
+                    raise
+                print(f"GPU {name} failed: {error}; another goes on", file=sys.stderr, flush=True)
+                write_text(_lock_of(name).with_suffix(".failed"), _this_batch())
+
+
 def _claim_gpu(stack: contextlib.ExitStack, visible: Sequence[str]) -> str:
     """One of the GPUs that are visible, for as long as the stack is open; waits for one.
 
     The locks lie on this machine, whatever run they are for: results may be in a folder that machines share, each with
     GPUs of its own. A job of a cluster has its GPUs to itself, and numbers them anew.
     """
-    place = Path(tempfile.gettempdir(), f"hvae-gpus-{os.getuid()}")
-    of_job = os.environ.get("SLURM_JOB_ID", "")
     while True:
         for name in visible:
-            if stack.enter_context(locked(place / f"{of_job}.{name}.lock", wait=False)) is not None:
-                return name
+            with contextlib.ExitStack() as one:
+                free = one.enter_context(locked(_lock_of(name), wait=False)) is not None
+                if free and (not _failed(name) or all(map(_failed, visible))):
+                    stack.push(one.pop_all())
+                    return name
         time.sleep(1)
+
+
+def _lock_of(gpu: str) -> Path:
+    place = Path(tempfile.gettempdir(), f"hvae-gpus-{os.getuid()}")
+    return place / f"{os.environ.get('SLURM_JOB_ID', '')}.{gpu}.lock"
+
+
+def _failed(gpu: str) -> bool:
+    """Whether a GPU failed in this batch; the next command tries it again."""
+    path = _lock_of(gpu).with_suffix(".failed")
+    return path.exists() and read_text(path) == _this_batch()
+
+
+def _this_batch() -> str:
+    return os.environ.get(BATCH, "")
 
 
 if __name__ == "__main__":

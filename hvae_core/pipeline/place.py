@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import torch
 
 from hvae_core.errors import InputError
+from hvae_core.pipeline.job import GPU
 from hvae_core.runs.config import Config
 from hvae_core.runs.provenance import cores
 
@@ -16,7 +18,11 @@ def device(config: Config) -> torch.device:
 
     Raises:
         InputError: when ``device: cuda`` is asked for and there is none.
+        RuntimeError: when the GPU that the batch gave does not answer, rather than compute without for days.
     """
+    given = os.environ.get(GPU)
+    if given and config.device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError(f"GPU {given} of {platform.node()} does not answer: PyTorch finds no CUDA device")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device = cuda: PyTorch finds no CUDA device here; use auto or cpu")
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")

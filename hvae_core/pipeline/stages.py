@@ -35,6 +35,7 @@ from hvae_core.runs.folder import (
     open_run,
     output_root,
     run_folder,
+    settled,
 )
 from hvae_core.runs.profiles import load_profile
 
@@ -78,7 +79,7 @@ def begin(
         InputError: for what is unknown or not allowed, or a name that belongs to another run.
     """
     config = load_profile(profile, changes or {}, name) if profile else load_config(str(name))
-    config = Config.make({**config.dump(), "block": block})
+    config = Config.make({**settled(config).dump(), "block": block})
     open_run(config)
     return config
 

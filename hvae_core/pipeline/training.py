@@ -54,7 +54,7 @@ def train_members(config: Config, data: Dataset, objective: Objective = lagrangi
     keep_data(config, data)
     if config.block is not None:
         return _train_block(config, config.block, data, objective)
-    parts = [Config.make({**config.dump(), "block": block}) for block in range(config.blocks)]
+    parts = [Config.make({**config.dump(), "block": block}) for block in range(config.block_count)]
     table = pd.concat([_train_block(part, part.block or 0, data, objective) for part in parts], ignore_index=True)
     collect(config.name)
     return table
@@ -78,7 +78,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
         indices = [i for i in config.block_members() if members[i].model == name]
         if not indices:
             continue
-        label = f"training block {block + 1} of {config.blocks}" + (f", {name}" if len(config.models) > 1 else "")
+        label = f"training block {block + 1} of {config.block_count}" + (f", {name}" if len(config.models) > 1 else "")
         with threads_of_an_operation(min(jobs(), NETWORK_THREADS)) if conditioned else contextlib.nullcontext():
             trained: Trained = (train_conditioned if conditioned else train)(
                 partial(build, name, data.image_shape, **config.options),

@@ -95,9 +95,9 @@ class Config(BaseModel):
     likelihood_images: Count | None = None
     """Test images for the 500-sample bound, and generated ones for the information; only for families.
     `null`: all, and 100."""
-    blocks: Count = 1
-    """Notebook executions that share the grid, in parallel as cores or GPUs allow; at most one a model. No
-    result depends on it."""
+    blocks: Count | None = None
+    """Notebook executions that share the grid; no result depends on it. `null`: as many as suit the cores or GPUs
+    present."""
     block: Annotated[int, Field(ge=0)] | None = None
     """Which block this execution trains, counted from 0. `null`: all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -143,7 +143,7 @@ class Config(BaseModel):
         return {
             "model": self.models[0] if len(self.models) == 1 else self.models,
             "warm_up": (0.2 if rises else 0.0) if self.warm_up is None else self.warm_up,
-            "blocks": min(self.blocks, self.most_blocks),
+            "blocks": self.blocks and min(self.blocks, self.most_blocks),
         }
 
     @property
@@ -216,6 +216,11 @@ class Config(BaseModel):
         return settings(self.knobs, self.bin_sizes, self.target_rates)
 
     @property
+    def block_count(self) -> int:
+        """In how many blocks the run is trained."""
+        return self.blocks or 1
+
+    @property
     def most_blocks(self) -> int:
         """How many parts of the run can be trained apart."""
         return len(self.members()) // self._together
@@ -243,7 +248,7 @@ class Config(BaseModel):
         parts, together = self.most_blocks, self._together
         if self.block is None:
             return range(parts * together)
-        start, stop = (parts * edge // self.blocks * together for edge in (self.block, self.block + 1))
+        start, stop = (parts * edge // self.block_count * together for edge in (self.block, self.block + 1))
         return range(start, stop)
 
     def dump(self) -> dict[str, Any]:

@@ -83,6 +83,15 @@ def open_run(config: Config) -> Path:
     return folder
 
 
+def settled(config: Config, blocks: int | None = None) -> Config:
+    """The configuration with the blocks that its run has, where it leaves them open; a new run gets ``blocks``."""
+    if config.blocks is not None:
+        return config
+    if (run_folder(config.name) / "config.yaml").exists():
+        blocks = load_config(config.name).blocks
+    return Config.make({**config.dump(), "blocks": blocks})
+
+
 def keep_data(config: Config, data: Dataset) -> None:
     """Keep with the run which data it is of.
 

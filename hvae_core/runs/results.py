@@ -61,7 +61,7 @@ def collect(run: str | Path) -> None:
     """Join the blocks' training tables to ``tables/training.parquet`` and ``history.parquet``."""
     config, folder = load_config(run), run_folder(run)
     parts = {"training": [], "history": []}  # type: dict[str, list[pd.DataFrame]]
-    for block in range(config.blocks):
+    for block in range(config.block_count):
         path = block_folder(config, block)
         for kind, tables in parts.items():
             if (path / f"{kind}.parquet").exists():
@@ -123,7 +123,7 @@ def training_history(config: Config) -> pd.DataFrame:
     Raises:
         InputError: when nothing was trained yet.
     """
-    blocks = range(config.blocks) if config.block is None else [config.block]
+    blocks = range(config.block_count) if config.block is None else [config.block]
     paths = [block_folder(config, block) / "history.parquet" for block in blocks]
     parts = [read_table(path) for path in paths if path.exists()]
     if not parts:

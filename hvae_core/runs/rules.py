@@ -187,8 +187,8 @@ RULES = (
     ),
     # Computing
     Rule(
-        lambda c: c.block is not None and c.block >= min(c.blocks, c.most_blocks),
-        lambda c: f"block: {c.block} of {min(c.blocks, c.most_blocks)} blocks; they are counted from 0",
+        lambda c: c.block is not None and c.block >= min(c.block_count, c.most_blocks),
+        lambda c: f"block: {c.block} of {min(c.block_count, c.most_blocks)} blocks; they are counted from 0",
     ),
     Rule(
         lambda c: c.precision != "float32" and c.model_kind not in ("hierarchical", "conditioned"),

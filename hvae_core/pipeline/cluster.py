@@ -1,0 +1,87 @@
+"""Where jobs are submitted instead of run here: a workflow profile of Snakemake's, named by ``--on``."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT
+from hvae_core.runs.config import Config
+from hvae_core.runs.profiles import read_yaml
+
+TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
+
+
+class Cluster(NamedTuple):
+    """A cluster as Snakemake knows it.
+
+    Attributes:
+        folder: the workflow profile, with a ``config.yaml``.
+        executor: the name of Snakemake's executor, such as ``slurm``.
+        jobs: how many are submitted at once.
+        gpus: whether a block asks for a GPU.
+    """
+
+    folder: Path
+    executor: str
+    jobs: int
+    gpus: bool
+
+
+def read_cluster(folder: str) -> Cluster:
+    """The cluster of a workflow profile.
+
+    Raises:
+        InputError: when there is none, it lacks a key, or its executor is not installed.
+
+    Example:
+        >>> read_cluster("profiles/cluster/none")
+        Traceback (most recent call last):
+            ...
+        hvae_core.errors.InputError: --on profiles/cluster/none: there is no config.yaml in it
+    """
+    path = Path(folder, "config.yaml")
+    if not path.is_file():
+        raise InputError(f"--on {folder}: there is no config.yaml in it")
+    values = read_yaml(path)
+    executor, jobs = values.get("executor"), values.get("jobs")
+    if not isinstance(executor, str):
+        raise InputError(f"{path}: executor: name one of Snakemake's, such as slurm")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"{path}: jobs: how many to submit at once, a whole number from 1")
+    if not importlib.util.find_spec(f"snakemake_executor_plugin_{executor.replace('-', '_')}"):
+        raise InputError(f"{path}: executor {executor}: it is not installed; {_installed_by(executor)}")
+    asked = values.get("set-resources")
+    train = asked.get("train") if isinstance(asked, dict) else None
+    gpus = isinstance(train, dict) and bool({"gpu", "gres"} & set(train))
+    return Cluster(Path(folder).resolve(), executor, jobs, gpus)
+
+
+def _installed_by(executor: str) -> str:
+    uv = ".uv/bin/uv" if (ROOT / ".uv/bin/uv").exists() else "uv"
+    install = (
+        f"sync --locked --group {executor}"
+        if executor == "slurm"
+        else f"pip install snakemake-executor-plugin-{executor}"
+    )
+    return f"install it by: cd {ROOT} && {uv} {install}"
+
+
+def suggested_blocks(config: Config, cores: int, gpus: int = 0, cluster: Cluster | None = None) -> int:
+    """In how many blocks a run is best trained, where nobody says.
+
+    A CPU trains one model after the other: a block for each core. A GPU trains those of one kind and seed at once,
+    as many as its memory holds: a block for each kind and seed, and all GPUs have equally many. On a cluster as many
+    as may be submitted, but no GPU gets fewer than `TOGETHER` models.
+
+    Example:
+        >>> grid = Config(seeds=3)  # 75 models
+        >>> [suggested_blocks(grid, cores=16, gpus=gpus) for gpus in (0, 1, 2, 8)]
+        [16, 3, 4, 8]
+    """
+    if cluster:
+        return max(1, min(cluster.jobs, len(config.members()) // (TOGETHER if cluster.gpus else 1)))
+    return math.ceil(len(config.models) * config.seeds / gpus) * gpus if gpus else cores
