@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +73,47 @@ def _installed_by(executor: str) -> str:
         else f"pip install snakemake-executor-plugin-{executor}"
     )
     return f"install it by: cd {ROOT} && {uv} {install}"
+
+
+def check_answers(cluster: Cluster) -> None:
+    """Check that a cluster is there, as far as is known how.
+
+    Raises:
+        InputError: when Slurm does not answer, or its commands are not on this machine.
+    """
+    if cluster.executor != "slurm":
+        return
+    try:
+        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        raise InputError(f"--on {cluster.folder}: no sinfo here; give the command on a login node of Slurm") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"--on {cluster.folder}: Slurm does not answer within a minute") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"sinfo ended with {done.returncode}"]
+        raise InputError(f"--on {cluster.folder}: Slurm does not answer: {said[0]}")
+
+
+def cancel(process: subprocess.Popen[bytes], cluster: Cluster, said: str) -> None:
+    """Interrupt Snakemake, which cancels its jobs. Of Slurm then cancel those that it did not know of.
+
+    It does not know of them while it asks for their state, or submits them; and it may wait for minutes in the end.
+
+    Arguments:
+        said: its log, which names its jobs.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    if cluster.executor != "slurm":
+        process.wait()
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    process.kill()
+    for name in re.findall(r"SLURM run ID: (\S+)", said):
+        done = subprocess.run(["scancel", "--name", name], stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            print(f"warning: jobs may be left, see squeue --name {name}: {done.stderr.strip()}", file=sys.stderr)
 
 
 def suggested_blocks(config: Config, cores: int, gpus: int = 0, cluster: Cluster | None = None) -> int:

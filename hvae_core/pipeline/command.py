@@ -25,7 +25,7 @@ from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
 from hvae_core.pipeline import coded, comparing, own_images
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
-from hvae_core.pipeline.cluster import TOGETHER, Cluster, read_cluster, suggested_blocks
+from hvae_core.pipeline.cluster import TOGETHER, Cluster, cancel, check_answers, read_cluster, suggested_blocks
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
 from hvae_core.runs.config import Config
@@ -271,6 +271,8 @@ def _run(
     for old in status.glob("*.json"):
         old.unlink()
     if to_do:
+        if cluster:
+            check_answers(cluster)
         with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"\n=== {batch} {shlex.join(sys.argv)}\n")
             file.flush()
@@ -289,7 +291,7 @@ def _run(
             try:
                 show_progress(process, status, len(names) if cluster else None)
             except BaseException:
-                stop(process, cluster)
+                stop(process, cluster, said_by(log, batch))
                 raise
             finally:
                 keep_provenance(config, batch, start)
@@ -318,14 +320,17 @@ def _record(config: Config, job: str) -> dict[str, Any]:
     return read_record(record_file(config.name, job))
 
 
-def stop(process: "subprocess.Popen[bytes]", cluster: Cluster | None) -> None:
-    """End a batch and all its jobs. Of a cluster Snakemake cancels them, when it is interrupted, and then ends."""
+def stop(process: "subprocess.Popen[bytes]", cluster: Cluster | None, said: str) -> None:
+    """End a batch and all its jobs.
+
+    Arguments:
+        said: what Snakemake said so far.
+    """
+    if cluster:
+        print(f"\ncancelling the jobs on {cluster.executor} ...", file=sys.stderr, flush=True)
+        cancel(process, cluster, said)
     with contextlib.suppress(ProcessLookupError):
-        if cluster:
-            print(f"\ncancelling the jobs on {cluster.executor} ...", file=sys.stderr, flush=True)
-            os.kill(process.pid, signal.SIGINT)
-        else:
-            os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
     process.wait()
 
 
@@ -423,10 +428,15 @@ def report_failure(done: dict[str, dict[str, Any]], log: Path, batch: str) -> in
 
 def last_error(log: Path, batch: str) -> str:
     """The last line in the log of a batch that names an error; without one, its last line."""
-    lines = log.read_text(encoding="utf-8", errors="replace").partition(f"=== {batch}")[2].splitlines()[1:]
+    lines = said_by(log, batch).splitlines()[1:]
     said = [" ".join(line.split()) for line in lines if line.strip()]
     errors = [line for line in said if re.search(r"(Error|Exception|error)\b", line)]
     return (errors or said or ["it said nothing"])[-1]
+
+
+def said_by(log: Path, batch: str) -> str:
+    """What the log has of a batch."""
+    return read_text(log).partition(f"=== {batch}")[2]
 
 
 def keep_provenance(config: Config, batch: str, start: float) -> None:
