@@ -21,7 +21,7 @@ RUN = config["run"].removeprefix("runs/")
 CONFIG = load_config(RUN)
 JOBS = jobs(CONFIG)
 DONE = f"runs/{RUN}/{MARKS}"
-JOB = f"python -P -m hvae_core.pipeline.job {RUN}"
+JOB = f"python -P -m hvae_core.pipeline.warm hvae_core.pipeline.job {RUN}"
 SUBMITTED = bool(config.get("submitted"))
 
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
-from hvae_core.pipeline import coded, comparing, own_images
+from hvae_core.pipeline import coded, comparing, own_images, warm
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
 from hvae_core.pipeline.cluster import TOGETHER, Cluster, cancel, check_answers, read_cluster, suggested_blocks
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
@@ -276,25 +276,28 @@ def _run(
         with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"\n=== {batch} {shlex.join(sys.argv)}\n")
             file.flush()
-            # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
-            process = subprocess.Popen(
-                snakemake_command(config, cores, cluster),
-                stdout=file,
-                stderr=file,
-                # How many GPUs there are on a cluster, each of its jobs is told (Snakefile).
-                env=environment() | {BATCH: batch} | ({} if cluster else {GPUS: str(gpus(config))}),
-                start_new_session=True,
-                # To be interrupted, also where a script started this in the background, which leaves that out.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-                pass_fds=[lock.fileno()],
-            )
-            try:
-                show_progress(process, status, len(names) if cluster else None)
-            except BaseException:
-                stop(process, cluster, said_by(log, batch))
-                raise
-            finally:
-                keep_provenance(config, batch, start)
+            # How many GPUs there are on a cluster, each of its jobs is told (Snakefile). No process is forked there.
+            seen = environment() | {BATCH: batch} | ({} if cluster else {GPUS: str(gpus(config))})
+            with contextlib.ExitStack() as stack:
+                warmed = {} if cluster else stack.enter_context(warm.server(seen))
+                # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
+                process = subprocess.Popen(
+                    snakemake_command(config, cores, cluster),
+                    stdout=file,
+                    stderr=file,
+                    env=seen | warmed,
+                    start_new_session=True,
+                    # To be interrupted, also where a script started this in the background, which leaves that out.
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                    pass_fds=[lock.fileno()],
+                )
+                try:
+                    show_progress(process, status, len(names) if cluster else None)
+                except BaseException:
+                    stop(process, cluster, said_by(log, batch))
+                    raise
+                finally:
+                    keep_provenance(config, batch, start)
         done = {name: record for name in names if (record := _record(config, name)).get("batch") == batch}
         if process.returncode:
             failure = report_failure(done, log, batch)

@@ -111,14 +111,15 @@ def _closure(module: str) -> frozenset[str]:
     while waiting:
         name = waiting.pop()
         found.add(name)
-        waiting |= _imports(name) - found - NEUTRAL
+        waiting |= _imports(source(name), name) - found - NEUTRAL
     return frozenset(found)
 
 
-def _imports(module: str) -> set[str]:
-    """The modules of this package that a module imports, in functions too."""
+@cache
+def _imports(text: str, module: str) -> set[str]:
+    """The modules of this package that a module of this text imports, in functions too."""
     names: set[str] = set()
-    for node in _computing(_parsed(source(module), module)):
+    for node in _computing(_parsed(text, module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hvae_core"):
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             modules = {name for name in inner if _file(name)}
@@ -130,12 +131,15 @@ def _imports(module: str) -> set[str]:
 
 
 def _computing(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under ``if TYPE_CHECKING``."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
-        yield node
-        yield from _computing(node)
+    """All statements but those under ``if TYPE_CHECKING``, and the outermost nodes of what is in them."""
+    waiting = [tree]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                continue
+            yield node
+            if not isinstance(node, ast.expr):  # in which nothing is imported
+                waiting.append(node)
 
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("hvae_core/**/*.py"))}

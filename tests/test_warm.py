@@ -1,0 +1,174 @@
+"""Processes that a batch forks: they are what processes of their own would be, and die with who asked for them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hvae_core.files import ROOT
+from hvae_core.pipeline import warm
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Modules lie here."""
+    return tmp_path_factory.mktemp("modules")
+
+
+@pytest.fixture(scope="module")
+def warmed(folder):
+    """The environment in which a server answers."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    with warm.server(environment) as given:
+        yield {**environment, **given}
+
+
+def begin(folder, code, environment, **options):
+    (folder / "its_module.py").write_text(code)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "its_module", "one", "two"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def gone(pid):
+    """Wait for the end of a process."""
+    while True:
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+SAYS = """
+import os, sys
+print(__name__, sys.argv[1:], os.environ["WHAT"], os.getcwd(), sys.stdin.read(), "torch" in sys.modules)
+print("error", file=sys.stderr)
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_it_is_as_a_process_of_its_own(warmed, folder, tmp_path, served):
+    environment = (
+        {**warmed, "WHAT": "\udcff"} if served else {**warmed, "WHAT": "\udcff", warm.WARM: str(tmp_path / "x")}
+    )
+    process = begin(folder, SAYS.replace('os.environ["WHAT"]', 'ascii(os.environ["WHAT"])'), environment, cwd=tmp_path)
+    out, err = process.communicate("given")
+    assert out.split() == ["__main__", "['one',", "'two']", "'\\udcff'", str(tmp_path), "given", str(served)]
+    assert err == "error\n"
+    assert process.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("", 0), ("1/0", 1), ("import sys; sys.exit('why')", 1), ("import os; os.kill(os.getpid(), 9)", warm.KILLED)],
+)
+def test_its_status_is_the_childs(warmed, folder, code, status):
+    process = begin(folder, code, warmed)
+    _, err = process.communicate()
+    assert process.returncode == status
+    assert ("ZeroDivisionError" in err, "why" in err) == (code == "1/0", "why" in code)
+
+
+def test_each_sees_the_code_as_it_is_when_it_begins(warmed, folder):
+    for text in ("first", "second"):
+        (folder / "another.py").write_text(f"text = {text!r}\n")
+        out, _ = begin(folder, "import another; print(another.text, flush=True)", warmed).communicate()
+        assert out == f"{text}\n"
+
+
+def test_nothing_of_this_package_is_there_before(warmed, folder):
+    code = "import sys; print([name for name in sys.modules if name.startswith('hvae_core')])"
+    out, _ = begin(folder, code, warmed).communicate()
+    assert set(eval(out)) <= {"hvae_core", "hvae_core.pipeline", "hvae_core.pipeline.warm"}
+
+
+def test_what_was_to_be_done_at_the_end_is_done(warmed, folder):
+    out, _ = begin(folder, "import atexit; atexit.register(print, 'end')", warmed).communicate()
+    assert out == "end\n"
+
+
+def test_random_numbers_without_a_seed_differ(warmed, folder):
+    code = "import numpy, random; print(numpy.random.random(), random.random())"
+    drawn = [begin(folder, code, warmed).communicate()[0].split() for _ in range(2)]
+    assert not set(drawn[0]) & set(drawn[1])
+
+
+WAITS = """
+import os, time
+print(os.getpid(), flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_signals_are_passed_on(warmed, folder):
+    process = begin(folder, WAITS, warmed)
+    pid = int(process.stdout.readline())
+    assert pid != process.pid
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    assert (out, process.returncode) == ("stopped\n", 0)
+
+
+def test_who_kills_it_kills_the_child(warmed, folder):
+    busy = WAITS.replace("time.sleep(600)", "sum(iter(int, 1))")  # in C, with the interpreter's lock held
+    process = begin(folder, busy, warmed)
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    gone(pid)
+
+
+def test_a_kernel_ends_with_its_parent(warmed, folder):
+    (folder / "its_module.py").write_text(WAITS)
+    parent = """
+import os, subprocess, sys
+os.environ["JPY_PARENT_PID"] = str(os.getpid())
+kernel = subprocess.Popen([sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "its_module"], stdout=subprocess.PIPE)
+print(kernel.stdout.readline().decode(), flush=True)
+os._exit(0)
+"""
+    out = subprocess.run([sys.executable, "-c", parent], env=warmed, capture_output=True, text=True, check=True).stdout
+    gone(int(out))
+
+
+def test_the_server_ends_with_its_command(folder):
+    code = """
+import os, signal
+from hvae_core.pipeline import warm
+with warm.server(dict(os.environ)) as given:
+    print(given[warm.WARM], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    address = process.stdout.strip()
+    assert address
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if address in path.read_text():
+                gone(int(path.parent.name))
+
+
+def test_a_server_that_is_gone_is_done_without(folder):
+    with warm.server({**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}) as given:
+        environment = {**os.environ, **given, "PYTHONPATH": str(folder) + os.pathsep + str(ROOT)}
+    out, _ = begin(folder, "print('done')", environment).communicate()
+    assert out == "done\n"
