@@ -1,8 +1,21 @@
 # Sourced by run_all.sh and run_tests.sh: makes .venv from uv.lock, or does nothing when it is as the lock says.
+# HVAE_TORCH=cpu takes PyTorch's build for CPUs, without CUDA; what was taken is kept until HVAE_TORCH says otherwise.
 
 stamp=.venv/.made-from-lock
+made=$(cat "$stamp" 2>/dev/null || true)
+build=${HVAE_TORCH:-$(case $made in *cpu) echo cpu ;; esac)}
+case $build in
+    cpu | cuda | "") ;;
+    *)
+        echo "error: HVAE_TORCH = $build: allowed are cpu and cuda" >&2
+        exit 2
+        ;;
+esac
 wanted=$(cat uv.lock pyproject.toml | cksum)
-if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+if [ "$build" = cpu ]; then
+    wanted="$wanted cpu"
+fi
+if [ "$made" != "$wanted" ]; then
     uv=$(command -v uv || true)
     if [ -z "$uv" ] && [ -x .uv/bin/uv ]; then
         uv=.uv/bin/uv
@@ -24,9 +37,19 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
         .uv/bin/python -m pip install --quiet uv
         uv=.uv/bin/uv
     fi
-    echo "making the environment in .venv (a few GB with PyTorch; once) ..." >&2
     # Where Python may not keep its bytecode, as in many containers, it is made now: each process would compile PyTorch.
-    "$uv" sync --locked ${PYTHONDONTWRITEBYTECODE:+--compile-bytecode}
+    compile=${PYTHONDONTWRITEBYTECODE:+--compile-bytecode}
+    if [ "$build" = cpu ]; then
+        # The pins of the lock. PyTorch's builds for CPUs are on its own index, so that the lock has no hashes of them.
+        echo "making the environment in .venv (without CUDA; once) ..." >&2
+        pins=$("$uv" export --quiet --locked --no-hashes --no-annotate --no-header)
+        pins=$(sed -E '/^(cuda|nvidia)-|^triton==/d; s/^(torch|torchvision)==([^ ;]+)/\1==\2+cpu/' <<< "$pins")
+        "$uv" venv --quiet --allow-existing .venv
+        "$uv" pip sync --quiet --python .venv --torch-backend cpu $compile - <<< "$pins"
+    else
+        echo "making the environment in .venv (a few GB with PyTorch; once) ..." >&2
+        "$uv" sync --locked $compile
+    fi
     echo "$wanted" > "$stamp"
 fi
 

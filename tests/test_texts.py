@@ -1,7 +1,6 @@
 """What the texts point to exists, their table of published models says what the results say, and they stay short."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -128,12 +127,3 @@ def test_texts_are_short(path: Path) -> None:
 def test_the_changelog_has_five_lines_a_version() -> None:
     versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
     assert [text for text in versions if len([line for line in text.splitlines()[1:] if line.strip()]) > 5] == []
-
-
-def test_conda_users_get_the_versions_of_the_lock() -> None:
-    """Of the two files only one is read by ./run_all.sh; the other is renewed by hand."""
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    locked = {(package["name"], package.get("version")) for package in lock["package"]}
-    pins = re.findall(r'^ +- "([\w.-]+)==([^ "]+)', (ROOT / "environment.yml").read_text(), re.MULTILINE)
-    assert len(pins) > 100
-    assert not set(pins) - locked
