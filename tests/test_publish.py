@@ -13,19 +13,24 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+import torch
 import yaml
 from PIL import Image
+from safetensors import safe_open
 
 from hvae_core import figures
 from hvae_core.analysis.fidelity import differences
 from hvae_core.claims import publish
 from hvae_core.claims.publish import LIMIT, PUBLISHED
 from hvae_core.errors import InputError
-from hvae_core.files import ROOT, write_text
+from hvae_core.files import ROOT, save_tensors, write_text
+from hvae_core.models import build
+from hvae_core.models.conditioning import Conditioned, covering
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, load_images, save_images
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.results import columns, load_results
+from hvae_core.runs.weights import are_whole, copy_weights, load_model, load_network
 
 TINY = {"dataset": "digits", "epochs": 3, "train_images": 100, "betas": [[0.1], [0.1, 10]]}
 
@@ -285,6 +290,105 @@ def test_pages_with_weights_are_not_published(finished, monkeypatch):
     assert not list((finished / "published/figures").rglob("*.html"))
 
 
+# --- weights --------------------------------------------------------------------------------------------------
+
+
+def write_weights(folder, network=None):
+    """Weights of a run that nobody trained: model i of a grid has i in its first bias, or one network a seed."""
+    config = load_config(folder)
+    (name,), members = config.models, config.members()
+    if network:
+        each = [network(seed).state_dict() for seed in range(config.seeds)]
+        rows = [member.seed for member in members]
+    else:
+        each = [build(name, (1, 28, 28)).state_dict() for _ in members]
+        rows = list(range(len(members)))
+        for i, weights in enumerate(each):
+            next(value for key, value in weights.items() if key.endswith("bias"))[0] = i
+    tensors = {f"{name}/{key}": torch.stack([weights[key] for weights in each]) for key in each[0]}
+    about = {"identity": "i", "image_shape": "[1, 28, 28]", "sets": json.dumps({name: [[*range(len(members))], rows]})}
+    save_tensors(folder / "checkpoints/block-000/weights.safetensors", tensors, about)
+    return [{key: weights[key] for key in weights} for weights in each]
+
+
+def test_the_best_models_are_published_as_they_are(finished):
+    folder = write_run(finished, "a", betas=[[0.1, 1], [0.1, 10]], seeds=2)
+    results = pd.read_parquet(folder / "results.parquet")  # eight models: settings (0.1, 0.1), ... of seed 0, then 1
+    results["psnr"] = [9, 1, 2, 3, 9, 1, 2, 3]
+    results["inception_score"] = [1, 2, 9, 3, 1, 2, 9, 3]
+    results["acc_mu2_rbf_svm"] = [1, 2, 3, 9, 1, 2, 3, 9]
+    results["rate"] = 2.0
+    assert (results.loc[2, "beta_2"], results.loc[2, "beta_1"], results.loc[6, "seed"]) == (1, 0.1, 1)
+    results.loc[2, "status"] = "diverged"  # the same setting, with seed 1
+    results.to_parquet(folder / "results.parquet")
+    trained = write_weights(folder)
+    published = publish.publish("a", finished / "published", weights=True)
+    for index in (0, 3, 6):
+        weights = load_model(published, index).state_dict()
+        assert all(torch.equal(weights[key], value) for key, value in trained[index].items())
+    with pytest.raises(InputError, match="run 'a' has no weights of model 2, but of 0, 3, 6; "):
+        load_model(published, 2)
+    (path,) = published.glob(f"checkpoints/*/{publish.WEIGHTS}")
+    assert publish.size(finished / "published", weights=True) == path.stat().st_size
+    before = files(finished / "published")
+    publish.publish("a", finished / "published", redraw=True)
+    assert files(finished / "published") == before, "drawn anew, it keeps them"
+    path.write_bytes(path.read_bytes()[:-4] + b"gone")
+    with pytest.raises(InputError, match=r"weights.safetensors is damaged; restore it"):
+        load_model(published, 0)
+    path.unlink()
+    with pytest.raises(InputError, match="run 'a' has no weights of model 0; "):
+        load_model(published, 0)
+
+
+def test_a_conditioned_network_is_published_in_half_the_space(finished):
+    folder = write_run(finished, "a", model="ghvae-conditioned", seeds=2, batch_size=50)
+    results = pd.read_parquet(folder / "results.parquet").assign(model="ghvae-conditioned")
+    results.loc[0, "status"] = "ok"
+    results.to_parquet(folder / "results.parquet")
+
+    def network(seed):
+        made = Conditioned(build("ghvae", (1, 28, 28)), covering(m.betas for m in load_config(folder).members()))
+        torch.nn.init.normal_(made.changes.values, std=1e-2)
+        return made
+
+    first, _ = write_weights(folder, network)
+    published = publish.publish("a", finished / "published", weights=True)
+    found = load_network(published).state_dict()
+    assert any(not torch.equal(found[key], value) for key, value in first.items())
+    for key, value in first.items():
+        assert found[key].dtype == torch.float32
+        assert torch.allclose(found[key], value, rtol=2**-11, atol=2**-25), "rounded to the nearest float16"
+    at = load_network(published).at((0.1, 10.0)).state_dict()
+    assert all(torch.equal(value, at[key]) for key, value in load_model(published, 1).state_dict().items())
+    sizes = [next(place.rglob(publish.WEIGHTS)).stat().st_size for place in (published, folder / "checkpoints")]
+    assert sizes[0] < 0.26 * sizes[1], "half the digits of one network of two"
+    with pytest.raises(InputError, match="run 'a' has no weights of model 2"):
+        load_network(published, seed=1)
+
+
+def test_weights_that_cannot_be_published_are_named_and_nothing_is_lost(finished):
+    folder = write_run(finished, "a")
+    root = finished / "published"
+    publish.publish("a", root)
+    before = files(root)
+    with pytest.raises(InputError, match=r"--weights: the best models .*; there is none here"):
+        publish.publish("a", root, weights=True)
+    results = pd.read_parquet(folder / "results.parquet")
+    results.assign(psnr=[1, 2], rate=1.0).to_parquet(folder / "results.parquet")
+    with pytest.raises(InputError, match=r"run 'a' has no weights of model 1; ./run_all.sh trains it"):
+        publish.publish("a", root, weights=True)
+    assert files(root) == before
+    write_weights(folder)
+    path = folder / "checkpoints/block-000/weights.safetensors"
+    with safe_open(path, "pt") as file:
+        tensors, about = {key: file.get_tensor(key) * 1e9 for key in file.keys()}, file.metadata()  # noqa: SIM118
+    save_tensors(path, tensors, about)
+    with pytest.raises(InputError, match="beyond the range of float16"):
+        copy_weights("a", finished / "other", [0], half=True)
+    assert not (finished / "other").exists()
+
+
 # --- what is committed --------------------------------------------------------------------------------------
 
 RUNS = sorted(path.parent.name for path in (PUBLISHED / "runs").glob("*/config.yaml"))
@@ -295,13 +399,17 @@ def test_the_published_files_are_small_and_name_no_machine():
     assert RUNS
     assert publish.size() <= LIMIT
     files = [path for path in PUBLISHED.rglob("*") if path.is_file()]
-    assert not [path for path in files if path.suffix == ".safetensors"]
     for path in files:
         if path.suffix in (".json", ".csv", ".md", ".yaml", ".txt"):
             assert not re.search(r"(?<![\w.…])/(tmp|home|root|work|mnt|var)/", path.read_text()), path
         if path.suffix == ".ipynb":  # not in its images
             texts = [line for line in path.read_text().splitlines() if '"image/png"' not in line]
             assert not re.search(r"(?<![\w.…])/(tmp|home|root|work|mnt)/", "\n".join(texts)), path
+
+
+def test_the_published_weights_are_small_and_whole():
+    assert publish.size(weights=True) <= publish.WEIGHTS_LIMIT
+    assert all(are_whole(path) for path in PUBLISHED.rglob(publish.WEIGHTS))
 
 
 def test_the_figures_were_made_from_what_lies_beside_them():

@@ -290,6 +290,21 @@ def best(points: pd.DataFrame, metric: Metric) -> int | None:
     return int(hull[-1]) if len(hull) else None
 
 
+def optima(points: pd.DataFrame) -> dict[str, int]:
+    """Rows of the best models for the three applications, of those that were measured.
+
+    For reconstruction by PSNR, for representation by an RBF SVM on the mode of z_L, for generation by the Inception
+    Score.
+    """
+    metrics = {
+        "best PSNR": PSNR,
+        "best accuracy": accuracy(f"mu{count_layers(points)}", "rbf_svm"),
+        "best samples": INCEPTION,
+    }
+    rows = {name: best(points, metric) for name, metric in metrics.items()}
+    return {name: row for name, row in rows.items() if row is not None}
+
+
 BEST_FEW = 10  # settings whose spread is taken together: two or three seeds of one say little
 PARTS = 5  # of the samples, which the Inception Score is the mean over
 

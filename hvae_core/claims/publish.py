@@ -1,12 +1,13 @@
 """A finished run -> ``published/``: the small files of its results, which are committed.
 
-    .venv/bin/python -m hvae_core.claims.publish NAME [--redraw]
+    .venv/bin/python -m hvae_core.claims.publish NAME [--weights | --redraw]
 
-Weights stay where they were trained. ``published/`` is laid out like any output folder, so that everything
-which reads a run reads a published one, given its path (``load_results("published/runs/quick")``) or with
-``HVAE_OUTPUT=published``. With ``--redraw`` the figures of the published run NAME are drawn anew from its
-stored results, as when the code that draws them has changed: of a conditioned network all but ``sliding``, for which
-weights would be needed.
+With ``--weights`` some models come along, for `hvae_core.load_model`: of a conditioned network that of the first seed,
+in float16, or the best models for the three applications. Other weights stay where they were trained. ``published/``
+is laid out like any output folder, so that everything which reads a run reads a published one, given its path
+(``load_results("published/runs/quick")``) or with ``HVAE_OUTPUT=published``. With ``--redraw`` the figures of the
+published run NAME are drawn anew from its stored results, as when the code that draws them has changed: of a
+conditioned network all but ``sliding``, which shows more models than results have.
 """
 
 import argparse
@@ -24,13 +25,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hvae_core.analysis.points import drawable, settings, split_rates
+from hvae_core.analysis.points import drawable, grid_means, optima, settings, split_rates
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, write_text
+from hvae_core.names import CONDITIONED
 from hvae_core.pipeline.batch import outputs
 from hvae_core.pipeline.drawing import figure_inputs, provenance, save_all, separate_grids
 from hvae_core.pipeline.job import environment
@@ -40,9 +43,12 @@ from hvae_core.runs.folder import figure_folder, load_config, output_root, run_f
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.profiles import read_yaml
 from hvae_core.runs.results import load_results
+from hvae_core.runs.weights import copy_weights
 
 PUBLISHED = ROOT / "published"
-LIMIT = 25_000_000  # bytes, all published files together
+LIMIT = 25_000_000  # bytes, all published files together, but for weights
+WEIGHTS = "*.safetensors"
+WEIGHTS_LIMIT = 6_000_000  # bytes, of all published weights
 COPIED = (
     "config.yaml",
     "*.json",
@@ -56,11 +62,12 @@ SHOWN = ("reconstruction", "generation")  # of these images Fig. 4 shows some
 MANY = 64  # settings: in Fig. 1 each has a colour of its own
 
 
-def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
+def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bool = False) -> Path:
     """Put a finished run into ``root``; what is there is replaced when all of it is made.
 
     Arguments:
         redraw: leave the published run as it is, but draw its figures anew, as far as weights are not needed.
+        weights: with those of `chosen`.
 
     Returns:
         Its run folder there.
@@ -85,6 +92,9 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
             _draw(name, new)
         else:
             _copy_run(run_folder(name), run)
+            if weights:
+                conditioned = load_config(run).kind is KINDS["conditioned"]
+                copy_weights(name, run, chosen(load_results(name)), half=conditioned)
             shutil.copytree(figure_folder(name), figures, ignore=shutil.ignore_patterns("*.html", "notebooks"))
             _pack(run, figures)
         _reduce_colours(load_config(run), figures)
@@ -96,9 +106,27 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False) -> Path:
     return target
 
 
-def size(root: Path = PUBLISHED) -> int:
-    """Bytes of all published files."""
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+def chosen(results: pd.DataFrame) -> list[int]:
+    """The models whose weights are published: of a conditioned network all of the first seed, else the three optima.
+
+    Of several seeds it is the first that did not diverge.
+
+    Raises:
+        InputError: no model was measured for one of the three applications.
+    """
+    well = results[results["status"] == "ok"]
+    if results["model"].isin(CONDITIONED).all():
+        return list(well.index[well["seed"] == well["seed"].min()])
+    points = grid_means(results)
+    if not (rows := optima(points)):
+        raise InputError("--weights: the best models for the applications of Paper A are published; there is none here")
+    keys = settings(results)
+    return sorted({int(well.index[(well[keys] == points.loc[row, keys]).all(axis=1)][0]) for row in rows.values()})
+
+
+def size(root: Path = PUBLISHED, weights: bool = False) -> int:
+    """Bytes of all published weights, or of all other published files."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and path.match(WEIGHTS) is weights)
 
 
 def _finished(run: str) -> None:
@@ -263,15 +291,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Publish what is named; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("name", help="of the run")
-    parser.add_argument("--redraw", action="store_true", help="draw the figures of the published run of that name anew")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--redraw", action="store_true", help="draw the figures of the published run of that name anew")
+    what.add_argument("--weights", action="store_true", help="publish the network, or the best models, as well")
     args = parser.parse_args(argv)
     try:
-        print(publish(args.name, redraw=args.redraw).relative_to(ROOT))
-        if size() > LIMIT:
-            raise InputError(
-                f"{PUBLISHED.name}: {size() / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; "
-                "take something out before it is committed"
-            )
+        print(publish(args.name, redraw=args.redraw, weights=args.weights).relative_to(ROOT))
+        for kind, found, limit in (("", size(), LIMIT), (" of weights", size(weights=True), WEIGHTS_LIMIT)):
+            if found > limit:
+                raise InputError(
+                    f"{PUBLISHED.name}: {found / 1e6:.1f} MB{kind}, more than {limit / 1e6:.0f}; "
+                    "take something out before it is committed"
+                )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

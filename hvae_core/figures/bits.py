@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from hvae_core.analysis.points import INCEPTION, PSNR, accuracy, best, betas, count_layers, grid_means, of_run
+from hvae_core.analysis.points import betas, grid_means, of_run, optima
 from hvae_core.coding import Account
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure
@@ -105,7 +105,8 @@ def _bars(ax: Axes, lengths: pd.DataFrame, layers: Sequence[str], results: pd.Da
     settings = [column for column in lengths if str(column).startswith("beta_")]
     wide = lengths.pivot_table("coded", settings, "layer", sort=False)[[*layers, "x"]]
     table, index = wide.to_numpy(float), [tuple(np.atleast_1d(row)) for row in wide.index]
-    shown = _optima(results) if results is not None else {}
+    points = None if results is None else grid_means(results)
+    shown = {} if points is None else {name: tuple(betas(points)[row]) for name, row in optima(points).items()}
     rows = {name: index.index(row) for name, row in shown.items() if row in index}
     rows["shortest"] = int(table.sum(1).argmin())
     drawn = table[list(rows.values())]
@@ -123,15 +124,6 @@ def _bars(ax: Axes, lengths: pd.DataFrame, layers: Sequence[str], results: pd.Da
     ax.set_xlabel(UNIT)
     ax.set_title("an image in the file")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.17), ncols=4, handlelength=1, columnspacing=1)
-
-
-def _optima(results: pd.DataFrame) -> dict[str, tuple[float, ...]]:
-    """The betas of the best model of each application that was measured."""
-    points = grid_means(results)
-    metrics = (PSNR, accuracy(f"mu{count_layers(points)}", "rbf_svm"), INCEPTION)
-    names = ("best PSNR", "best accuracy", "best samples")
-    rows = {name: best(points, metric) for name, metric in zip(names, metrics, strict=True)}
-    return {name: tuple(betas(points)[row]) for name, row in rows.items() if row is not None}
 
 
 def _colours(count: int) -> list[tuple[float, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from safetensors import SafetensorError, safe_open
 
 from hvae_core.errors import InputError
-from hvae_core.files import digest
+from hvae_core.files import digest, save_tensors
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import load_config, run_folder
+from hvae_core.runs.folder import load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a batch read no weights
@@ -21,6 +22,9 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a ba
 
     from hvae_core.models.conditioning import Conditioned
     from hvae_core.models.hierarchy import HierarchicalVAE
+
+FEW = 10
+"""Models with weights whose numbers are named, when another one's are asked for."""
 
 
 def block_folder(config: Config, block: int) -> Path:
@@ -128,6 +132,43 @@ def load_network(run: str | Path, seed: int = 0, device: str | torch.device = "c
     return found.requires_grad_(False).eval().to(device)
 
 
+def copy_weights(run: str | Path, folder: Path, indices: Collection[int], half: bool = False) -> None:
+    """Put the weights of some of a run's models into another run folder, where `load_model` finds these.
+
+    Arguments:
+        folder: the other run's.
+        indices: the models (rows in ``results``).
+        half: as float16, in half the space; they are loaded as float32 again.
+
+    Raises:
+        InputError: when weights are missing or damaged, or beyond the range of float16.
+    """
+    missing = set(indices)
+    for path in sorted((run_folder(run) / "checkpoints").glob("block-*/weights.safetensors")):
+        _check(path, _stamp(path))
+        with safe_open(path, "pt") as file:
+            about, sets, tensors = file.metadata(), {}, {}
+            for name, (members, rows) in json.loads(about["sets"]).items():
+                missing -= set(members)
+                wanted = {index: row for index, row in zip(members, rows, strict=True) if index in indices}
+                kept = sorted(set(wanted.values()))
+                if kept:
+                    sets[name] = [list(wanted), [kept.index(row) for row in wanted.values()]]
+                for key in file.keys() if kept else ():
+                    if key.startswith(f"{name}/"):
+                        tensors[key] = file.get_tensor(key)[kept]
+        if half:
+            tensors = {key: value.half() for key, value in tensors.items()}
+            if not all(bool(value.isfinite().all()) for value in tensors.values()):
+                raise InputError(f"{path}: weights beyond the range of float16, or none")
+        if tensors:
+            save_tensors(
+                folder / "checkpoints" / path.parent.name / path.name, tensors, about | {"sets": json.dumps(sets)}
+            )
+    if missing:
+        raise InputError(f"run '{run_folder(run).name}' has no weights of model {min(missing)}; ./run_all.sh trains it")
+
+
 def are_whole(path: Path) -> bool:
     """Whether weights are as they were written, by their checksum."""
     try:
@@ -146,7 +187,11 @@ def _check(path: Path, _known: tuple[int, int, int]) -> None:
         InputError: when they are damaged.
     """
     if not are_whole(path):
-        raise InputError(f"{path} is damaged; ./run_all.sh {path.parents[2].name} trains its models again")
+        folder = path.parents[2]
+        own = folder.parent == output_root().absolute() / "runs"
+        raise InputError(
+            f"{path} is damaged; {f'./run_all.sh {folder.name} trains its models again' if own else 'restore it'}"
+        )
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -160,7 +205,7 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
     from hvae_core.models.conditioning import Conditioned, covering
 
     config, folder = load_config(run), run_folder(run)
-    members = config.members()
+    members, there = config.members(), []
     for path in sorted((folder / "checkpoints").glob("block-*/weights.safetensors")):
         _check(path, _stamp(path))
         with safe_open(path, "pt") as file:
@@ -168,6 +213,7 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
             if "sets" not in metadata:
                 raise _outdated(folder)
             for name, (indices, rows) in json.loads(metadata["sets"]).items():
+                there += indices
                 if index not in indices:
                     continue
                 row, prefix = rows[indices.index(index)], f"{name}/"
@@ -187,7 +233,9 @@ def _load(run: str | Path, index: int) -> HierarchicalVAE | Conditioned:
                     raise _outdated(folder)
                 return model
     raise InputError(
-        f"run '{folder.name}' has no weights of model {index}; ./run_all.sh or 10_train trains what is missing"
+        f"run '{folder.name}' has no weights of model {index}"
+        f"{', but of ' + ', '.join(map(str, sorted(there))) if 0 < len(there) <= FEW else ''}; "
+        "./run_all.sh or 10_train trains what is missing"
     )
 
 
