@@ -33,7 +33,7 @@ def measure(run: str) -> pd.DataFrame:
     results, network, x = load_results(run), load_network(run), load_data(load_config(run)).x_test
     results = results[results["seed"] == 0]
     at = betas(results)
-    shown = np.logical_and.reduce([np.isin(column, few(column, 5)) for column in at.T])
+    shown = np.logical_and.reduce([np.isin(column, sorted(few(column, 5))) for column in at.T])
     rounded = network.half().float()
     numbers = layer_numbers(at.shape[1])
     terms, rows = ["distortion", *(f"rate_{n}" for n in numbers)], []

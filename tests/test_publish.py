@@ -91,10 +91,11 @@ def finished(output, monkeypatch):
 
 def test_a_run_is_published_as_it_is_but_for_its_weights(finished):
     folder = write_run(finished, "a")
+    (folder / "ro-crate-metadata.json").write_text("weights.safetensors")
     root = finished / "published"
     published = publish.publish("a", root)
     assert published == root / "runs/a"
-    assert files(folder).keys() - files(published).keys() == {"weights.safetensors"}
+    assert files(folder).keys() - files(published).keys() == {"weights.safetensors", "ro-crate-metadata.json"}
     pd.testing.assert_frame_equal(load_results(published), load_results(folder))
     assert {**load_config(published).dump(), "name": "a"} == load_config(folder).dump()
     assert files(root / "figures/a") == files(finished / "figures/a")

@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hvae_core.analysis.points import drawable, grid_means, optima, settings, split_rates
+from hvae_core.claims import crate
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, write_text
 from hvae_core.names import CONDITIONED
@@ -149,6 +150,8 @@ def _copy_run(source: Path, target: Path) -> None:
     """A run folder without weights, and without the folders in which it was made."""
     for pattern in COPIED:
         for path in source.glob(pattern):
+            if path.name == crate.NAME:
+                continue  # of files that are not published
             shutil.copyfile(path, _made((target / path.relative_to(source)).parent) / path.name)
     config, data = target / "config.yaml", _data_folder(source)
     values, head = read_yaml(config), re.match("(#.*\n)?", config.read_text(encoding="utf-8"))
