@@ -21,7 +21,8 @@ LAYERS = {
 }  # L of each
 SPREADS = (1.0, 3.0)  # of the toy model's parameters before training: it starts at about 0.2 and at 1 nats
 PROBES = ("logistic", "linear_svm", "rbf_svm", "knn")  # the classifiers of Paper A, Section 5.6
-DATASETS = ("digits", "mnist", "mnist-mini", "static-mnist", "omniglot", "svhn", "cifar10")
+PROBE_NAMES = dict(zip(PROBES, ("logistic regression", "linear SVM", "RBF SVM", "kNN"), strict=True))
+DATASETS = ("digits", "digits-colour", "mnist", "mnist-mini", "static-mnist", "omniglot", "svhn", "cifar10")
 
 
 def check_sizes(latent_sizes: Sequence[int]) -> None:

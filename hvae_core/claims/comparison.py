@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hvae_core.analysis.fidelity import applications, differences
-from hvae_core.analysis.points import count_layers, grid_means
+from hvae_core.analysis.points import count_layers
 from hvae_core.claims.findings import UNTESTED, Finding
-from hvae_core.claims.statements_a import NAMES
 from hvae_core.errors import InputError
 from hvae_core.figures.files import as_markdown
-from hvae_core.names import CONDITIONED, PROBES
+from hvae_core.names import CONDITIONED
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config
 from hvae_core.runs.kinds import KINDS
@@ -260,27 +259,6 @@ def _alike(*runs: Published) -> bool:
     """Whether Inception Scores by the classifiers of these runs compare."""
     known = [100 * run.classifier for run in runs if run.classifier is not None]
     return not known or max(known) - min(known) <= ALIKE
-
-
-# The best accuracies of Paper A's GHVAEs, %, in the order of `PROBES`.
-PAPER_TABLE_1: dict[tuple[str, str], tuple[float, ...]] = {
-    ("SVHN, paper", "mu_2"): (28.43, 27.87, 77.60, 64.25),
-    ("SVHN, paper", "mu_1"): (45.77, 49.81, 59.28, 56.49),
-    ("CIFAR-10, paper", "mu_2"): (47.36, 46.95, 53.15, 44.20),
-    ("CIFAR-10, paper", "mu_1"): (43.27, 42.55, 45.60, 39.25),
-}
-
-
-def table_1(grids: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The best accuracy over all models, %, of each classifier on mu_2 and mu_1, beside Paper A's Table 1."""
-    rows = {**PAPER_TABLE_1}
-    for name, results in grids.items():
-        points = grid_means(results)
-        for n in (2, 1):
-            best = [float(points[f"acc_mu{n}_{probe}"].max()) for probe in PROBES]
-            rows[name, f"mu_{n}"] = tuple(round(100 * accuracy, 2) for accuracy in best)
-    columns = ["", "latent", *NAMES.values()]
-    return pd.DataFrame([[*key, *row] for key, row in rows.items()], columns=columns)
 
 
 # --- what was not run -------------------------------------------------------------------------------------

@@ -42,7 +42,6 @@ EMPTY = (0.01, 0.1)  # nats: rates up to which a layer counts as empty; each rul
 ENOUGH = 10  # settings that a rank correlation takes
 DOUBT = 0.05  # the chance, over all settings together, that an equal one is told apart from the best
 CLASSES = 10  # of Paper A's data sets
-NAMES = dict(zip(PROBES, ("logistic regression", "linear SVM", "RBF SVM", "kNN"), strict=True))
 APPLICATIONS: dict[str, Metric] = {
     "PSNR": PSNR,
     "Inception Score": INCEPTION,

@@ -151,27 +151,45 @@ STATIC_MNIST = (50_000, 10_000)  # images for training and test
 
 def _digits(files: Files) -> Dataset:
     """1,797 digits of 8x8 pixels, levels 0 to 16 (UCI "optdigits"), which come with scikit-learn."""
+    levels, full, y = _digit_levels(28)
+    x = (2 * levels >= full) * np.uint8(255)
+    return _stratified("digits", x[:, None], y, ["resized from 8x8 to 28x28"])
+
+
+def _digits_colour(files: Files) -> Dataset:
+    """The same digits, each in a colour of its own on another: a small stand-in for SVHN, which has such, too."""
+    levels, full, y = _digit_levels(32)
+    draw = np.random.RandomState(0)
+    ground = draw.randint(0, 256, (len(y), 3, 1, 1))
+    ink = (ground + draw.randint(96, 161, ground.shape)) % 256  # far from the ground, in every channel
+    x = (ground * full + (ink - ground) * levels[:, None] + full // 2) // full
+    return _stratified("digits-colour", x.astype(np.uint8), y, ["resized from 8x8 to 32x32", "coloured at random"])
+
+
+def _digit_levels(size: int) -> tuple[Array, int, Array]:
+    """scikit-learn's digits enlarged to size x size, as whole numbers; the highest possible level; the labels.
+
+    Bilinear interpolation from 8 to 28 has weights in fourteenths, to 32 in sixteenths. In whole numbers it is exact,
+    ties included, so these images are the same bit for bit on every machine.
+    """
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    # Bilinear interpolation from 8 to 28 has weights in fourteenths. In whole numbers it is exact, ties
-    # included, so these images are the same bit for bit on every machine.
-    position = np.clip(4 * np.arange(28) - 5, 0, 7 * 14)
-    weights = np.maximum(0, 14 - abs(position[:, None] - 14 * np.arange(8)))  # (28, 8), rows sum to 14
-    levels = weights @ x.reshape(-1, 8, 8).astype(np.int64) @ weights.T  # 0 to 16 * 14 * 14
-    x = (2 * levels >= 16 * 14 * 14) * np.uint8(255)
-    x, y = _shuffled(x[:, None], y)
+    unit = size // 2
+    position = np.clip((16 * np.arange(size) + 8 - size) // 4, 0, 7 * unit)
+    weights = np.maximum(0, unit - abs(position[:, None] - unit * np.arange(8)))  # (size, 8), rows sum to unit
+    return weights @ x.reshape(-1, 8, 8).astype(np.int64) @ weights.T, 16 * unit**2, y
+
+
+def _stratified(name: str, x: Array, y: Array, notes: Sequence[str]) -> Dataset:
+    """1,000 training images, and the others to test."""
+    x, y = _shuffled(x, y)
     # Sorted by class, the images at 1,000 evenly spaced places are as stratified as can be.
     place = np.empty(len(y), np.int64)
     place[np.argsort(y, kind="stable")] = np.arange(len(y))
     train = (place + 1) * 1000 // len(y) > place * 1000 // len(y)
-    return _dataset(
-        "digits",
-        (x[train], y[train]),
-        (x[~train], y[~train]),
-        DIGITS,
-        ["resized from 8x8 to 28x28", "fixed stratified split"],
-    )
+    split = (x[train], y[train]), (x[~train], y[~train])
+    return _dataset(name, *split, DIGITS, [*notes, "fixed stratified split"])
 
 
 def _mnist(files: Files) -> Dataset:
@@ -367,6 +385,7 @@ def _drawing(archive: zipfile.ZipFile, name: str) -> Array:
 
 _LOADERS: dict[str, Callable[[Files], Dataset]] = {
     "digits": _digits,
+    "digits-colour": _digits_colour,
     "mnist": _mnist,
     "mnist-mini": _mnist_mini,
     "static-mnist": _static_mnist,

@@ -101,8 +101,8 @@ def report(
     sections = {
         "What was run": _run(config, run),
         "Which betas for your task": _advice(results, config.kind),
-        "Figures": "".join(_figure(figures, path) for path in _there(figures, config.kind.figures, "png")),
-        "Tables": "".join(_table(figures, path) for path in _there(figures, config.kind.tables, "csv")),
+        "Figures": "".join(figure(figures, path) for path in _there(figures, config.kind.figures, "png")),
+        "Tables": "".join(table(figures, path) for path in _there(figures, config.kind.tables, "csv")),
         "The papers' statements, on this run": _verdicts(verdicts),
     }
     shown = {title: text for title, text in sections.items() if text}
@@ -112,29 +112,40 @@ def report(
         ("results", run / "results.csv", "results.csv"),
         *((name, path, f"Notebook {name}") for name, path in (notebooks or {}).items()),
     ]
-    opened = "".join(_link(figures, path, words) for _, path, words in links if path.exists())
+    opened = "".join(link(figures, path, words) for _, path, words in links if path.exists())
+    return framed(
+        f"{run.name}: report",
+        "\n".join(
+            [
+                f"<header><h1>{name}</h1>",
+                f"<p>{escape(_summary(results))}</p>",
+                _state(lacking, failed or {}),
+                _warning(results, config.kind),
+                f'<p class="open">{opened}</p>' if opened else "",
+                "<nav>"
+                + "".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in shown)
+                + "</nav></header>",
+            ]
+        ),
+        "\n".join(f'<section id="{_anchor(t)}"><h2>{escape(t)}</h2>\n{text}</section>' for t, text in shown.items()),
+    )
+
+
+def framed(title: str, head: str, body: str) -> str:
+    """A whole page, of its title in plain words, its head and its body as HTML."""
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<title>{name}: report</title>\n<link rel="icon" href="data:,">',
+            f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">',
             f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>",
-            f"<header><h1>{name}</h1>",
-            f"<p>{escape(_summary(results))}</p>",
-            _state(lacking, failed or {}),
-            _warning(results, config.kind),
-            f'<p class="open">{opened}</p>' if opened else "",
-            "<nav>"
-            + "".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in shown)
-            + "</nav></header>",
-            "<main>",
-            *(f'<section id="{_anchor(t)}"><h2>{escape(t)}</h2>\n{text}</section>' for t, text in shown.items()),
-            "</main>\n</body>\n</html>\n",
+            head,
+            f"<main>\n{body}\n</main>\n</body>\n</html>\n",
         ]
     )
 
 
-def _wide(name: str, table: str) -> str:
+def wide(name: str, table: str) -> str:
     """A table that is scrolled where it is wider than the screen, by keys too."""
     return f'<div class="wide" tabindex="0" role="group" aria-label="{escape(name, quote=True)}">{table}</div>\n'
 
@@ -143,7 +154,7 @@ def _anchor(title: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in title.lower())
 
 
-def _link(folder: Path, path: Path, words: str) -> str:
+def link(folder: Path, path: Path, words: str) -> str:
     return f'<a href="{escape(relpath(path, folder), quote=True)}">{escape(words)}</a>'
 
 
@@ -198,9 +209,9 @@ def _run(config: Config, run: Path) -> str:
         if value is not None and key not in ("name", "block")
     )
     return (
-        _wide("what was run", f'<table class="about">{listed}</table>')
+        wide("what was run", f'<table class="about">{listed}</table>')
         + "<details><summary>All keys of the configuration</summary>"
-        + _wide("configuration", f'<table class="about">{keys}</table>')
+        + wide("configuration", f'<table class="about">{keys}</table>')
         + "</details>\n"
     )
 
@@ -230,7 +241,7 @@ def _advice(results: pd.DataFrame | None, kind: Kind) -> str:
             evidence = advice.evidence.to_html(index=False, float_format="{:.4g}".format, na_rep="", border=0)
             parts.append(
                 f"<pre>{escape(str(advice))}</pre><details><summary>The models behind it</summary>"
-                f"{_wide('models', evidence)}</details>"
+                f"{wide('models', evidence)}</details>"
             )
     return "\n".join(parts)
 
@@ -246,23 +257,24 @@ def _title(name: str) -> str:
     """A figure's or table's name in words.
 
     Example:
-        >>> _title("fig3"), _title("b_table1"), _title("fidelity_mnist-9x9")
-        ('Figure 3', 'Paper B, Table 1', 'fidelity mnist-9x9')
+        >>> _title("fig3-grey"), _title("b_table1"), _title("fidelity_mnist-9x9")
+        ('Figure 3, grey', 'Paper B, Table 1', 'fidelity mnist-9x9')
     """
     paper, bare = ("Paper B, ", name[2:]) if name.startswith("b_") else ("", name)
     for start, word in (("fig", "Figure"), ("table", "Table")):
-        if bare.startswith(start) and bare.removeprefix(start).isdecimal():
-            return f"{paper}{word} {bare.removeprefix(start)}"
+        number, _, rest = bare.removeprefix(start).partition("-")
+        if bare.startswith(start) and number.isdecimal():
+            return f"{paper}{word} {number}{', ' if rest else ''}{rest}"
     return name.replace("_", " ")
 
 
-def _figure(figures: Path, path: Path) -> str:
+def figure(figures: Path, path: Path) -> str:
     name, caption = path.stem, str(_json(path.with_suffix(".json")).get("caption", ""))
-    sentence = LOOK.get(name, "")
+    sentence = LOOK.get(name.partition("-")[0], "")
     sentence += "." if sentence and not sentence.endswith("?") else ""
     look = f"<b>Look for:</b> {escape(sentence)} " if sentence else ""
     pdf = path.with_suffix(".pdf")
-    larger = f" {_link(figures, pdf, 'PDF')}" if pdf.exists() else ""
+    larger = f" {link(figures, pdf, 'PDF')}" if pdf.exists() else ""
     return (
         f'<figure id="{escape(name)}"><h3>{escape(_title(name))}</h3>'
         f'<img src="{escape(path.name)}" alt="{escape(_title(name))}">'
@@ -270,7 +282,7 @@ def _figure(figures: Path, path: Path) -> str:
     )
 
 
-def _table(figures: Path, path: Path) -> str:
+def table(figures: Path, path: Path) -> str:
     try:
         frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     except (OSError, ValueError):
@@ -278,8 +290,8 @@ def _table(figures: Path, path: Path) -> str:
     caption = str(_json(path.with_suffix(".json")).get("caption", ""))
     title = _title(path.stem)
     return (
-        f"<h3>{escape(title)}</h3>{_wide(title, frame.to_html(index=False, border=0))}"
-        f'<p class="small">{escape(caption)} {_link(figures, path, path.name)}</p>\n'
+        f"<h3>{escape(title)}</h3>{wide(title, frame.to_html(index=False, border=0))}"
+        f'<p class="small">{escape(caption)} {link(figures, path, path.name)}</p>\n'
     )
 
 
@@ -295,7 +307,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
     return (
         "<p>A rule makes each verdict from these results, whatever data the paper speaks of. It says whether they "
         "agree, no more: one or two seeds and a coarse grid settle little.</p>\n"
-        + _wide(
+        + wide(
             "verdicts",
             '<table><thead><tr><th scope="col">verdict</th><th scope="col">the paper</th>'
             f'<th scope="col">this run</th></tr></thead><tbody>{rows}</tbody></table>',

@@ -23,11 +23,12 @@ from typing import IO, Any
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
 from hvae_core.names import DATASETS
-from hvae_core.pipeline import coded, comparing, own_images, warm
+from hvae_core.pipeline import coded, collecting, comparing, own_images, warm
 from hvae_core.pipeline.batch import jobs, mark, missing, outputs, read_record, record_file, stale
 from hvae_core.pipeline.cluster import TOGETHER, Cluster, cancel, check_answers, read_cluster, suggested_blocks
 from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, named_error
 from hvae_core.progress import EVERY_S, describe, duration
+from hvae_core.runs.collections import collections, is_collection, load_collection
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data, settled
 from hvae_core.runs.identity import give_objective, read_objective
@@ -57,7 +58,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "data/), HVAE_OUTPUT (where runs/ and figures/ go, default here). Exit status: 0 when every output exists, "
         "2 for a mistake in what was asked, 1 for any other failure.",
     )
-    parser.add_argument("profile", nargs="?", default="quick", metavar="PROFILE", help="default: quick; see --list")
+    parser.add_argument(
+        "profile",
+        nargs="?",
+        default="quick",
+        metavar="PROFILE",
+        help="or a collection of runs; default: quick; see --list",
+    )
     parser.add_argument(
         "--set",
         nargs="+",
@@ -68,12 +75,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="change keys of the profile",
     )
     parser.add_argument(
-        "--name", help="name of the run; default: the profile's, with --objective followed by the file's"
+        "--name",
+        help="of the run, or of a collection's figures; default: the profile's, with --objective followed by "
+        "the file's",
     )
     parser.add_argument(
         "--objective", metavar="FILE", help="a Python file that defines objective(terms, betas), to train for that"
     )
-    parser.add_argument("--list", action="store_true", help="list the profiles and stop")
+    parser.add_argument("--list", action="store_true", help="list profiles and collections and stop")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and stop")
     parser.add_argument("--cores", type=int, help="processes at once; default: one for each core that it may use")
     parser.add_argument(
@@ -105,6 +114,8 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> int
             args.cores = available_cores()
         if args.cores < 1:
             raise InputError(f"--cores {args.cores}: at least 1")
+        if is_collection(args.profile):
+            return run_collection(args, report)
         objective, name = None, args.name
         if args.objective is not None:
             objective, name = read_objective(args.objective), name or beside(args.profile, args.objective)
@@ -145,6 +156,22 @@ def list_profiles() -> None:
         count = len(config.members())
         print(f"{name:16} {count:4} models, {config.epochs:3} epochs of {config.dataset}, {_named(config)}. {text}")
 
+    for name in collections():
+        collection = load_collection(name)
+        print(f"{name:16} {len(collection.runs):4} runs: {', '.join(collection.runs)}. {collection.about}")
+
+
+def run_collection(args: argparse.Namespace, report: Report | None) -> int:
+    """Make the runs of a collection and draw what it shows; returns the exit status."""
+    if args.objective is not None:
+        raise InputError(f"--objective is for one run, and {args.profile} is a collection of several")
+    collection = load_collection(args.profile, args.changes, args.name)
+
+    def run_one(config: Config, given: Sequence[str]) -> int:
+        return run(config, args.cores, args.dry_run, report=report, given=given)
+
+    return collecting.collect(collection, run_one, args.dry_run)
+
 
 def _named(config: Config) -> str:
     return config.models[0] if len(config.models) == 1 else f"{len(config.models)} families"
@@ -182,6 +209,10 @@ def run(
     from hvae_core.pipeline import stages
     from hvae_core.training.conditioned import check_batch_size
 
+    if (figure_folder(config.name) / collecting.KEPT).exists():
+        raise InputError(
+            f"'{config.name}' is a collection, whose figures are in {figure_folder(config.name)}; choose another --name"
+        )
     if config.block is not None:
         raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
     folder = run_folder(config.name)

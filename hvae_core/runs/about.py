@@ -13,7 +13,7 @@ from hvae_core.files import read_text
 from hvae_core.runs.folder import load_config, run_folder
 
 COLOUR, GREY = (3, 32, 32), (1, 28, 28)
-COLOUR_SETS = ("cifar10", "svhn")
+COLOUR_SETS = ("cifar10", "digits-colour", "svhn")
 SCORED = 0.2  # of the test images: those on which classifiers are scored
 
 

@@ -43,8 +43,8 @@ class Config(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "quick"
     """Letters, digits and `._-`. Results go to `runs/NAME`, figures to `figures/NAME`."""
     dataset: Annotated[str, Field(min_length=1)] = "digits"
-    """`digits`, `mnist`, `mnist-mini`, `static-mnist`, `omniglot`, `svhn`, `cifar10`, or the path of an .npz file or a
-    folder of images; `toy` for the toy model."""
+    """`digits`, `digits-colour`, `mnist`, `mnist-mini`, `static-mnist`, `omniglot`, `svhn`, `cifar10`, or the path of
+    an .npz file or a folder of images; `toy` for the toy model."""
     train_images: Count | None = None
     """Use only the first so many training images. `null`: all."""
     test_images: Count | None = None

@@ -124,13 +124,19 @@ def profiles() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
-def load_profile(profile: str, changes: Sequence[str] | Mapping[str, Any] = (), name: str | None = None) -> Config:
+def load_profile(
+    profile: str,
+    changes: Sequence[str] | Mapping[str, Any] = (),
+    name: str | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Config:
     """The configuration of a profile, with changes; dotted keys reach into ``betas``.
 
     Arguments:
         profile: its name, or the path of a YAML file.
         changes: ``key=value`` texts, as after ``--set``, or a dictionary of keys and values.
         name: of the run; None: the profile's.
+        given: keys and values that stand for the profile's, before any change; of a collection.
 
     Raises:
         InputError: for an unknown profile or key, or a value that is not allowed.
@@ -146,7 +152,9 @@ def load_profile(profile: str, changes: Sequence[str] | Mapping[str, Any] = (), 
         there = ", ".join(profiles())
         raise InputError(f"no profile '{profile}'; there are {there}, or give a path to a .yaml file")
     values = {"name": path.stem, **read_yaml(path)}
-    pairs = list(changes.items() if isinstance(changes, Mapping) else map(_parsed, changes))
+    for key, value in (given or {}).items():
+        values |= _changed(values, key, value)
+    pairs = list(changes.items() if isinstance(changes, Mapping) else map(parsed_change, changes))
     if name is not None:
         pairs.append(("name", name))
     _check_once([key for key, _ in pairs])
@@ -157,7 +165,7 @@ def load_profile(profile: str, changes: Sequence[str] | Mapping[str, Any] = (), 
     return Config.make(values, source=f"profile {path.stem}")
 
 
-def _parsed(change: str) -> tuple[str, Any]:
+def parsed_change(change: str) -> tuple[str, Any]:
     """The key and the value of a text such as ``epochs=5``."""
     key, equals, text = change.partition("=")
     if not equals or not key:
