@@ -1,6 +1,7 @@
 """Figures and tables of several runs, composed as Paper A prints them: panels of `panels`, a row or a column a run."""
 
 from collections.abc import Callable, Mapping
+from textwrap import fill
 from typing import cast
 
 import numpy as np
@@ -46,11 +47,12 @@ def fig3(runs: Runs, rate_scale: RateScale = "sqrt") -> PaperFigure:
     Source: Paper A, Fig. 3 (SVHN as a surface, SVHN and CIFAR-10 as colour plots).
     """
     rows = -(-(1 + len(runs)) // ACROSS)
-    fig = draw.new_figure(0.7 + 2 * rows, _title(runs))
+    fig = draw.new_figure(0.8 + 2.1 * rows, _title(runs), 1.3 * draw.WIDTH)
+    places = fig.add_gridspec(rows, ACROSS, width_ratios=(1.3, 1, 1))
     said: list[str] = []
     for place, (name, results) in enumerate([next(iter(runs.items())), *runs.items()]):
-        surface = place == 0
-        ax = fig.add_subplot(rows, ACROSS, place + 1, projection="3d" if surface else None)
+        surface = place == 0 and not isinstance(results, str)
+        ax = fig.add_subplot(places[divmod(place, ACROSS)], projection="3d" if surface else None)
         if isinstance(results, str):
             _absent(ax, name, results)
             continue
@@ -156,9 +158,12 @@ TABLES = {"table1": table1}
 
 
 def _absent(ax: Axes, name: str, why: str) -> None:
-    if not isinstance(ax, Axes3D):
-        ax.set_axis_off()
-    draw.not_computed(ax, name, draw.wrapped(f"not there: {why}", draw.TITLE_LETTERS))
+    """Say so in the panel, in short; the caption has all of it."""
+    ax.set_axis_off()
+    short = why.partition(";")[0].partition(" (")[0]
+    draw.not_computed(ax, name, fill(f"not there: {short}", draw.TITLE_LETTERS))
+    for text in ax.texts:
+        text.set_in_layout(False)  # it may be wider than the panel
 
 
 def _title(runs: Runs) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from hvae_core.pages.report import figure, framed, link, table, wide
-from hvae_core.runs.collections import Collection, is_table
+from hvae_core.runs.collections import Collection, composed_as, is_table
 from hvae_core.runs.folder import figure_folder
 
 
@@ -21,7 +21,7 @@ def page(collection: Collection, why: Mapping[str, str]) -> str:
     shown = "".join(
         table(folder, folder / f"{name}.csv")
         if is_table(name, of, collection.runs)
-        else figure(folder, folder / f"{name}.png")
+        else figure(folder, folder / f"{name}.png", of.file or composed_as(name))
         for name, of in collection.show.items()
     )
     missing = "".join(

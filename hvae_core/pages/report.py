@@ -268,9 +268,10 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def figure(figures: Path, path: Path) -> str:
+def figure(figures: Path, path: Path, like: str = "") -> str:
+    """A figure with its caption and what to look for: in that of its name, or of the one that it is like."""
     name, caption = path.stem, str(_json(path.with_suffix(".json")).get("caption", ""))
-    sentence = LOOK.get(name.partition("-")[0], "")
+    sentence = LOOK.get(like or name, "")
     sentence += "." if sentence and not sentence.endswith("?") else ""
     look = f"<b>Look for:</b> {escape(sentence)} " if sentence else ""
     pdf = path.with_suffix(".pdf")
