@@ -155,6 +155,19 @@ def test_digits_are_the_same_everywhere() -> None:
     assert d.fingerprint == "9eb378eaf8d127be7a2799fffb97b34898822ba2601bdac411306bf21dc3df18"
 
 
+def test_digits_in_colour_are_those_digits_in_two_colours_each() -> None:
+    grey, colour = load("digits"), load("digits-colour")
+    assert colour.image_shape == (3, 32, 32) and (len(colour.x_train), len(colour.x_test)) == (1000, 797)
+    assert torch.equal(colour.y_train, grey.y_train) and torch.equal(colour.y_test, grey.y_test)
+    x = colour.x_test.to(torch.float64).flatten(2)
+    ground, ink = x[:, :, :1], x - x[:, :, :1]  # the corner is empty
+    assert (ink.abs().amax(2) >= 90).float().mean() > 0.95, "far from the ground in every channel"
+    share = (ink / ink.abs().amax(2, keepdim=True)).abs()
+    assert (share - share[:, :1]).abs().max() < 0.02, "one colour over another: channels have one shape"
+    assert ground.std(0).min() > 60, "grounds differ"
+    assert colour.fingerprint == "5399b59c30d4c57a0e661bff144faa209054796599bedbfb4fe6d93ef3c6b14d"
+
+
 def test_first_keeps_the_classes_and_says_so() -> None:
     d = load("digits")
     few = d.first(train=20, test=797)
@@ -471,7 +484,7 @@ def only(*names: str) -> Callable[[Path], str]:
 
 BAD: dict[str, tuple[Callable[[Path], str], str]] = {
     # what is wrong: (makes the file and returns the name to load, what the message must say)
-    "unknown name": (lambda _: "minst", "'minst' does not exist; allowed are digits, mnist, .*cifar10"),
+    "unknown name": (lambda _: "minst", "'minst' does not exist; allowed are digits, digits-colour, mnist, .*cifar10"),
     "empty name": (lambda _: "", "'' does not exist; allowed are digits"),
     "name of two lines": (lambda _: "a\nb", r"'a\\nb' does not exist"),
     "no such npz": (lambda p: f"{p}/none.npz", "none.npz' does not exist"),

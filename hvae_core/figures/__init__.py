@@ -5,6 +5,7 @@
     points.py           what a figure is about: grid points, baselines, optima, the surface over the grid of betas
     panels.py           how one panel is drawn
     paper.py            fig1 ... fig9, table1 of Paper A
+    composed.py         fig3, fig5, fig7, table1 of several runs
     rate_distortion.py  b_fig3, b_fig4, b_table1 of Paper B
     toy.py              b_fig2 of Paper B
     story.py            what notebooks 00 to 40 show beside them

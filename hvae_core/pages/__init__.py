@@ -2,5 +2,7 @@
 
 ::
 
-    explorer/    the surface of a run under one's hand; of a conditioned run computed in the page
+    explorer/      the surface of a run under one's hand; of a conditioned run computed in the page
+    report.py      of a run: what was run, and what came out
+    collection.py  of several runs: their figures in the order of the paper
 """

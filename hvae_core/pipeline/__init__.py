@@ -2,10 +2,11 @@
 
 ::
 
-    command.py   ``./run_all.sh``: checks what is asked for, calls Snakemake, shows progress
-    batch.py     its jobs: what each reads and makes, and whether that still holds
-    job.py       one of them: executes a notebook
-    warm.py      its processes, which begin with PyTorch loaded
-    saved.py     what JupyterLab does when a notebook was saved
-    stages.py    what a notebook calls: train, reconstruct, generate, represent
+    command.py     ``./run_all.sh``: checks what is asked for, calls Snakemake, shows progress
+    batch.py       its jobs: what each reads and makes, and whether that still holds
+    job.py         one of them: executes a notebook
+    warm.py        its processes, which begin with PyTorch loaded
+    collecting.py  several runs, and figures of them together
+    saved.py       what JupyterLab does when a notebook was saved
+    stages.py      what a notebook calls: train, reconstruct, generate, represent
 """
