@@ -19,7 +19,7 @@ from hvae_core.models import build
 from hvae_core.models.conditioning import Conditioned
 from hvae_core.pages.explorer.page import Live, Pictures, explorer
 from hvae_core.pages.explorer.tour import tour
-from hvae_core.pages.explorer.weights import SHOWN, merged, packed
+from hvae_core.pages.explorer.weights import IMAGES, LETTERS, SHOWN, merged, packed, rounded, rounding
 from hvae_core.pipeline.batch import jobs
 from hvae_core.pipeline.paging import framed
 from hvae_core.randomness import Noise, Purpose
@@ -66,14 +66,6 @@ def results_of(network: Conditioned, x: torch.Tensor, axis=(0.1, 1.0, 10.0, 100.
     frame = pd.DataFrame(rows).assign(dataset="made", model="ghvae-conditioned", epochs=1, status="ok")
     frame.attrs = {"run": "made-up", "objective": "Eq. 8"}
     return frame
-
-
-def on_float16(network: Conditioned) -> Conditioned:
-    """The network as the page has it: its numbers rounded."""
-    one = merged(network)
-    for table in (one.changes, one.modulation):
-        table.values.data = table.values.half().float()
-    return one
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +143,7 @@ def pixels_of(page, name: str) -> np.ndarray:
     return np.array(found[0]).reshape(shape).transpose(0, 3, 1, 2)
 
 
-def rounded(noise: list[torch.Tensor], count: int) -> list[torch.Tensor]:
+def halved(noise: list[torch.Tensor], count: int) -> list[torch.Tensor]:
     return [part[:count].half().float() for part in noise]
 
 
@@ -167,14 +159,56 @@ def test_a_network_is_the_same_with_one_grid_a_table(name, double):
             torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "bits"), [("ghvae", 16), ("lvae", 16), ("colour", 8)])
+def test_rounding_moves_no_number_by_more_than_half_its_step(name, bits):
+    network = network_of(name)
+    exact, of = merged(network), rounded(network)
+    assert of.bits == bits
+    most = 2 ** (bits - 1) - 1
+    assert max(of.changes.abs().max(), of.modulation.abs().max()) == most, "the largest of a group is exact"
+    for (table, found), steps in (
+        ((exact.changes.values, of.network.changes.values), of.change_steps.amax(1, keepdim=True)),
+        ((exact.modulation.values, of.network.modulation.values), of.modulation_steps),
+    ):
+        assert ((table - found).abs() <= 0.5001 * steps + 1e-7).all()
+    name = next(iter(of.network.modulated))
+    start = 0
+    for one, parameter in of.network.model.named_parameters():
+        if one == f"{name}.weight":
+            whole = of.changes[0, start : start + parameter.numel()].view(parameter.shape)
+            assert (whole.abs().flatten(1).amax(1) == most).all(), "each output of a layer has its own step"
+        start += parameter.numel()
+
+
+def test_what_rounding_changes_is_measured():
+    network = network_of("colour")
+    x = images_of(network, SHOWN)
+    found = rounding(network, x, 0)
+    at, same = (average_terms(of.at((0.1, 100.0)), x, 0) for of in (network, rounded(network).network))
+    for term, most in found.items():
+        assert 0 < abs(at[term] - same[term]) <= most < 0.02 * abs(at[term]) + 0.5
+
+
+def test_a_colour_page_of_full_width_has_7_mb_at_most_whatever_its_weights():
+    """Random numbers cannot be packed any closer, and a trained network's are fewer."""
+    network = network_of("colour")
+    x = images_of(network, 300)
+    results = results_of(network, x[:2], np.logspace(-1, 2, 2))
+    page = explorer(results, Live(network, x, 0))
+    assert packed(network, x, 0)["about"]["images"] == IMAGES[3] == 128
+    assert len(page.encode()) < 6_850_000, "0.15 MB are left for the points of a run"
+    assert "rounded to 8 bits. On 128 test images" in page
+    assert not set(LETTERS) & set("\"&'<>\\`") and len(set(LETTERS)) == 85
+
+
 @browsing
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_in_the_page_is_pytorchs(name, made, visit):
     path, network, x, _ = made(name)
-    same = on_float16(network)
+    same = rounded(network).network
     model = network.model
-    noise = rounded(model.noise(len(x), Noise(0, Purpose.EVALUATION)), len(x))
-    held = rounded(model.noise(SHOWN, Noise(0, Purpose.GENERATION)), SHOWN)
+    noise = halved(model.noise(len(x), Noise(0, Purpose.EVALUATION)), len(x))
+    held = halved(model.noise(SHOWN, Noise(0, Purpose.GENERATION)), SHOWN)
     page = visit(path)
     for betas in NINE[:: 2 if name == "colour" else 1]:  # colour takes five times as long
         go(page, betas)
@@ -202,8 +236,8 @@ def test_a_drawing_has_the_terms_that_pytorch_gives_it(made, visit):
     drawn = torch.tensor(page.evaluate("Array.from(drawing)"), dtype=torch.float32).view(1, 1, 28, 28)
     assert 40 < drawn.sum() < 150, "a seven, two pixels thick"
     assert drawn[0, 0, 5:7, 10:18].all(), "its bar, where the pointer went"
-    noise = rounded(network.model.noise(40, Noise(0, Purpose.EVALUATION)), 1)
-    model = on_float16(network).at((0.4, 2.0))
+    noise = halved(network.model.noise(40, Noise(0, Purpose.EVALUATION)), 1)
+    model = rounded(network).network.at((0.4, 2.0))
     terms = model(drawn, noise)
     found = json.loads(page.get_attribute("#drawn-terms", "data-values"))
     np.testing.assert_allclose(found, [terms.distortion.item(), *terms.rates[0].tolist()], rtol=CLOSE)

@@ -1,23 +1,29 @@
 // The network of a conditioned run, as hvae_core/models/{conditioning,ghvae,lvae,distributions}.py have it.
 //
 // Maps are {data, n, h, w, c} with channels last; vectors are {data, n, size} in PyTorch's order, so that noise drawn
-// there belongs to the same latents here. Numbers are float64, which JavaScript computes fastest; weights were rounded
-// to float16 before they came here. All sums are in nats.
+// there belongs to the same latents here. Numbers are float64, which JavaScript computes fastest; weights come rounded,
+// as whole multiples of steps. All sums are in nats.
 "use strict";
 
 const SMALLEST_STD = 1e-6;
 
 // --- numbers packed as text -----------------------------------------------------------------------------------------
 
-function bytes(base64) {
-  const text = atob(base64);
-  const found = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) found[i] = text.charCodeAt(i);
-  return found;
+// Five letters are four bytes: a number to base 85, the highest digit first. Zeros may follow in the end.
+function bytes(text, letters) {
+  const digit = new Uint8Array(128);
+  for (let i = 0; i < letters.length; i++) digit[letters.charCodeAt(i)] = i;
+  const found = new DataView(new ArrayBuffer((4 * text.length) / 5));
+  for (let i = 0; i < text.length; i += 5) {
+    let word = 0;
+    for (let j = i; j < i + 5; j++) word = 85 * word + digit[text.charCodeAt(j)];
+    found.setUint32((4 * i) / 5, word);
+  }
+  return found.buffer;
 }
 
-function halves(base64) {
-  const packed = new Uint16Array(bytes(base64).buffer);
+function halves(buffer) {
+  const packed = new Uint16Array(buffer);
   const known = new Float64Array(65536);
   for (let bits = 0; bits < 65536; bits++) {
     const exponent = (bits >> 10) & 31;
@@ -29,10 +35,10 @@ function halves(base64) {
 }
 
 // uint8 images, or one bit a pixel, the first in the highest; as maps with values from 0 to 1.
-function images(packed, [c, h, w], bits) {
+function images(buffer, [c, h, w], bits) {
   const size = c * h * w;
-  const all = bytes(packed);
-  const n = bits === 1 ? Math.floor((8 * all.length) / size) : all.length / size;
+  const all = new Uint8Array(buffer);
+  const n = Math.floor(((8 / bits) * all.length) / size);
   const data = new Float64Array(n * size);
   for (let i = 0; i < n; i++)
     for (let channel = 0; channel < c; channel++)
@@ -159,14 +165,27 @@ function interpolated(table, width, rows, out) {
 }
 
 class Network {
-  // about: what weights.py says of the network; tables: its float16 numbers.
-  constructor(about, tables) {
-    const { parameters, channels, coarse, fine, betas } = about;
-    const points = (knots) => knots ** betas.length;
-    if (tables.length !== points(coarse) * parameters + points(fine) * 2 * channels) throw Error("the network is damaged");
+  // about: what weights.py says of the network; tables: its whole numbers; steps: what they are multiples of.
+  constructor(about, tables, steps) {
+    const { parameters, channels, coarse, fine, betas, bits } = about;
+    const [weights, scales] = [coarse ** betas.length * parameters, fine ** betas.length * 2 * channels];
+    const layers = Object.values(about.layers);
+    const groups = channels + layers.length;
+    const whole = new { 8: Int8Array, 16: Int16Array }[bits](tables);
+    const step = new Float32Array(steps);
+    if (whole.length < weights + scales || step.length < coarse ** betas.length * groups + 2 * channels)
+      throw Error("the network is damaged");
     this.about = about;
-    this.changes = tables.subarray(0, points(coarse) * parameters);
-    this.modulation = tables.subarray(points(coarse) * parameters);
+    this.changes = new Float64Array(weights);
+    for (let from = 0, group = 0; from < weights; from += parameters, group += groups)
+      layers.forEach(({ weight, count, bias, outputs, channel, inner }, number) => {
+        for (let i = 0; i < count; i++)
+          this.changes[from + weight + i] = whole[from + weight + i] * step[group + channel + (Math.floor(i / inner) % outputs)];
+        for (let i = 0; i < outputs; i++)
+          this.changes[from + bias + i] = whole[from + bias + i] * step[group + channels + number];
+      });
+    const last = coarse ** betas.length * groups;
+    this.modulation = Float64Array.from({ length: scales }, (_, i) => whole[weights + i] * step[last + (i % (2 * channels))]);
     this.weights = new Float64Array(parameters);
     this.scales = new Float64Array(2 * channels);
     this.layers = about.layers;

@@ -858,7 +858,7 @@ function setUp() {
   setUpTour();
   if (live) {
     startNetwork();
-    if (data.network.about.bits === 1) setUpPad();
+    if (data.network.about.pixel_bits === 1) setUpPad();
   }
   window.addEventListener("hashchange", recall);
   new ResizeObserver(() => drawAll()).observe($("betas"));

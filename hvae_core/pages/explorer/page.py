@@ -113,6 +113,7 @@ def explorer(
         data["start"] = [min(max(1.0, low), high) for low, high in shown.network.betas]
         network, stills = _network(shown, data["start"])
         data["network"] = network
+        footer = f"{footer} {_said_of_rounding(shown, network['about'])}".strip()
         lead = (
             "A hierarchical VAE spends information in two layers of latents, each at a price, its beta. This "
             "network knows all betas, and is computed in your browser."
@@ -200,6 +201,18 @@ def _network(live: Live, start: Sequence[float]) -> tuple[dict[str, Any], dict[s
     model, first = network.at(start), x[:SHOWN]
     drawn = to_uint8(samples(model, len(first), live.seed))
     return packing, _stills(first.numpy(), reconstructions(model, first), drawn)
+
+
+def _said_of_rounding(live: Live, about: Mapping[str, Any]) -> str:
+    from hvae_core.pages.explorer.weights import rounding
+
+    off = rounding(live.network.to("cpu"), live.x.cpu()[: about["images"]], live.seed)
+    rate = max(off["rate_2"], off["rate_1"])
+    return (
+        f"The weights here are rounded to {about['bits']} bits. On {about['images']} test images, at the corners and "
+        f"in the middle of the betas, that changes D by at most {off['distortion']:.2g} nats and a rate by at most "
+        f"{rate:.2g}."
+    )
 
 
 def _pictures(

@@ -18,16 +18,16 @@ function vectors(data, n) {
   return { data, n, size: data.length / n };
 }
 
-function noise(base64, n, [above, below]) {
-  const numbers = halves(base64);
+function noise(buffer, n, [above, below]) {
+  const numbers = halves(buffer);
   return [vectors(numbers.subarray(0, n * above), n), vectors(numbers.subarray(n * above, n * (above + below)), n)];
 }
 
-function load({ about, tables, images: packed, noise: evaluation, generation }) {
-  network = new Network(about, halves(tables));
-  held = { x: images(packed, about.image_shape, about.bits) };
-  [held.noise2, held.noise1] = noise(evaluation, held.x.n, about.latents);
-  samples = noise(generation, about.shown, about.latents);
+function load({ about, letters, tables, steps, images: packed, noise: evaluation, generation }) {
+  network = new Network(about, bytes(tables, letters), bytes(steps, letters));
+  held = { x: some(images(bytes(packed, letters), about.image_shape, about.pixel_bits), 0, about.images) };
+  [held.noise2, held.noise1] = noise(bytes(evaluation, letters), held.x.n, about.latents);
+  samples = noise(bytes(generation, letters), about.shown, about.latents);
   shown = some(held.x, 0, about.shown);
   self.postMessage({ ready: true, originals: shown });
 }

@@ -1,0 +1,65 @@
+"""The site of published results has every run and page, every link leads somewhere, and nothing else is replaced."""
+
+import re
+import shutil
+
+import pytest
+from test_report import check_links
+
+from hvae_core.claims import site as sites
+from hvae_core.claims.site import main, site
+from hvae_core.errors import InputError
+from hvae_core.files import ROOT
+
+RUNS = ("cifar10-jpeg-60", "cifar10-jpeg-conditioned", "rd-toy")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Three published runs, without their notebooks, which take a second each."""
+    root = tmp_path_factory.mktemp("published")
+    for name in RUNS:
+        for part in ("runs", "figures"):
+            shutil.copytree(
+                ROOT / "published" / part / name, root / part / name, ignore=shutil.ignore_patterns("notebooks")
+            )
+    return root
+
+
+def test_a_site_has_all_runs_and_their_pages(root, output):
+    own = output / "figures/cifar10-jpeg-conditioned/explorer.html"
+    own.parent.mkdir(parents=True)
+    own.write_text("<!doctype html>of the run itself")
+    shutil.copytree(root / "runs/cifar10-jpeg-conditioned", output / "runs/cifar10-jpeg-conditioned")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    page = site(output / "site", root)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    pages = sorted(page.parent.rglob("index.html"))
+    assert len(pages) == 1 + len(RUNS)
+    for one in pages:
+        check_links(one)
+        assert "not finished" not in one.read_text(), "weights are not published, and not missed"
+    text = page.read_text()
+    assert re.findall("<h3>(.*?)</h3>", text) == list(RUNS)
+    assert text.count(">explorer</a>") == 2
+    assert "of the run itself" in (page.parent / "figures/cifar10-jpeg-conditioned/explorer.html").read_text()
+    assert 'id="betas"' in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
+    assert "a beta controls the rate of its own layer" in text and "target rate: R = 0.4999 nats" in text
+    assert not list(page.parent.rglob("*.npz")) and str(output) not in text
+
+    results = output / "runs/cifar10-jpeg-conditioned/results.csv"
+    results.write_text(results.read_text().replace("0", "1"))  # another run of that name
+    text = site(output / "site", root).read_text()
+    assert text.count(">explorer</a>") == 1, "the site is replaced, and the other run is not shown"
+
+
+def test_what_is_no_site_stays(root, output, capsys, monkeypatch):
+    (output / "mine").mkdir()
+    (output / "mine/thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is no site of this command; name another folder"):
+        site(output / "mine", root)
+    assert (output / "mine/thesis.tex").exists()
+    monkeypatch.setattr(sites, "site", lambda folder: site(folder, output / "none"))
+    assert main([str(output / "new")]) == 2
+    assert "nothing is published" in capsys.readouterr().err
+    assert not (output / "new").exists()
