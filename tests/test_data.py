@@ -161,11 +161,11 @@ def test_digits_in_colour_are_those_digits_in_two_colours_each() -> None:
     assert torch.equal(colour.y_train, grey.y_train) and torch.equal(colour.y_test, grey.y_test)
     x = colour.x_test.to(torch.float64).flatten(2)
     ground, ink = x[:, :, :1], x - x[:, :, :1]  # the corner is empty
-    assert (ink.abs().amax(2) >= 90).float().mean() > 0.95, "far from the ground in every channel"
+    assert ink.min() >= 0 and (ink.amax(2) >= 60).double().mean() > 0.95, "lighter in every channel"
     share = (ink / ink.abs().amax(2, keepdim=True)).abs()
-    assert (share - share[:, :1]).abs().max() < 0.02, "one colour over another: channels have one shape"
-    assert ground.std(0).min() > 60, "grounds differ"
-    assert colour.fingerprint == "5399b59c30d4c57a0e661bff144faa209054796599bedbfb4fe6d93ef3c6b14d"
+    assert (share - share[:, :1]).abs().max() < 0.04, "one colour over another: channels have one shape"
+    assert len(ground.flatten(1).unique(dim=0)) == 8, "grounds"
+    assert colour.fingerprint == "6a7e4a31430785a2784bc869cbaa9a42bebae59b56a635cc7becfe6eb86b8b39"
 
 
 def test_first_keeps_the_classes_and_says_so() -> None:

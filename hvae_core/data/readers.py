@@ -157,11 +157,11 @@ def _digits(files: Files) -> Dataset:
 
 
 def _digits_colour(files: Files) -> Dataset:
-    """The same digits, each in a colour of its own on another: a small stand-in for SVHN, which has such, too."""
+    """The same digits, each in one of eight light colours on one of eight dark ones: a small stand-in for SVHN."""
     levels, full, y = _digit_levels(32)
     draw = np.random.RandomState(0)
-    ground = draw.randint(0, 256, (len(y), 3, 1, 1))
-    ink = (ground + draw.randint(96, 161, ground.shape)) % 256  # far from the ground, in every channel
+    ground = 96 * draw.randint(0, 2, (len(y), 3, 1, 1))
+    ink = 160 + 95 * draw.randint(0, 2, ground.shape)
     x = (ground * full + (ink - ground) * levels[:, None] + full // 2) // full
     return _stratified("digits-colour", x.astype(np.uint8), y, ["resized from 8x8 to 32x32", "coloured at random"])
 
