@@ -114,13 +114,13 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> int
             args.cores = available_cores()
         if args.cores < 1:
             raise InputError(f"--cores {args.cores}: at least 1")
+        cluster = None if args.on is None else read_cluster(args.on)
         if is_collection(args.profile):
-            return run_collection(args, report)
+            return run_collection(args, report, cluster)
         objective, name = None, args.name
         if args.objective is not None:
             objective, name = read_objective(args.objective), name or beside(args.profile, args.objective)
         config, given = load_profile(args.profile, args.changes, name), [word.split("=")[0] for word in args.changes]
-        cluster = None if args.on is None else read_cluster(args.on)
         return run(config, args.cores, args.dry_run, objective, report, given, cluster)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -161,14 +161,14 @@ def list_profiles() -> None:
         print(f"{name:16} {len(collection.runs):4} runs: {', '.join(collection.runs)}. {collection.about}")
 
 
-def run_collection(args: argparse.Namespace, report: Report | None) -> int:
+def run_collection(args: argparse.Namespace, report: Report | None, cluster: Cluster | None) -> int:
     """Make the runs of a collection and draw what it shows; returns the exit status."""
     if args.objective is not None:
         raise InputError(f"--objective is for one run, and {args.profile} is a collection of several")
     collection = load_collection(args.profile, args.changes, args.name)
 
     def run_one(config: Config, given: Sequence[str]) -> int:
-        return run(config, args.cores, args.dry_run, report=report, given=given)
+        return run(config, args.cores, args.dry_run, None, report, given, cluster)
 
     return collecting.collect(collection, run_one, args.dry_run)
 
