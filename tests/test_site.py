@@ -8,6 +8,7 @@ from test_report import check_links
 
 from hvae_core.claims import site as sites
 from hvae_core.claims.site import main, site
+from hvae_core.data import readers
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
 
@@ -26,7 +27,8 @@ def root(tmp_path_factory):
     return root
 
 
-def test_a_site_has_all_runs_and_their_pages(root, output):
+def test_a_site_has_all_runs_and_their_pages(root, output, capsys, monkeypatch):
+    monkeypatch.setattr(readers, "load", lambda name: pytest.fail("no weights, so no data"))
     own = output / "figures/cifar10-jpeg-conditioned/explorer.html"
     own.parent.mkdir(parents=True)
     own.write_text("<!doctype html>of the run itself")
@@ -45,12 +47,16 @@ def test_a_site_has_all_runs_and_their_pages(root, output):
     assert "of the run itself" in (page.parent / "figures/cifar10-jpeg-conditioned/explorer.html").read_text()
     assert 'id="betas"' in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
     assert "a beta controls the rate of its own layer" in text and "target rate: R = 0.4999 nats" in text
-    assert not list(page.parent.rglob("*.npz")) and str(output) not in text
+    assert not list(page.parent.rglob("*.npz"))
+    for one in page.parent.rglob("*.html"):
+        assert str(output) not in one.read_text() and ".making" not in one.read_text(), "no path of this machine"
+    assert "Made of the run cifar10-jpeg-60;" in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
 
     results = output / "runs/cifar10-jpeg-conditioned/results.csv"
     results.write_text(results.read_text().replace("0", "1"))  # another run of that name
     text = site(output / "site", root).read_text()
     assert text.count(">explorer</a>") == 1, "the site is replaced, and the other run is not shown"
+    assert "cifar10-jpeg-conditioned has no explorer here: " in capsys.readouterr().err
 
 
 def test_what_is_no_site_stays(root, output, capsys, monkeypatch):

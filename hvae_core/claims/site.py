@@ -3,15 +3,17 @@
     .venv/bin/python -m hvae_core.claims.site [FOLDER]
 
 It has a gallery, the papers' statements beside the results, and of each run the report, the notebooks and the
-explorer. An explorer that computes a network needs weights, which are not published: it is taken along where the run
-itself is here, too.
+explorer. An explorer that computes a network needs its weights and test images: where they are not published, it is
+taken along if the run itself is here, too.
 """
 
 import argparse
+import contextlib
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +29,7 @@ from hvae_core.pages.report import report
 from hvae_core.pages.site import Card, front
 from hvae_core.pipeline.paging import explorer
 from hvae_core.progress import track
-from hvae_core.runs.folder import figure_folder, load_config, run_folder
+from hvae_core.runs.folder import figure_folder, load_config, output_root
 from hvae_core.runs.kinds import KINDS
 
 MARK = ".made-by-hvae-companion"
@@ -51,10 +53,10 @@ def site(target: Path, root: Path = PUBLISHED) -> Path:
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
         whole, new = Path(folder) / "whole", Path(folder) / "new"
         shutil.copytree(root, whole)
-        cards = []
-        with track("site", len(runs), "runs") as progress:
+        cards, own = [], output_root().resolve()
+        with _results_in(whole), track("site", len(runs), "runs") as progress:
             for name, run in runs.items():
-                cards.append(_pages(whole, name, run))
+                cards.append(_pages(whole, name, run, own))
                 progress.update(progress.done + 1)
         shutil.copytree(whole, new, ignore=shutil.ignore_patterns(*LEFT_OUT))
         write_text(new / "index.html", front("hvae-companion: published results", cards, _tables(runs)))
@@ -65,20 +67,36 @@ def site(target: Path, root: Path = PUBLISHED) -> Path:
     return target / "index.html"
 
 
-def _pages(whole: Path, name: str, run: Published) -> Card:
-    """Make the pages of a run; returns its place in the gallery."""
-    folder = whole / "runs" / name
-    figures = figure_folder(folder)
-    own = run_folder(name)
-    if run.config.kind is KINDS["hierarchical"]:
-        explorer(str(folder))
-    elif (
-        run.config.kind.pages
-        and (figure_folder(own) / "explorer.html").exists()
-        and (own / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
-    ):
-        shutil.copyfile(figure_folder(own) / "explorer.html", figures / "explorer.html")
-    config = load_config(folder)
+@contextlib.contextmanager
+def _results_in(root: Path) -> Iterator[None]:
+    """Runs are looked for in this folder, by name: their pages name no other."""
+    before = os.environ.get("HVAE_OUTPUT")
+    os.environ["HVAE_OUTPUT"] = str(root)
+    try:
+        yield
+    finally:
+        os.environ.pop("HVAE_OUTPUT")
+        if before is not None:
+            os.environ["HVAE_OUTPUT"] = before
+
+
+def _pages(whole: Path, name: str, run: Published, own: Path) -> Card:
+    """Make the pages of a run; returns its place in the gallery.
+
+    Arguments:
+        whole: all that is published, and the pages so far.
+        own: where runs of one's own lie.
+    """
+    figures, made = figure_folder(name), own / "figures" / name / "explorer.html"
+    results = [folder / "runs" / name / "results.csv" for folder in (own, whole)]
+    if made.exists() and results[0].exists() and results[0].read_bytes() == results[1].read_bytes():
+        shutil.copyfile(made, figures / "explorer.html")
+    elif run.config.kind.pages:
+        try:
+            explorer(name)
+        except InputError as error:
+            print(f"{name} has no explorer here: {error}", file=sys.stderr)
+    config = load_config(name)
     text = report(config, run.results, verdicts(config, run.results), notebooks=notebooks(config))
     write_text(figures / "index.html", text)
     links = {"report": "index.html", "explorer": "explorer.html"}

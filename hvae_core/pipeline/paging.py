@@ -60,7 +60,7 @@ def _network(config: Config, results: pd.DataFrame) -> Live:
     from hvae_core.data.readers import load
     from hvae_core.runs.weights import load_network
 
-    data = load(config.dataset).first(config.train_images, config.test_images)
     well = results.loc[drawable(results), "seed"]
     seed = int(well.min()) if len(well) else 0
-    return Live(load_network(config.name, seed), data.x_test, seed)
+    network = load_network(config.name, seed)
+    return Live(network, load(config.dataset).first(config.train_images, config.test_images).x_test, seed)
