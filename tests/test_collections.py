@@ -84,7 +84,7 @@ def test_the_panels_of_a_missing_run_say_so_and_the_others_are_drawn(draw, runs)
 
 
 def test_table_1_is_beside_the_papers(runs):
-    table = composed.table1({**runs, "CIFAR-10": WHY}).set_index(["", "latent"])
+    table = composed.table1({**runs, "CIFAR-10": WHY}).set_index(["results", "latent"])
     assert table.loc[("SVHN, paper", "mu_2"), "RBF SVM"] == 77.60, "Paper A, Table 1"
     for name, results in runs.items():
         for n in (1, 2):

@@ -4,13 +4,16 @@ import re
 import shutil
 
 import pytest
+from test_explorer import browser, browsing  # noqa: F401  # a fixture, by its name
 from test_report import check_links
 
 from hvae_core.claims import site as sites
 from hvae_core.claims.site import main, site
 from hvae_core.data import readers
 from hvae_core.errors import InputError
+from hvae_core.figures import composed
 from hvae_core.files import ROOT
+from hvae_core.pages.site import Card, front
 
 RUNS = ("cifar10-jpeg-60", "cifar10-jpeg-conditioned", "rd-toy")
 
@@ -57,6 +60,25 @@ def test_a_site_has_all_runs_and_their_pages(root, output, capsys, monkeypatch):
     text = site(output / "site", root).read_text()
     assert text.count(">explorer</a>") == 1, "the site is replaced, and the other run is not shown"
     assert "cifar10-jpeg-conditioned has no explorer here: " in capsys.readouterr().err
+
+
+@browsing
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_front_page_is_accessible_and_fits(browser, width, tmp_path):  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe here; uv sync installs it")
+    image = (ROOT / "published/figures/rd-toy/b_fig2.png").as_uri()
+    cards = [
+        Card(f"a-run-{'long-' * 9}{n}", "GHVAE on digits", image if n else "", {"report": "#runs"}) for n in range(4)
+    ]
+    table = composed.table1({"a-run": "not there"})
+    page = tmp_path / "index.html"
+    page.write_text(front("Results", cards, {"Table 1": ("Accuracies.", table)}), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.goto(page.as_uri())
+    found = axe.Axe().run(opened)
+    assert found.violations_count == 0, found.generate_report()
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    opened.close()
 
 
 def test_what_is_no_site_stays(root, output, capsys, monkeypatch):

@@ -136,7 +136,9 @@ def table1(runs: Runs) -> pd.DataFrame:
             columns = [f"acc_mu{n}_{probe}" for probe in PROBES]
             best = [float(points[column].max()) if column in points else float("nan") for column in columns]
             rows[name, f"mu_{n}"] = tuple(None if np.isnan(value) else round(100 * value, 2) for value in best)
-    table = pd.DataFrame([[*key, *row] for key, row in rows.items()], columns=["", "latent", *PROBE_NAMES.values()])
+    table = pd.DataFrame(
+        [[*key, *row] for key, row in rows.items()], columns=["results", "latent", *PROBE_NAMES.values()]
+    )
     table.attrs["caption"] = (
         f"Best accuracy over all models for each classifier, in %, beside the paper's. {_why(runs)}"
     )
