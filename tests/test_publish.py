@@ -23,9 +23,11 @@ from hvae_core.analysis.fidelity import differences
 from hvae_core.claims import publish
 from hvae_core.claims.publish import LIMIT, PUBLISHED
 from hvae_core.errors import InputError
+from hvae_core.evaluation.rates import average_terms
 from hvae_core.files import ROOT, save_tensors, write_text
 from hvae_core.models import build
 from hvae_core.models.conditioning import Conditioned, covering
+from hvae_core.pipeline.stages import load_data
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, load_images, save_images
 from hvae_core.runs.kinds import KINDS
@@ -340,6 +342,18 @@ def test_the_best_models_are_published_as_they_are(finished):
     path.unlink()
     with pytest.raises(InputError, match="run 'a' has no weights of model 0; "):
         load_model(published, 0)
+
+
+def test_published_models_have_the_terms_of_the_results(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HVAE_OUTPUT", str(tiny_run[0].output))
+    published = publish.publish("tiny", tmp_path / "published", weights=True)
+    results, x = load_results(published), load_data(load_config(published)).x_test
+    indices = publish.chosen(results)
+    assert 1 <= len(indices) <= 3 and results["psnr"].idxmax() in indices
+    for index in indices:
+        terms = average_terms(load_model(published, index), x, results["seed"][index])
+        for name in ("distortion", "rate_2", "rate_1"):
+            assert terms[name] == pytest.approx(results[name][index], rel=1e-5, abs=1e-5)
 
 
 def test_a_conditioned_network_is_published_in_half_the_space(finished):
