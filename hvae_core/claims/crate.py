@@ -59,6 +59,11 @@ def describe(run: str | Path) -> dict[str, Any]:
 
     Raises:
         InputError: when the run is not finished, or its provenance is damaged.
+
+    Example:
+        >>> described = describe(ROOT / "published/runs/rd-toy")["@graph"]
+        >>> [entity["name"] for entity in described if entity["@type"] == "Dataset"]
+        ['rd-toy']
     """
     from rocrate.model import ContextEntity
     from rocrate.rocrate import ROCrate

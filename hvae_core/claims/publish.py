@@ -114,6 +114,12 @@ def chosen(results: pd.DataFrame) -> list[int]:
 
     Raises:
         InputError: no model was measured for one of the three applications.
+
+    Example:
+        >>> from hvae_core.analysis.points import betas
+        >>> results = load_results(PUBLISHED / "runs/mnist-9x9")
+        >>> [(float(beta_2), float(beta_1)) for beta_2, beta_1 in betas(results.loc[chosen(results)]).round(2)]
+        [(0.56, 0.1), (0.56, 1.0), (3.16, 3.16)]
     """
     well = results[results["status"] == "ok"]
     if results["model"].isin(CONDITIONED).all():
