@@ -8,15 +8,18 @@ import pytest
 from matplotlib.collections import PathCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.testing import assert_allclose
+from test_explorer import browser, browsing  # noqa: F401  # a fixture, by its name
 from test_figures import synthetic
 from test_report import check_links
 
 from hvae_core.analysis.points import PSNR, best, grid_means, values
 from hvae_core.data import readers
 from hvae_core.errors import InputError
-from hvae_core.figures import composed
+from hvae_core.figures import composed, save_figure
 from hvae_core.files import ROOT
 from hvae_core.names import PROBES
+from hvae_core.pages.collection import page
+from hvae_core.pipeline.collecting import draw
 from hvae_core.pipeline.command import main
 from hvae_core.runs.collections import COMPOSED, collections, load_collection
 from hvae_core.runs.profiles import load_profile, profiles
@@ -70,17 +73,17 @@ def test_fig7_has_a_row_a_run_with_axes_of_its_own(runs):
             assert ax.get_xlabel() and ax.xaxis.get_tick_params()["labelbottom"], "rates of rows differ"
 
 
-@pytest.mark.parametrize("draw", composed.COMPOSED.values(), ids=composed.COMPOSED)
-def test_the_panels_of_a_missing_run_say_so_and_the_others_are_drawn(draw, runs):
+@pytest.mark.parametrize("compose", composed.COMPOSED.values(), ids=composed.COMPOSED)
+def test_the_panels_of_a_missing_run_say_so_and_the_others_are_drawn(compose, runs):
     for gone in runs:
-        fig = draw({**runs, gone: WHY})
+        fig = compose({**runs, gone: WHY})
         short = [ax for ax in panels(fig) if "not there: train_32x32.mat could not be downloaded" in said(ax)]
-        assert len(short) == (2 if draw is composed.fig3 and gone == "SVHN" else 1)
+        assert len(short) == (2 if compose is composed.fig3 and gone == "SVHN" else 1)
         assert {ax.get_title() for ax in short} == {gone}
         assert f"{gone} is not there: {WHY}." in fig.caption
         assert fig.caption.count("Drawn: ") == 1
         assert fig._repr_png_()
-    assert draw(dict.fromkeys(runs, WHY))._repr_png_()
+    assert compose(dict.fromkeys(runs, WHY))._repr_png_()
 
 
 def test_table_1_is_beside_the_papers(runs):
@@ -233,9 +236,9 @@ def test_what_is_missing_is_named_and_all_else_is_drawn(place, capfd):
     assert notes["fig3"]["runs"] == ["tiny", "two-svhn"]
     assert set(notes["fig3"]["inputs"]) == {"runs/tiny/results.parquet", "runs/two-svhn/results.parquet"}
     check_links(figures / "index.html")
-    page = (figures / "index.html").read_text()
-    assert "Two data sets." in page and "two-svhn</b>: train_32x32.mat" in page
-    assert page.index('id="fig1"') < page.index('id="fig3"') < page.index("Table 1") < page.index('id="fig9"')
+    text = (figures / "index.html").read_text()
+    assert "Two data sets." in text and "two-svhn</b>: train_32x32.mat" in text
+    assert text.index('id="fig1"') < text.index('id="fig3"') < text.index("Table 1") < text.index('id="fig9"')
     before = {file.name: file.stat().st_mtime_ns for file in figures.iterdir()}
     assert main([str(path)]) == 1
     assert {file.name: file.stat().st_mtime_ns for file in figures.iterdir()} == before, "nothing is drawn again"
@@ -253,6 +256,26 @@ def test_what_is_missing_is_named_and_all_else_is_drawn(place, capfd):
     assert "two: nothing to do, everything is there and up to date" in capfd.readouterr().out
 
 
+@browsing
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_accessible_and_fits(browser, width, output):  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe here; uv sync installs it")
+    collection = load_collection("paper-quick")
+    path = output / "figures/paper-quick/index.html"
+    path.parent.mkdir(parents=True)
+    why = {"lvae": f"tried https://{'long.' * 40}org"}
+    for key in ("fig1", "fig3"):
+        fig = composed.absent(key, why["lvae"])
+        save_figure(fig, path.parent, key, provenance={})
+    path.write_text(page(collection, why), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.goto(path.as_uri())
+    found = axe.Axe().run(opened)
+    assert found.violations_count == 0, found.generate_report()
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    opened.close()
+
+
 def test_a_run_and_a_collection_have_names_of_their_own(place, capfd):
     path = place / "tiny-both.yaml"
     path.write_text(f"runs:\n  digits: {place}/tiny.yaml\nshow:\n  fig1: digits\n")
@@ -262,6 +285,21 @@ def test_a_run_and_a_collection_have_names_of_their_own(place, capfd):
     (place / "output/figures/both/collection.json").write_text("{}")
     assert main(["quick", "--name", "both"]) == 2
     assert "'both' is a collection" in capfd.readouterr().err
+
+
+def test_paper_b_takes_over_what_its_runs_have_drawn(output):
+    for part in ("runs", "figures"):
+        for name in ("rd-toy", "rd-quick"):
+            shutil.copytree(ROOT / "published" / part / name, output / part / name)
+    collection = load_collection("paper-b-quick")
+    assert draw(collection, {})
+    for name, shown in collection.show.items():
+        (key,) = shown.runs
+        for file in (output / "figures" / collection.runs[key].name).glob(f"{name}.*"):
+            assert (output / "figures/paper-b-quick" / file.name).read_bytes() == file.read_bytes()
+    assert len(list((output / "figures/paper-b-quick").glob("b_*"))) == 12
+    assert not draw(collection, {})
+    assert draw(collection, {"toy": "interrupted"}), "what is said of a run is part of it"
 
 
 def test_the_papers_numbers_stand_in_the_docs_as_in_the_code():

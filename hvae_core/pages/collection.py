@@ -45,11 +45,11 @@ def _runs(collection: Collection, why: Mapping[str, str]) -> str:
     folder, rows = figure_folder(collection.name), []
     for key, config in collection.runs.items():
         report = figure_folder(config.name) / "index.html"
-        made = link(folder, report, "report") if report.exists() else ""
+        made = link(folder, report, "open") if report.exists() else ""
         state = escape(why.get(key, ""))
         models = f"{len(config.members())} {escape(', '.join(config.models))}"
         about = f"{escape(config.dataset.rpartition('/')[2])}, {models}, {config.epochs} epochs"
         rows.append(f"<tr><th scope=row>{escape(key)}</th><td>{escape(config.name)}</td><td>{about}</td>")
         rows.append(f"<td>{made}{' ' if made and state else ''}{state}</td></tr>")
-    columns = "".join(f'<th scope="col">{word}</th>' for word in ("shown as", "run", "what it is", ""))
+    columns = "".join(f'<th scope="col">{word}</th>' for word in ("shown as", "run", "what it is", "report"))
     return wide("runs", f"<table><thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
