@@ -33,7 +33,7 @@ from hvae_core.runs.folder import figure_folder, load_config, output_root
 from hvae_core.runs.kinds import KINDS
 
 MARK = ".made-by-hvae-companion"
-LEFT_OUT = ("*.md", "*.parquet", "*.npz", "cpu")
+LEFT_OUT = ("*.md", "*.parquet", "*.npz", "checkpoints", "cpu")
 """What pages are made of, and do not link."""
 
 
