@@ -182,6 +182,7 @@ SLOW = [
     "own_images",
     "beside",
     "coded",
+    "slurm",
 ]
 """Files of tests that train, or execute notebooks, the longest first: ``./run_tests.sh fast`` leaves them out."""
 

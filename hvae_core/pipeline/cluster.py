@@ -18,6 +18,7 @@ from hvae_core.runs.config import Config
 from hvae_core.runs.profiles import read_yaml
 
 TOGETHER = 8  # with fewer models in a block a GPU is hardly busy
+SECONDS_TO_CANCEL = 10.0  # for Snakemake, which has then done so, and waits for what it asked the queue
 
 
 class Cluster(NamedTuple):
@@ -68,7 +69,7 @@ def read_cluster(folder: str) -> Cluster:
 def _installed_by(executor: str) -> str:
     uv = ".uv/bin/uv" if (ROOT / ".uv/bin/uv").exists() else "uv"
     install = (
-        f"sync --locked --group {executor}"
+        f"sync --locked --inexact --only-group {executor}"
         if executor == "slurm"
         else f"pip install snakemake-executor-plugin-{executor}"
     )
@@ -108,7 +109,7 @@ def cancel(process: subprocess.Popen[bytes], cluster: Cluster, said: str) -> Non
         process.wait()
         return
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
+        process.wait(SECONDS_TO_CANCEL)
     process.kill()
     for name in re.findall(r"SLURM run ID: (\S+)", said):
         done = subprocess.run(["scancel", "--name", name], stderr=subprocess.PIPE, text=True, check=False)
