@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from hvae_core.pipeline.batch import MARKS, PARALLEL, jobs
+from hvae_core.pipeline.cluster import gpus_asked
 from hvae_core.runs.folder import load_config
 
 RUN = config["run"].removeprefix("runs/")
@@ -29,7 +30,7 @@ def share(cores):
     """What a job may use, as arguments; ``cores`` is a function, since where jobs are submitted nobody counts cores."""
 
     def arguments(wildcards, threads, resources):
-        return f"--jobs {threads} --gpus {resources.get('gpu', 0)}" if SUBMITTED else f"--jobs {cores()}"
+        return f"--jobs {threads} --gpus {gpus_asked(resources)}" if SUBMITTED else f"--jobs {cores()}"
 
     return arguments
 

@@ -76,7 +76,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("hvae_core.files.fcntl.flock", without)
-    with pytest.raises(InputError, match="cannot lock .*a.lock: No locks available"), locked(tmp_path / "a.lock"):
+    with pytest.raises(InputError, match=r"cannot lock .*a\.lock: No locks available"), locked(tmp_path / "a.lock"):
         pytest.fail("it was not locked")
 
 

@@ -28,9 +28,7 @@ from hvae_core.runs.weights import block_folder
 MISSING = [name for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name)]
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"no {', '.join(MISSING)} here: apt-get install slurm-wlm munge"),
-    pytest.mark.timeout(
-        2400
-    ),  # on a machine that is busy with other things; alone it takes two minutes, mostly of waiting
+    pytest.mark.timeout(2400),  # alone it takes two minutes, mostly of waiting
     pytest.mark.skipif(os.getuid() != 0, reason="to start a Slurm takes root"),
     pytest.mark.skipif(
         importlib.util.find_spec("snakemake_executor_plugin_slurm") is None,

@@ -9,8 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
@@ -62,7 +63,7 @@ def read_cluster(folder: str) -> Cluster:
         raise InputError(f"{path}: executor {executor}: it is not installed; {_installed_by(executor)}")
     asked = values.get("set-resources")
     train = asked.get("train") if isinstance(asked, dict) else None
-    gpus = isinstance(train, dict) and bool({"gpu", "gres"} & set(train))
+    gpus = isinstance(train, dict) and gpus_asked(train) > 0
     return Cluster(Path(folder).resolve(), executor, jobs, gpus)
 
 
@@ -74,6 +75,19 @@ def _installed_by(executor: str) -> str:
         else f"pip install snakemake-executor-plugin-{executor}"
     )
     return f"install it by: cd {ROOT} && {uv} {install}"
+
+
+def gpus_asked(resources: Mapping[str, Any]) -> int:
+    """How many GPUs a job asks for, in one of the ways that the executor of Slurm knows.
+
+    Example:
+        >>> [gpus_asked(asked) for asked in ({"mem_mb": 8000}, {"gpu": 2}, {"gres": "gpu:a100:4"})]
+        [0, 2, 4]
+    """
+    kind, *more = str(resources.get("gres", "")).split(":")
+    if kind == "gpu":
+        return int(more[-1]) if more and more[-1].isdecimal() else 1
+    return int(resources.get("gpu", 1 if resources.get("gpu_model") else 0))
 
 
 def check_answers(cluster: Cluster) -> None:

@@ -68,7 +68,7 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0
 GresTypes=gpu
 MpiDefault=none
 KillWait=1
-MinJobAge=300
+MinJobAge=86400
 ReturnToService=2
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=100000 Gres=gpu:2 State=UNKNOWN
