@@ -246,7 +246,7 @@ def test_killed_out_of_time_preempted_and_drained(place, monkeypatch):
         "likelihood": False,
         "figures": False,
     }
-    assert re.search(r"^jobs: 6/6 done$", said, re.MULTILINE) and "likelihood: images" in said
+    assert re.search(r"^jobs: 7/7 done$", said, re.MULTILINE) and "likelihood: images" in said
     assert len(list((there / "logs").rglob("*.log"))) == 2
 
     process = begin(place)
