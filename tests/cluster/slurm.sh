@@ -10,11 +10,21 @@ host=$(hostname -s)
 known=/etc/slurm/slurm.conf # where all of Slurm looks for it; a variable would not reach the steps of a job
 
 daemons=(slurmd slurmctld munged)
+cluster() {
+    sed -n 's/^ClusterName=//p' "$folder/slurm.conf"
+}
 stop() {
-    timeout 5 scancel --user root >/dev/null 2>&1 || true
-    for _ in {1..20}; do # until the jobs are gone
-        [ -n "$(timeout 5 squeue --noheader 2>/dev/null)" ] || break
-        sleep 0.5
+    [ -f "$folder/slurm.conf" ] || return 0
+    if [ "$(readlink "$known")" = "$folder/slurm.conf" ]; then # or all of these commands would speak to another one
+        timeout 5 scancel --user root >/dev/null 2>&1 || true
+        for _ in {1..20}; do # until the jobs are gone
+            [ -n "$(timeout 5 squeue --noheader 2>/dev/null)" ] || break
+            sleep 0.5
+        done
+    fi
+    # Without cgroups Slurm loses the children of a process that it killed.
+    for environment in $(grep -lsz "^SLURM_CLUSTER_NAME=$(cluster)$" /proc/[0-9]*/environ); do
+        kill -KILL "$(basename "$(dirname "$environment")")" 2>/dev/null || true
     done
     for signal in TERM KILL; do
         for name in "${daemons[@]}"; do
@@ -46,7 +56,7 @@ AutoDetect=off
 NodeName=$host Name=gpu File=$folder/gpu[0-1]
 CONF
     cat > "$folder/slurm.conf" <<CONF
-ClusterName=test
+ClusterName=test$$
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$control
 SlurmdPort=$node
@@ -82,7 +92,7 @@ CONF
     slurmd -c -f "$folder/slurm.conf"
     for _ in {1..100}; do
         if timeout 5 sinfo --noheader --format=%t 2>/dev/null | grep -q idle; then
-            setsid bash -c 'while kill -0 "$2" 2>/dev/null; do sleep 2; done; "$0" stop "$1"; rm -rf "$1"' "$0" "$folder" "$owner" \
+            setsid bash -c 'while [ -d "$1" ] && kill -0 "$2" 2>/dev/null; do sleep 2; done; "$0" stop "$1"; rm -rf "$1"' "$0" "$folder" "$owner" \
                 >/dev/null 2>&1 </dev/null &
             return
         fi
