@@ -4,7 +4,7 @@ FROM debian:bookworm-slim
 ARG TORCH=cpu
 # hadolint ignore=DL3008  # Debian keeps no old versions to pin; uv.lock pins all that computes
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv \
+    && apt-get install --yes --no-install-recommends ca-certificates git python3 python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 reader \
     && install --directory --mode 1777 /results /home/reader/hvae-companion --owner reader
