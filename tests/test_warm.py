@@ -54,8 +54,9 @@ def gone(pid):
 
 
 SAYS = """
-import os, sys
-print(__name__, sys.argv[1:], os.environ["WHAT"], os.getcwd(), sys.stdin.read(), "torch" in sys.modules)
+import multiprocessing.process as process, os, sys
+print(process.ORIGINAL_DIR == os.getcwd(), __name__, sys.argv[1:], os.environ["WHAT"])
+print(os.getcwd(), sys.stdin.read(), "torch" in sys.modules)
 print("error", file=sys.stderr)
 sys.exit(7)
 """
@@ -68,7 +69,7 @@ def test_it_is_as_a_process_of_its_own(warmed, folder, tmp_path, served):
     )
     process = begin(folder, SAYS.replace('os.environ["WHAT"]', 'ascii(os.environ["WHAT"])'), environment, cwd=tmp_path)
     out, err = process.communicate("given")
-    assert out.split() == ["__main__", "['one',", "'two']", "'\\udcff'", str(tmp_path), "given", str(served)]
+    assert out.split() == ["True", "__main__", "['one',", "'two']", "'\\udcff'", str(tmp_path), "given", str(served)]
     assert err == "error\n"
     assert process.returncode == 7
 

@@ -27,7 +27,7 @@ from hvae_core.runs.provenance import commit, device_name
 
 KERNEL = "hvae-companion"
 OWN_KERNEL = {
-    "argv": [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "ipykernel_launcher", "-f", "{connection_file}"],
+    "argv": [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "ipykernel", "-f", "{connection_file}"],
     "display_name": "Python 3",
     "language": "python",
 }

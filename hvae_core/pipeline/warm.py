@@ -148,6 +148,7 @@ def become(client: socket.socket) -> None:
     """Run what a client asks for, in its place: with its environment, folder and open files."""
     import atexit
     import fcntl
+    import multiprocessing.process
 
     import numpy as np
 
@@ -162,6 +163,7 @@ def become(client: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    vars(multiprocessing.process)["ORIGINAL_DIR"] = folder  # where processes look for what this one imports
     np.random.seed()  # noqa: NPY002  # of all children the same otherwise, should a cell use it
     # The end of the client is that of this process, whatever it is doing.
     flags = fcntl.fcntl(client, fcntl.F_GETFL)
