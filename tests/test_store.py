@@ -534,3 +534,14 @@ def test_weights_of_an_earlier_version_are_named(output):
     save_tensors(block_folder(config, 0) / "weights.safetensors", {"w": torch.zeros(4)}, {"members": "[0, 4]"})
     with pytest.raises(InputError, match="made by an earlier version"):
         load_model("tiny", 0)
+
+
+def test_the_models_of_a_published_run_stand_in_its_results(output):
+    folder = output / "runs/published"
+    (folder / "tables").mkdir(parents=True)
+    results = pd.DataFrame({"status": ["ok"], "rate_1": [2.0]})
+    results.to_parquet(folder / "results.parquet")
+    assert training_table("published").equals(results)
+    results.to_parquet(folder / "tables/generation.parquet")  # a run's own, of which the first table is lost
+    with pytest.raises(InputError, match="no trained models yet"):
+        training_table("published")

@@ -59,14 +59,18 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
         return
     with tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp") as folder:  # paths of sockets must be short
         address = f"{folder}/warm"
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "--serve", address],
-            env={**environment, "OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(64)  # who asks before all is imported waits
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "--serve", str(listener.fileno())],
+                env={**environment, "OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[listener.fileno()],
+            )
         assert process.stdin is not None
         try:
             yield {WARM: address}
@@ -85,7 +89,9 @@ def ask(address: str, module: str, arguments: Sequence[str]) -> int | None:
     """Let the server run a module, and wait for its end; returns its exit status, or None if no server answers."""
     connection = socket.socket(socket.AF_UNIX)
     environment = dict(os.environ)
-    parent = environment.pop("JPY_PARENT_PID", None)  # whose kernel this is: with it the kernel ends
+    parent = environment.get("JPY_PARENT_PID")  # whose kernel this is: with it the kernel ends
+    if parent:
+        environment["JPY_PARENT_PID"] = "1"  # there is one, which the kernel need not watch
     try:
         request = json.dumps([module, list(arguments), environment, str(Path.cwd())]).encode()
         connection.connect(address)
@@ -120,15 +126,12 @@ def _status(connection: socket.socket, answer: IO[bytes], parent: int | None) ->
         return KILLED
 
 
-def serve(address: str) -> socket.socket | None:
+def serve(listener: socket.socket) -> socket.socket | None:
     """Fork a child for each that asks, until the standard input is closed; returns in each child, with its client."""
     import gc
     import importlib
     import select
 
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
-    listener.listen(64)  # who asks before all is imported waits
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()
@@ -189,7 +192,7 @@ def become(client: socket.socket) -> None:
 
 def main(argv: Sequence[str]) -> None:
     if argv[0] == "--serve":
-        if (client := serve(argv[1])) is not None:
+        if (client := serve(socket.socket(fileno=int(argv[1])))) is not None:
             become(client)
         return
     module, *arguments = argv

@@ -257,12 +257,14 @@ def comparable_runs(run: str | Path) -> list[str]:
 
 
 def training_table(run: str | Path) -> pd.DataFrame:
-    """One row a model: betas, seed, status and terms.
+    """One row a model: betas, seed, status and terms. Of a published run, which has no tables, its results have them.
 
     Raises:
         InputError: when nothing was trained yet.
     """
     path = run_folder(run) / "tables" / "training.parquet"
+    if not any(path.parent.glob("*.parquet")) and (run_folder(run) / "results.parquet").exists():
+        return read_table(run_folder(run) / "results.parquet")
     if not path.exists():
         raise InputError(f"run '{Path(run).name}' has no trained models yet; ./run_all.sh or 10_train makes them")
     return read_table(path)
