@@ -109,8 +109,8 @@ def test_random_numbers_without_a_seed_differ(warmed, folder):
 
 WAITS = """
 import os, time
-print(os.getpid(), flush=True)
 try:
+    print(os.getpid(), flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     print("stopped")
