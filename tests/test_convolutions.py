@@ -7,6 +7,7 @@ from conftest import grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
@@ -71,7 +72,7 @@ MODELS = [
 def test_many_models_at_once_have_the_same_terms_and_gradients(double, name, shape, options):
     x = torch.rand(2, *shape).round()
     results = []
-    for change in (lambda model: model, for_vmap):
+    for change in (lambda model: model, for_vmap, lambda model: for_vmap(model, shared=True)):
         torch.manual_seed(0)
         model = change(build(name, shape, **options))
         stacked = {
@@ -86,7 +87,26 @@ def test_many_models_at_once_have_the_same_terms_and_gradients(double, name, sha
 
         losses = vmap(loss)(stacked)
         results.append((losses, torch.autograd.grad(losses.sum(), list(stacked.values()), allow_unused=True)))
-    torch.testing.assert_close(*results)
+    for found in results[1:]:
+        torch.testing.assert_close(found, results[0])
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_what_models_share_is_one_plain_product(stride):
+    """Members x outputs rows, in both passes; however the product is arranged."""
+    x, weights = torch.rand(4, 1, 8, 8), torch.rand(3, 5, 1, 4, 4, requires_grad=True)
+    names = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "mm" in (name := function._schema.name):
+                names.append((name, args[0].shape[0]))
+            return function(*args, **(kwargs or {}))
+
+    with Products():
+        vmap(lambda weight: convolved(x, weight, stride, 0, shared=True))(weights).sum().backward()
+    assert [name for name, _ in names] == ["aten::mm", "aten::mm"]
+    assert names[0][1] % 15 == 0
 
 
 @pytest.mark.parametrize(("name", "shape", "options"), MODELS)

@@ -24,6 +24,7 @@ from hvae_core.training.checkpoints import Checkpoints
 from hvae_core.training.conditioned import train_conditioned
 from hvae_core.training.plan import Member, Plan, scheduled
 from hvae_core.training.population import train
+from hvae_core.training.ways import Way
 
 
 def MAKE():
@@ -175,6 +176,18 @@ def test_a_member_that_becomes_nan_changes_nothing_for_the_others(images, chunk)
         assert_same(weights(ill, index), weights(well, index), **tolerance)
 
 
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+        ],
+    ),
+]
+
+
 def compiling(monkeypatch, device, backend="aot_eager"):
     """From the first update, whatever the device.
 
@@ -196,19 +209,7 @@ def compiling(monkeypatch, device, backend="aot_eager"):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("device", DEVICES)
 def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, device):
     """The last batch of an epoch is smaller, and computed without; betas change from step to step."""
     images = images.double() / 255
@@ -220,6 +221,20 @@ def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, d
     assert "cannot compile" not in capsys.readouterr().err
     torch.testing.assert_close(compiled.history, plain.history, rtol=1e-5, atol=1e-5)
     assert_same(compiled.parameters, plain.parameters, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("way", [Way(whole=True, compiled=False), Way(shared=True, compiled=False)])
+def test_other_ways_are_the_same_training(double, images, monkeypatch, device, way):
+    """Of a whole update everything that changes is handed over: batch, noise, betas and learning rate."""
+    monkeypatch.setattr(engine, "COMPILED_FROM", 1)
+    images = images.double() / 255
+    settings = replace(SETTINGS, epochs=4, batch_size=12, warm_up=0.5, schedule="two-phase")
+    plain, other = (
+        train(MAKE, GRID, images.to(device), settings, chunk=9, way=chosen) for chosen in (Way(compiled=False), way)
+    )
+    torch.testing.assert_close(other.history, plain.history, rtol=1e-6, atol=1e-6)
+    assert_same(other.parameters, plain.parameters, rtol=1e-6, atol=1e-8)
 
 
 def test_adam_counts_its_steps_in_float32_also_in_double_precision(double, images, monkeypatch):

@@ -32,16 +32,23 @@ from hvae_core.training.population import train
 from hvae_core.training.target_rates import verdict
 from hvae_core.training.threads import threads_of_an_operation
 from hvae_core.training.trainer import Trained
+from hvae_core.training.ways import Way
 
 SEEN_ON = 10_000  # training images, at most, on which points of a conditioned network are measured
 NETWORK_THREADS = 2  # for a conditioned network's training, at most: it is one, and the other cores would wait
 
 
-def train_members(config: Config, data: Dataset, objective: Objective = lagrangian) -> pd.DataFrame:
+def train_members(
+    config: Config,
+    data: Dataset,
+    objective: Objective = lagrangian,
+    way: Way = Way(),  # noqa: B008  # frozen
+) -> pd.DataFrame:
     """Train the members of ``config.block`` (None: all blocks in turn), from where an earlier execution stopped.
 
     Writes weights, the training table (terms on training and test images) and the history into each block's folder.
-    A finished block is trained anew only if data, configuration or training code changed.
+    A finished block is trained anew only if data, configuration or training code changed. ``way`` says how the models
+    of a population are computed together.
 
     Returns:
         The training table, one row a member.
@@ -53,14 +60,14 @@ def train_members(config: Config, data: Dataset, objective: Objective = lagrangi
     keep_objective(config, objective)
     keep_data(config, data)
     if config.block is not None:
-        return _train_block(config, config.block, data, objective)
+        return _train_block(config, config.block, data, objective, way)
     parts = [Config.make({**config.dump(), "block": block}) for block in range(config.block_count)]
-    table = pd.concat([_train_block(part, part.block or 0, data, objective) for part in parts], ignore_index=True)
+    table = pd.concat([_train_block(part, part.block or 0, data, objective, way) for part in parts], ignore_index=True)
     collect(config.name)
     return table
 
 
-def _train_block(config: Config, block: int, data: Dataset, objective: Objective) -> pd.DataFrame:
+def _train_block(config: Config, block: int, data: Dataset, objective: Objective, way: Way) -> pd.DataFrame:
     """The training table of one block; weights, table and history in its folder."""
     folder = block_folder(config, block)
     identity = training_identity(config, data.fingerprint, objective)
@@ -80,7 +87,7 @@ def _train_block(config: Config, block: int, data: Dataset, objective: Objective
             continue
         label = f"training block {block + 1} of {config.block_count}" + (f", {name}" if len(config.models) > 1 else "")
         with threads_of_an_operation(min(jobs(), NETWORK_THREADS)) if conditioned else contextlib.nullcontext():
-            trained: Trained = (train_conditioned if conditioned else train)(
+            trained: Trained = (train_conditioned if conditioned else partial(train, way=way))(
                 partial(build, name, data.image_shape, **config.options),
                 [members[i] for i in indices],
                 data.x_train,

@@ -8,6 +8,7 @@
     conditioned.py    one network for all betas: `train_conditioned`
     target_rates.py   betas that follow a rate
     checkpoints.py    states to resume from
+    ways.py           how many models at once are computed on a GPU
     convolutions.py   the same convolutions, computed faster
     precision.py      in which precision and memory a device computes
 """

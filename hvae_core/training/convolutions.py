@@ -143,15 +143,25 @@ class CPUConvolution(_Layer):
 
 
 class StackableConvolution(_Layer):
-    """A convolution as a matrix product, which `torch.vmap` makes one of all its models."""
+    """A convolution as a matrix product, which `torch.vmap` makes one of all its models.
+
+    Arguments:
+        shared: all models see the same maps.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d, shared: bool = False) -> None:
+        super().__init__(layer)
+        self.shared = shared
 
     def forward(self, x: Tensor) -> Tensor:
         # Under vmap autocast is not applied to convolutions: those that stay PyTorch's are cast here too.
         x, weight, bias = _cast(x, self.weight, self.bias)
         if not self._suits(x):
             return self.torchs(x, weight, bias)
-        product = transposed if self.transposed else convolved
-        return product(x, weight, self.stride[0], int(self.padding[0])) + bias[:, None, None]
+        stride, padding = self.stride[0], int(self.padding[0])
+        if self.transposed:
+            return transposed(x, weight, stride, padding) + bias[:, None, None]
+        return convolved(x, weight, stride, padding, self.shared) + bias[:, None, None]
 
     def _suits(self, x: Tensor) -> bool:
         """Whether it is written as a product: a square kernel of whole strides that copies no large map too often."""
@@ -229,17 +239,23 @@ def _windows(x: Tensor, size: int) -> Tensor:
     return torch.cat([x[:, i : i + height, j : j + width] for i, j in _places(size)], -1)
 
 
-def _product(x: Tensor, kernel: Tensor) -> Tensor:
-    """``(batch, H, W, C)`` times ``(C, outputs)``."""
-    return (x.flatten(0, 2) @ kernel).unflatten(0, x.shape[:3])
+def _product(x: Tensor, kernel: Tensor, shared: bool = False) -> Tensor:
+    """``(batch, H, W, C)`` times ``(C, outputs)``.
+
+    Where models share x, the kernels come first: `torch.vmap` then puts the rows of all of them below each other, and
+    makes one plain product of members x outputs rows instead of a batched one.
+    """
+    rows = x.flatten(0, 2)
+    return ((kernel.T.contiguous() @ rows.T).T if shared else rows @ kernel).unflatten(0, x.shape[:3])
 
 
-def convolved(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+def convolved(x: Tensor, weight: Tensor, stride: int, padding: int, shared: bool = False) -> Tensor:
     """A convolution by a matrix product, kernel and padded image cut into blocks of stride x stride pixels.
 
     Arguments:
         x: ``(batch, inputs, H, W)``; with the padding, sides are multiples of the stride.
         weight: ``(outputs, inputs, kernel, kernel)``; the kernel too.
+        shared: under `torch.vmap` it is the same x for all models.
 
     Returns:
         ``(batch, outputs, H', W')``, channels last in memory: copies that move channels about would take most of the
@@ -257,9 +273,9 @@ def convolved(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     by_block = _kernel_blocks(weight, stride)
     seen, made = size**2 * x.shape[3], size**2 * outputs  # values per position, either way
     if height * width * seen <= x.shape[1] * x.shape[2] * (made + x.shape[3]):
-        y = _product(_windows(x, size), einsum("ocipjq->ijpqco", by_block).reshape(seen, outputs))
+        y = _product(_windows(x, size), einsum("ocipjq->ijpqco", by_block).reshape(seen, outputs), shared)
     else:
-        spread = _product(x, einsum("ocipjq->pqcijo", by_block).reshape(x.shape[3], made))
+        spread = _product(x, einsum("ocipjq->pqcijo", by_block).reshape(x.shape[3], made), shared)
         parts = spread.unflatten(3, (size**2, outputs)).unbind(3)
         y = _sum(part[:, i : i + height, j : j + width] for (i, j), part in zip(_places(size), parts, strict=True))
     return einsum("bhwo->bohw", y)
@@ -299,8 +315,11 @@ def _places(size: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(size) for j in range(size)]
 
 
-def for_vmap(model: HierarchicalVAE) -> HierarchicalVAE:
+def for_vmap(model: HierarchicalVAE, shared: bool = False) -> HierarchicalVAE:
     """The same model, in place: square convolutions as matrix products, which `torch.vmap` makes one of all its models.
+
+    Arguments:
+        shared: models see the same images; layers with as many channels as an image are taken for those on it.
 
     Example:
         >>> from hvae_core.models import build
@@ -308,4 +327,5 @@ def for_vmap(model: HierarchicalVAE) -> HierarchicalVAE:
         >>> type(model.px_conv2).__name__
         'StackableConvolution'
     """
-    return _replaced(model, StackableConvolution)
+    colours = model.image_shape[0]
+    return _replaced(model, lambda layer: StackableConvolution(layer, shared and layer.in_channels == colours))

@@ -30,6 +30,7 @@ from hvae_core.training.precision import autocast, tf32
 from hvae_core.training.target_rates import FILLING, PI, Controller
 from hvae_core.training.threads import threads_of_an_operation
 from hvae_core.training.trainer import Maker, Trained, Update, adam, adam_state, fit, plural
+from hvae_core.training.ways import Recorded, Way
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]
 SMALL = 128  # images in an operation on a CPU up to which one thread is as fast as two, and waits for no other
@@ -48,6 +49,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     chunk: int | None = None,
     label: str = "training",
+    way: Way = Way(),  # noqa: B008  # frozen
 ) -> "Population":
     """Train a population with Adam on images that lie on the device (Paper A, Section 5.1).
 
@@ -60,6 +62,7 @@ def train(
         controller: how the betas of layers with a target rate follow it; see `hvae_core.training.target_rates`.
         checkpoints: where to keep the state; training continues from what is there.
         chunk: members computed together; None chooses by the device. Out of memory halves it.
+        way: how they are computed together.
 
     Returns:
         The trained population. A member whose terms cease to be finite is frozen and keeps its place; the others
@@ -75,7 +78,7 @@ def train(
     population = Population(make, members, x.device)
     updates = plan.epochs * math.ceil(len(x) / plan.batch_size)
     size = chunk or (1 if x.device.type == "cpu" else len(population.members))
-    losses = _Losses(make, objective, plan.precision, x.device, plan.batch_size, updates)
+    losses = _Losses(make, objective, plan.precision, x.device, plan.batch_size, updates, way)
     learner = _Chunks(population, losses, size, plan.normalise_gradients, controller.paced(updates))
     alone = x.device.type == "cpu" and size * plan.batch_size <= SMALL
     with threads_of_an_operation(1) if alone else nullcontext():
@@ -143,11 +146,11 @@ class _Stacked:
     computed as it is, and said.
     """
 
-    def __init__(self, loss: Loss, device: torch.device, batch_size: int, updates: int) -> None:
+    def __init__(self, loss: Loss, device: torch.device, batch_size: int, updates: int, way: Way) -> None:
         self.loss, self.batch_size = vmap(loss, in_dims=(0, 0, None, None)), batch_size
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
-        if device.type in COMPILED_ON and updates >= COMPILED_FROM:
-            self.compiled = torch.compile(self.loss, dynamic=False, fullgraph=True, mode="reduce-overhead")
+        if way.compiled and device.type in COMPILED_ON and updates >= COMPILED_FROM:
+            self.compiled = way.compile(self.loss)
         self.tried: dict[int, bool] = {}  # by the number of members, for each of which it is compiled anew
 
     def __call__(
@@ -184,16 +187,25 @@ class _Losses:
 
     Attributes:
         lay: how images and weights of one alone want to lie in memory.
+        whole: of updates of so many images one graph is made; 0 for none.
     """
 
     def __init__(
-        self, make: Maker, objective: Objective, precision: str, device: torch.device, batch_size: int, updates: int
+        self,
+        make: Maker,
+        objective: Objective,
+        precision: str,
+        device: torch.device,
+        batch_size: int,
+        updates: int,
+        way: Way = Way(),  # noqa: B008  # frozen
     ) -> None:
         single = for_cpu(make()) if device.type == "cpu" else make().to(device)
         self.lay = layout(single)
         self.alone = _loss(single, objective, precision)
-        stacked = _loss(for_vmap(make().to(device)), objective, precision)
-        self.together = _Stacked(stacked, device, batch_size, updates)
+        stacked = _loss(for_vmap(make().to(device), way.shared), objective, precision)
+        self.together = _Stacked(stacked, device, batch_size, updates, way)
+        self.whole = batch_size if way.whole and updates >= COMPILED_FROM else 0
 
 
 def normalise(gradient: Tensor | None) -> None:
@@ -231,6 +243,11 @@ class _Chunk:
         self.targets = _targets(members).to(device) if any(member.targets for member in members) else None
         self.control = state["control"].clone()
         self.optimiser = adam(self.parameters, state if any("exp_avg" in name for name in state) else None, step)
+        self.recorded: Recorded | None = None
+        if losses.whole and len(indices) > 1:
+            # What a graph reads lies on the device.
+            self.optimiser.param_groups[0] |= {"capturable": True, "lr": torch.zeros((), device=device)}
+            self.recorded = Recorded()
 
     def take(self, indices: list[int]) -> "_Chunk":
         """A chunk of some of these members, as they are now."""
@@ -264,6 +281,24 @@ class _Chunk:
         Without a controller every beta stays where it starts.
         """
         betas = self.multipliers(controller) * update.factor
+        if self.recorded is not None:
+            self.optimiser.param_groups[0]["lr"].fill_(update.learning_rate)
+        else:
+            self.optimiser.param_groups[0]["lr"] = update.learning_rate
+
+        def updated(x: Tensor, betas: Tensor, *noise: Tensor) -> Tensor:
+            return self._update(x, list(noise), betas, normalise_gradients)
+
+        if self.recorded is not None and len(x) == self.losses.whole:
+            sums = self.recorded(updated, x, betas, *noise)
+        else:
+            sums = updated(x, betas, *noise)
+        if self.targets is not None and controller is not None:
+            self.control = controller.follow(self.control, sums[:, 2:] / len(x), self.targets)
+        return sums
+
+    def _update(self, x: Tensor, noise: list[Tensor], betas: Tensor, normalise_gradients: bool) -> Tensor:
+        """Forward, backward and Adam, and the sums of `step`."""
         self.optimiser.zero_grad()
         if len(self.indices) == 1:
             lay = self.losses.lay
@@ -277,10 +312,7 @@ class _Chunk:
         if normalise_gradients:
             for parameter in self.parameters.values():
                 normalise(parameter.grad)
-        self.optimiser.param_groups[0]["lr"] = update.learning_rate
         self.optimiser.step()
-        if self.targets is not None and controller is not None:
-            self.control = controller.follow(self.control, sums[:, 2:] / len(x), self.targets)
         return sums
 
     def state(self) -> dict[str, Tensor]:
