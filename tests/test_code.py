@@ -72,6 +72,7 @@ STALE = {
     "objective": training(),
     "training.trainer": training(),
     "training.checkpoints": training(),
+    "training.ways": training(*(f"not {run}" for run in CONDITIONED)),
     "training.convolutions": training(),
     "training.population": training(*(f"not {run}" for run in CONDITIONED)),
     "training.threads": training(*(f"not {run}" for run in CONDITIONED)),
