@@ -1,7 +1,8 @@
 """What makes a conditioned network close to models trained one by one: loss scaling, mechanism, width, budget.
 
-    .venv/bin/python benchmarks/conditioning.py digits-singles # the table; what is cached is not trained again
-    .venv/bin/python benchmarks/conditioning.py digits-singles --only "budget 4x" --seed 0 1 2
+    .venv/bin/python benchmarks/conditioning.py digits-singles # choose a variant, then report it
+    .venv/bin/python benchmarks/conditioning.py digits-singles --choose # the first half of it
+    .venv/bin/python benchmarks/conditioning.py digits-singles --only "budget 4x" --seed 0 1 2 # report that one
 
 ``digits-singles`` is a finished (or at least partly trained) grid of the plain model, made by
 
@@ -9,17 +10,21 @@
 
 or, of MNIST, ``mnist-singles`` by ``./run_all.sh mnist-small --set schedule=two-phase seeds=3 --name mnist-singles``.
 
-Every variant is trained with the grid's batch size and schedule, and looked at where the grid has models. L = D +
-beta_2 R_2 + beta_1 R_1 is compared with the mean over the grid's seeds, on the second half of the test images; settings
-are to be chosen on the
-first (``--choose``). Costs are processor seconds, in units of one model of the grid, a part of which is trained right
-before and after the
-variant to measure it: the speed of a machine changes within the hour.
+**Choose.** Every variant is trained on nine tenths of the training images, with the grid's batch size and schedule and
+seed 0. The one with the lowest mean of log L, L = D + beta_2 R_2 + beta_1 R_1, on the other tenth is chosen, of those
+that cost at most ``--budget`` models. No test image and no model of the grid is looked at.
+
+**Report.** The chosen one is trained on all training images, for each seed, and its L on the test images is compared
+with the mean over the grid's seeds, at the settings that the grid has.
+
+What was trained is kept and not trained again. Costs are processor seconds, in units of one model of the grid, a part
+of which is trained right before and after the variant to measure it: the speed of a machine changes within the hour.
 """
 
 import argparse
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 import torch
+from pandas.api.typing import DataFrameGroupBy
 from torch import Tensor
 
 from hvae_core.analysis.surface import objective_values
@@ -42,6 +48,7 @@ from hvae_core.files import write_text
 from hvae_core.models import build
 from hvae_core.models.heads import SIZES, Sizes
 from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.runs.about import constant
 from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root, run_folder
@@ -98,22 +105,26 @@ def widened(shape: tuple[int, int, int], channels: int) -> Callable[[], Hierarch
     return make
 
 
-def measure(grid: Config, data: Dataset, variant: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Train a variant; processor seconds, and the terms at every point of the grid."""
+def held_out(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Nine tenths of the training images to learn from, and a tenth to choose by: the same ones each time."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    cut = len(x) // 10
+    return x[order[cut:]], x[order[:cut]]
+
+
+def measure(grid: Config, learn: Tensor, judge: Tensor, variant: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Train a variant on some images; processor seconds, and the terms on others at every point of the grid."""
     points = sorted({member.betas for member in grid.members()})
-    make = (
-        widened(data.image_shape, variant["channels"])
-        if "channels" in variant
-        else partial(build, grid.model, data.image_shape)
-    )
+    shape = (learn.shape[1], learn.shape[2], learn.shape[3])
+    make = widened(shape, variant["channels"]) if "channels" in variant else partial(build, grid.model, shape)
     for name, value in SETTINGS.items():
         setattr(conditioned, name, variant.get(name, value))
-    before = one_model(grid, data)
+    before = one_model(grid, learn)
     start = time.process_time()
     trained = train_conditioned(
         make,
         [Member(betas, seed) for betas in points],
-        data.x_train,
+        learn,
         Plan(
             epochs=round(variant.get("epochs", 1.0) * grid.epochs),
             batch_size=grid.batch_size,
@@ -125,52 +136,45 @@ def measure(grid: Config, data: Dataset, variant: dict[str, Any], seed: int) -> 
         **variant.get("options", {}),
     )
     seconds = time.process_time() - start
-    one = (before + one_model(grid, data)) / 2
-    rows = [
-        row for i, betas in enumerate(points) for row in on_halves(trained.member(i), data.x_test, Member(betas, seed))
-    ]
+    one = (before + one_model(grid, learn)) / 2
     return {
         "seconds": seconds,
         "one": one,
+        "constant": constant(shape, grid.sigma_x),
         "parameters": sum(p.numel() for p in trained.networks[0].parameters()),
-        "rows": rows,
+        "rows": [on(judge, trained.member(i), Member(betas, seed)) for i, betas in enumerate(points)],
     }
 
 
-def on_halves(model: HierarchicalVAE, x: Tensor, member: Member) -> list[dict[str, Any]]:
-    """The terms of a model on either half of the images."""
-    return [
-        {
-            "half": i,
-            "beta_2": member.betas[0],
-            "beta_1": member.betas[1],
-            "seed": member.seed,
-            **average_terms(model, part, member.seed),
-        }
-        for i, part in enumerate(x.tensor_split(2))
-    ]
+def on(x: Tensor, model: HierarchicalVAE, member: Member) -> dict[str, Any]:
+    """The terms of a model on images, and what it is."""
+    beta_2, beta_1 = member.betas
+    return {"beta_2": beta_2, "beta_1": beta_1, "seed": member.seed, **average_terms(model, x, member.seed)}
 
 
 def models_of(grid: Config, data: Dataset) -> dict[str, Any]:
-    """The terms of the grid's models, as far as they are trained."""
+    """The terms of the grid's models on the test images, as far as they are trained; and the parameters of one."""
     rows: list[dict[str, Any]] = []
+    parameters = 0
     for i, member in enumerate(grid.members()):
         try:
-            rows += on_halves(load_model(grid.name, i), data.x_test, member)
+            model = load_model(grid.name, i)
         except InputError:
             continue
-    return {"rows": rows}
+        parameters = sum(p.numel() for p in model.parameters())
+        rows.append(on(data.x_test, model, member))
+    return {"rows": rows, "parameters": parameters, "constant": constant(data.image_shape, grid.sigma_x)}
 
 
-def one_model(grid: Config, data: Dataset) -> float:
+def one_model(grid: Config, x: Tensor) -> float:
     """Processor seconds of one model of the grid, from a part of its epochs."""
 
     def seconds(epochs: int) -> float:
         start = time.process_time()
         train(
-            partial(build, grid.model, data.image_shape),
+            partial(build, grid.model, (x.shape[1], x.shape[2], x.shape[3])),
             [Member((1.0, 1.0), 0)],
-            data.x_train,
+            x,
             Plan(
                 epochs=epochs,
                 batch_size=grid.batch_size,
@@ -192,15 +196,72 @@ def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def by_betas(found: dict[str, Any]) -> DataFrameGroupBy:
+    """Models by (beta_2, beta_1), with ``L`` in nats, without what depends on the unit of a pixel alone."""
+    rows = pd.DataFrame(found["rows"])
+    rows["L"] = objective_values(rows, 2) - found["constant"]
+    return rows.groupby(["beta_2", "beta_1"])
+
+
+def line(*cells: object) -> None:
+    print("|", " | ".join(map(str, cells)), "|", flush=True)
+
+
+def cost(found: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{found['seconds'] / found['one']:.2f}", f"{found['seconds']:.0f}", f"{found['parameters']:,}"
+
+
+def choose(trained: dict[str, dict[str, Any]], budget: float) -> str:
+    """Print how the variants do on the held-out training images, and name the best of those within the budget."""
+    logs = {name: float(by_betas(found)["L"].mean().map(math.log).mean()) for name, found in trained.items()}
+    within = [name for name, found in trained.items() if found["seconds"] <= budget * found["one"]]
+    if not within:
+        raise SystemExit(f"error: no variant costs at most {budget:g} models; --budget allows more")
+    best = min(within, key=logs.__getitem__)
+    line("variant", "cost, models", "processor seconds", "parameters", "L above that of the chosen one, mean, %")
+    line(*["---"] * 5)
+    for name, found in trained.items():
+        line(name, *cost(found), f"{100 * math.expm1(logs[name] - logs[best]):+.2f}")
+    print(f"\nchosen on a tenth of the training images, of {len(within)} within {budget:g} models: {best}\n")
+    return best
+
+
+def report(found: dict[int, dict[str, Any]], models: dict[str, Any]) -> None:
+    """Print how a network of each seed does beside the models, on test images."""
+    groups = by_betas(models)["L"]
+    spread = 100 * groups.std() / groups.mean()
+    seeds = (
+        f"; their standard deviation over seeds is {spread.mean():.1f} % of L (mean)" if spread.notna().any() else ""
+    )
+    print(f"beside {len(models['rows'])} models of {models['parameters']:,} parameters, on test images{seeds}\n")
+    line(
+        *("seed", "cost, models", "processor seconds", "parameters", "mean, %", "mean size of the difference, %"),
+        *("lowest, %", "highest, % (at beta_2, beta_1)", "better points as 0, mean, %", "points above +3 %"),
+    )
+    line(*["---"] * 10)
+    for seed, one in found.items():
+        percent = (100 * (by_betas(one)["L"].mean() / groups.mean() - 1)).dropna()
+        worst = percent.idxmax()
+        line(
+            *(seed, *cost(one), f"{percent.mean():+.1f}", f"{percent.abs().mean():.1f}", f"{percent.min():+.1f}"),
+            f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g})",
+            *(f"{percent.clip(lower=0).mean():.2f}", f"{(percent > 3).sum()} of {len(percent)}"),
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("grid", help="a run of the plain model")
     parser.add_argument("--only", nargs="+", default=[""], help="variants whose name contains one of these")
-    parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="of the networks that are reported")
+    parser.add_argument("--budget", type=float, default=4.5, help="what a variant may cost, in models")
     parser.add_argument("--cache", type=Path, default=output_root() / "runs" / ".conditioning")
-    parser.add_argument("--choose", action="store_true", help="the first half of the test images instead of the second")
+    parser.add_argument("--choose", action="store_true", help="choose, and report nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    wanted = [name for name in VARIANTS if any(text in name for text in args.only)]
+    if not wanted:
+        parser.error(f"--only {' '.join(args.only)}: no variant is named so; there are: {'; '.join(VARIANTS)}")
     try:
         grid = load_config(args.grid)
     except InputError as error:
@@ -208,44 +269,24 @@ def main() -> None:
     code = code_fingerprint(code_of(Config.make({**grid.dump(), "model": f"{grid.model}-conditioned"}), "training"))
     cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
+
+    def trained(part: str, name: str, seed: int) -> dict[str, Any]:
+        learn, judge = held_out(data.x_train) if part == "choose" else (data.x_train, data.x_test)
+        file = cache / f"{part}-{seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
+        return cached(file, partial(measure, grid, learn, judge, VARIANTS[name], seed))
+
+    best = wanted[0]
+    if len(wanted) > 1 or args.choose:
+        best = choose({name: trained("choose", name, 0) for name in wanted}, args.budget)
+    if args.choose:
+        return
     weights = sorted((run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))
     which = hashlib.sha256(repr([saved_identity(path) for path in weights]).encode()).hexdigest()[:16]
-    models = pd.DataFrame(cached(cache / f"models-{which}.json", partial(models_of, grid, data))["rows"])
-    models = models[models["half"] == (0 if args.choose else 1)]
-    models["L"] = objective_values(models, 2)
-    by_betas = models.groupby(["beta_2", "beta_1"])["L"]
-    mean, spread = by_betas.mean(), 100 * by_betas.std() / by_betas.mean()
-    print(
-        f"{len(models)} models of {grid.epochs} epochs; their standard deviation over seeds is "
-        f"{spread.mean():.1f} % of L "
-        f"(mean), {spread.max():.1f} % (worst)\n"
-    )
-    print(
-        "| variant | seed | cost, models | processor seconds | parameters | mean size of the difference, % | "
-        "mean, % | mean with better points as 0, % | lowest, % | highest, % (at beta_2, beta_1) | points above +3 % |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    wanted = [
-        (name, variant, seed)
-        for name, variant in VARIANTS.items()
-        if any(text in name for text in args.only)
-        for seed in args.seed
-    ]
-    for name, variant, seed in wanted:
-        file = cache / f"{seed}-{''.join(c if c.isalnum() else '-' for c in name)}.json"
-        found = cached(file, partial(measure, grid, data, variant, seed))
-        rows = pd.DataFrame(found["rows"])
-        rows = rows[rows["half"] == (0 if args.choose else 1)].set_index(["beta_2", "beta_1"])
-        own = pd.Series(objective_values(rows.reset_index(), 2), rows.index)
-        percent = (100 * (own / mean - 1)).dropna()
-        worst = percent.idxmax()
-        print(
-            f"| {name} | {seed} | {found['seconds'] / found['one']:.2f} | {found['seconds']:.0f} | "
-            f"{found['parameters']:,} | {percent.abs().mean():.1f} | "
-            f"{percent.mean():+.1f} | {percent.clip(lower=0).mean():.2f} | {percent.min():+.1f} | "
-            f"{percent.max():+.1f} ({worst[0]:.3g}, {worst[1]:.3g}) | {(percent > 3).sum()} of {len(percent)} |",
-            flush=True,
-        )
+    models = cached(cache / f"models-{which}.json", partial(models_of, grid, data))
+    if not models["rows"]:
+        parser.error(f"{grid.name} has no trained models to report beside; --choose needs none")
+    print(f"{best}:")
+    report({seed: trained("report", best, seed) for seed in args.seed}, models)
 
 
 if __name__ == "__main__":

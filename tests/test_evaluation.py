@@ -16,6 +16,7 @@ from sklearn.svm import SVC
 
 from hvae_core import data as D
 from hvae_core.evaluation import bounds, classifier, generation, rates, reconstruction, representation
+from hvae_core.evaluation.paired import OF_IMAGES
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian
 from hvae_core.randomness import Noise, Purpose
@@ -110,6 +111,9 @@ def test_psnr_of_a_known_error():
     scores = psnr(Shifted(0.1), x)
     assert scores["psnr"] == pytest.approx((20 + (20 - 20 * math.log10(2))) / 2, abs=1e-4)
     assert scores["psnr_pooled"] == pytest.approx(-10 * math.log10((0.01 + 0.04) / 2), abs=1e-4)
+    found = reconstruction.measured(reconstruction.errors(Shifted(0.1), x))
+    assert {name: found[name] for name in scores} == scores
+    assert found[OF_IMAGES]["psnr"] == pytest.approx([20] * 5 + [20 - 20 * math.log10(2)] * 5, abs=0.01)
 
 
 class Grey(torch.nn.Module):
@@ -381,7 +385,9 @@ def test_representation_of_a_model():
     scores = representation.evaluate(model, data.x_test, data.y_test, 10, seed=0)
     assert set(scores) == {"accuracy_bound_mi", "accuracy_bound_rate"} | {
         f"mi_z2{kind}" for kind in ("", "_permuted", "_lower", "_lower_se", "_fano")
-    } | {f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES}
+    } | {f"acc_{latent}_{probe}" for latent in ("mu2", "mu1", "z2") for probe in representation.PROBES} | {OF_IMAGES}
+    for name, hits in scores[OF_IMAGES].items():
+        assert len(hits) == 160 and set(hits) <= {0, 1} and hits.mean() == scores[name], "a fifth of 800 images"
     assert all(0 <= scores[name] <= 1 for name in scores if name.startswith("acc"))
     # Even the modes of an untrained model can be read; samples of it say nothing, and the bound knows that.
     assert scores["acc_mu2_knn"] > 0.5
@@ -412,25 +418,28 @@ class Kept:
         self.train = features, y
         return self
 
-    def score(self, features, y):
-        self.test = features, y
-        return 0.25
+    def predict(self, features):
+        self.test = features
+        return np.zeros(len(features), int)
 
 
 def test_a_probe_learns_from_a_fixed_four_fifths_of_the_features_as_they_are():
     probe, source = Kept(), np.random.default_rng(1)
     features, y = source.normal(size=(101, 3)) * [1e-3, 1, 1e3] + 7, np.arange(101) % 10
-    assert representation.score(probe, features, y) == 0.25
     order = np.random.default_rng(0).permutation(101)
-    for (seen, labels), part in ((probe.train, order[:80]), (probe.test, order[80:])):
-        np.testing.assert_array_equal(seen, features[part])
-        np.testing.assert_array_equal(labels, y[part])
+    right = (y[order[80:]] == 0).astype(float)
+    assert representation.score(probe, features, y) == right.mean()
+    np.testing.assert_array_equal(representation.right(probe, features, y), right)
+    for seen, wanted in zip(
+        (*probe.train, probe.test), (features[order[:80]], y[order[:80]], features[order[80:]]), strict=True
+    ):
+        np.testing.assert_array_equal(seen, wanted)
 
 
 def test_a_probe_needs_two_classes_and_as_many_images_as_it_looks_at_neighbours():
     """Of seven images it learns from five, of six from four."""
     two, one = np.array([0, 1, 0, 1, 0, 1, 0]), np.zeros(7, int)
-    assert representation.score(Kept(), np.ones((7, 2)), two) == 0.25
+    assert representation.score(Kept(), np.ones((7, 2)), two) in (0, 0.5, 1)
     assert math.isnan(representation.score(Kept(), np.ones((6, 2)), two[:6]))
     assert math.isnan(representation.score(Kept(), np.ones((7, 2)), one))
 

@@ -50,7 +50,7 @@ def grid(**formulas):
         }
         row |= {
             "inception_score": row["sharpness"] * row["diversity"],
-            "acc_mu2_rbf_svm": row["acc_mu2_rbf_svm"] + 0.02 * (beta_1 == 1),
+            "acc_mu2_rbf_svm": row["acc_mu2_rbf_svm"] + 0.04 * (beta_1 == 1),
         }
         row |= {
             f"acc_mu1_{probe}": row[f"acc_mu2_{probe}"] + (0.2 if probe in ("logistic", "linear_svm") else -0.2)
@@ -66,6 +66,9 @@ def twice(results, spread=1e-3):
         [results.assign(seed=seed, psnr=results["psnr"] + sign * spread) for seed, sign in enumerate((-1, 1))],
         ignore_index=True,
     )
+
+
+OPTIMA = ("optimal for all three", "equal betas")  # statements on which one seed says nothing
 
 
 def verdict(results, words):
@@ -89,8 +92,8 @@ def test_where_every_statement_holds_every_verdict_agrees():
 def test_numbers_stand_beside_the_verdicts():
     ours = [finding.ours for finding in findings_a(twice(grid()), scored=10_000)]
     assert ours[0] == "40 of 40 steps"
-    assert ours[1].endswith("As good: 4, 1, 1; in all three 0")
-    assert "As good: not known, 1, 1; in all three 0" in findings_a(grid(), scored=10_000)[1].ours
+    assert ours[1].endswith("May be best: 4, 1, 1; in all three 0")
+    assert findings_a(grid(), scored=10_000)[1].ours.endswith("May be best: not known, not known, not known")
     assert ours[2].startswith("0 of 3. Equal betas reach PSNR 59.5 dB, Inception Score ")
     assert ours[3] == "of 3 slopes 3 up, 0 down: +1.000 to +1.025 dB"
     assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2"
@@ -100,7 +103,7 @@ def test_numbers_stand_beside_the_verdicts():
 
 
 def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
-    results = grid(psnr=lambda row: -row["beta_1"] - row["beta_2"], inception_score_std=lambda row: 10.0)
+    results = twice(grid(psnr=lambda row: -row["beta_1"] - row["beta_2"], inception_score_std=lambda row: 10.0))
     ours = findings_a(results, scored=10_000)[2].ours
     assert ours.startswith("1 of 3: PSNR; 1 at the lowest betas. Equal betas reach Inception Score ")
     assert "(as good)" in ours.partition("Inception Score")[2].partition(",")[0]
@@ -189,7 +192,7 @@ def low(row):
         (
             "classifiers do best on mu_1",
             {f"acc_{mode}_{probe}": lambda row: 0.9 for mode in MODES for probe in PROBES},
-            UNTESTED,
+            NOT_SETTLED,
         ),
         ("classifiers do best on mu_1", {"acc_mu1_knn": lambda row: None}, UNTESTED),
         ("all four classifiers do best", {f"acc_mu1_{probe}": lambda row: 0.1 for probe in PROBES}, AGREES),
@@ -213,19 +216,9 @@ def low(row):
     ],
 )
 def test_where_a_statement_fails_its_verdict_says_so(words, formulas, expected):
-    assert verdict(grid(**formulas), words) == expected
-
-
-@pytest.mark.parametrize(("spread", "told"), [(0.24, True), (0.25, False)])
-def test_means_over_seeds_are_told_apart_by_as_much_as_24_looks_take(spread, told):
-    """1 dB is 2.87 standard errors, which chance exceeds once in 20 times 24.
-
-    The standard error of the difference of two means over two seeds is the root of 2 times the distance to the mean.
-    """
-    results = grid(psnr=lambda row: 60 - (row["beta_1"] == row["beta_2"]))
-    both = findings_a(twice(results, spread), 100)[2]
-    assert ("PSNR 59 dB (as good)" not in both.ours) is told and "PSNR 59 dB" in both.ours
-    assert "dB (as good)" in findings_a(results, 100)[2].ours, "of one seed the spread is not known"
+    assert verdict(twice(grid(**formulas)), words) == expected
+    if words in OPTIMA and expected != UNTESTED:
+        assert verdict(grid(**formulas), words) == NOT_SETTLED, "how far another seed would move it is not known"
 
 
 def a_third_empty(**formulas):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hvae_core.errors import InputError
+from hvae_core.evaluation.paired import OF_IMAGES
 from hvae_core.files import locked, save_tensors, whole_file, write_table, write_text
 from hvae_core.objective import lagrangian
 from hvae_core.pipeline import measuring, stages, training
@@ -33,6 +34,7 @@ from hvae_core.runs.results import (
     comparable_runs,
     join,
     load_results,
+    load_scores,
     read_table,
     training_table,
 )
@@ -64,6 +66,8 @@ CONTRACT = [
     "train_rate_1",
     "psnr",
     "psnr_pooled",
+    "psnr_behind",
+    "psnr_behind_se",
     "inception_score",
     "inception_score_std",
     "diversity",
@@ -87,6 +91,7 @@ CONTRACT = [
 
 
 CONTROLS = [f"mi_z2_{kind}" for kind in ("permuted", "lower", "lower_se", "fano")]
+CONTROLS += [f"acc_mu2_rbf_svm_{kind}" for kind in ("behind", "behind_se")]
 
 
 def test_columns_of_the_contract():
@@ -213,6 +218,32 @@ def test_evaluation_goes_on_where_it_was_stopped(trained):
     assert table["psnr"].tolist() == [1, 2, 4, 5], "two rows were kept, the third was made again"
     stages.evaluate(config, "reconstruction", measure, key="other data")
     assert len(seen) == 9
+
+
+def test_what_was_measured_of_each_image_is_kept_and_models_are_compared_by_it(trained):
+    config, _, _ = trained
+    images = np.random.default_rng(0).normal(20, 3, (4, 30)).astype(np.float16)
+    seen = []
+
+    def measure(model, seed):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        index = len(seen) - (len(seen) > 3) - 1
+        return {"psnr": float(images[index].mean()), OF_IMAGES: {"psnr": images[index], "right": images[index] > 20}}
+
+    with pytest.raises(InputError, match=r"no readable tables/reconstruction.npz; 20_reconstruction makes it"):
+        load_scores("tiny", "reconstruction")
+    with pytest.raises(KeyboardInterrupt):
+        stages.evaluate(config, "reconstruction", measure)
+    table = stages.evaluate(config, "reconstruction", measure)
+    kept = load_scores("tiny", "reconstruction")
+    np.testing.assert_array_equal(kept["psnr"], images, "also of those before the interruption")
+    assert kept["psnr"].dtype == np.float16
+    np.testing.assert_array_equal(kept["right"], images > 20)
+    differences = (images[images.mean(1, float).argmax()] - images.astype(float)).T
+    np.testing.assert_allclose(table["psnr_behind"], differences.mean(0), atol=1e-12)
+    np.testing.assert_allclose(table["psnr_behind_se"], differences.std(0, ddof=1) / 30**0.5, atol=1e-12)
 
 
 def test_results_are_a_join_with_nulls_for_what_was_not_computed(trained):

@@ -43,6 +43,7 @@ WELCH_ERRS = 2  # with few seeds and unlike spreads it is wrong up to about so m
 ALIKE = 1e-9  # values whose relative difference is below that differ by rounding alone
 
 NO_METRICS = ("dataset", "model", "seed", "epochs", "status", "target_status", "target_reason", "member")
+NOT_COMPARED = ("_std", "_behind", "_behind_se")  # ends of columns: what is relative to the run itself
 MEASURED_BY = {
     ("inception_score", "diversity", "sharpness"): (
         "train_images",
@@ -244,7 +245,7 @@ def _prepared(name: str, frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
             raise InputError(
                 f"run '{name}': some of its models have no {key}, so that they are at no setting to compare"
             )
-    numbers = [c for c in well if c not in NO_METRICS and not str(c).endswith("_std")]
+    numbers = [c for c in well if c not in NO_METRICS and not str(c).endswith(NOT_COMPARED)]
     values = well[numbers].apply(pd.to_numeric, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
     for key in keys:
         if key != "model":

@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, spearmanr
+from scipy.stats import spearmanr
 
+from hvae_core.analysis.optimum import bests_differ, optimum
 from hvae_core.analysis.points import (
     INCEPTION,
     PSNR,
@@ -40,7 +41,6 @@ from hvae_core.names import PROBES
 
 EMPTY = (0.01, 0.1)  # nats: rates up to which a layer counts as empty; each rule is asked with both
 ENOUGH = 10  # settings that a rank correlation takes
-DOUBT = 0.05  # the chance, over all settings together, that an equal one is told apart from the best
 CLASSES = 10  # of Paper A's data sets
 APPLICATIONS: dict[str, Metric] = {
     "PSNR": PSNR,
@@ -55,15 +55,17 @@ APPLICATIONS: dict[str, Metric] = {
 def _no_common_optimum(numbers: Numbers) -> str:
     if numbers["known"] < len(APPLICATIONS):
         return UNTESTED
-    return DIFFERS if numbers["places"] == 1 else NOT_SETTLED if numbers["all_three"] else AGREES
+    if not numbers["in_all"]:
+        return AGREES
+    return DIFFERS if numbers["in_any"] == 1 else NOT_SETTLED
 
 
 def _no_optimum_on_the_line(numbers: Numbers) -> str:
     if numbers["known"] < len(APPLICATIONS) or not numbers["baselines"]:
         return UNTESTED
-    if numbers["count"] == len(APPLICATIONS):
-        return DIFFERS
-    return PARTLY if numbers["count"] else NOT_SETTLED if numbers["near"] else AGREES
+    if numbers["open"]:
+        return NOT_SETTLED
+    return DIFFERS if numbers["count"] == len(APPLICATIONS) else PARTLY if numbers["count"] else AGREES
 
 
 def _one_way(numbers: Numbers) -> str:
@@ -109,7 +111,7 @@ def _all_above(least: float) -> Callable[[Numbers], str]:
 def _served_so(numbers: Numbers) -> str:
     well, ill = numbers["well"], numbers["ill"]
     if not well + ill:
-        return UNTESTED
+        return NOT_SETTLED
     return AGREES if well >= 3 and not ill else DIFFERS if ill > well else PARTLY
 
 
@@ -159,36 +161,6 @@ def _common(points: pd.DataFrame) -> pd.DataFrame:
     return points.loc[known].reset_index(drop=True) if known.any() else points
 
 
-def _as_good(points: pd.DataFrame, name: str, row: int) -> np.ndarray:
-    """Which models cannot be told apart from the best one.
-
-    The best of many is the luckiest, too. So the difference that tells a model apart is one that chance gives to
-    none of all the others in 95 of 100 such grids (Bonferroni's correction).
-    With several seeds, means are compared: by the variance over seeds, pooled over the best tenth of the
-    settings (or five), where that is more than what a model is measured to. By PSNRs of one seed no model is told
-    apart: how far another seed would move them is not known.
-    """
-    metric = APPLICATIONS[name]
-    value = points[metric.column].to_numpy(float)
-    variance = np.zeros_like(value)
-    if metric is INCEPTION:  # a standard error of a mean over five splits is half their standard deviation
-        variance = points["inception_score_std"].fillna(0).to_numpy(float) ** 2 / 4
-    elif metric is not PSNR:
-        variance = value * (1 - value) / points["scored"].to_numpy(float)
-    elif not _seeds_known(points):
-        return np.isfinite(value)
-    top = points.nlargest(max(5, math.ceil(0.1 * len(points))), metric.column)
-    over_seeds = top[f"{metric.column}_sd"].pow(2).mean()
-    variance = np.fmax(variance, over_seeds / points["seeds"].clip(lower=1))
-    errors = float(norm.isf(DOUBT / max(np.isfinite(value).sum() - 1, 1)))
-    return value >= value[row] - errors * np.sqrt(np.clip(variance + variance[row], 0, None))
-
-
-def _seeds_known(points: pd.DataFrame) -> bool:
-    """Whether some setting was trained with several seeds, so that their spread is known."""
-    return bool(points["psnr_sd"].notna().any())
-
-
 def _at(points: pd.DataFrame, row: int) -> str:
     return "(" + ", ".join(f"{beta:.4g}" for beta in betas(points)[row]) + ")"
 
@@ -212,56 +184,60 @@ def _own_rate(points: pd.DataFrame, least: float) -> Numbers:
 
 
 def _three_optima(points: pd.DataFrame) -> Numbers | None:
-    """Where the applications are best, and how many models are as good."""
+    """Where the applications are best, and how many settings may be."""
     points = _common(points)
-    optima = _optima(points)
-    if not optima:
+    best_rows = _optima(points)
+    if not best_rows:
         return None
-    good = {name: _as_good(points, name, row) for name, row in optima.items()}
+    sets = {name: optimum(points, APPLICATIONS[name]) for name in best_rows}
+    several = (points["seeds"] > 1).any()
+    in_all = int(np.logical_and.reduce(list(sets.values())).sum())
     found = [
         {
             "name": name,
             "value": _value(points, row, name),
             "betas": _at(points, row),
-            "as_good": "not known" if name == "PSNR" and not _seeds_known(points) else int(good[name].sum()),
+            "may_be": int(sets[name].sum()) if several else "not known",
         }
-        for name, row in optima.items()
+        for name, row in best_rows.items()
     ]
     return {
         "optima": found,
-        "known": len(optima),
-        "places": len(set(optima.values())),
-        "all_three": int(np.logical_and.reduce(list(good.values())).sum()),
+        "known": len(best_rows),
+        "in_all": in_all,
+        "in_any": int(np.logical_or.reduce(list(sets.values())).sum()),
+        "said": in_all if several else None,
     }
 
 
 def _baselines(points: pd.DataFrame) -> Numbers:
-    """Which optima lie on the line of equal betas, and how good its models are at the others."""
+    """Which optima lie on the line of equal betas, which may, and how good its models are at the others."""
     points = _common(points)
-    optima, line = _optima(points), is_beta_vae(points)
+    best_rows, line = _optima(points), is_beta_vae(points)
     on_line = points.loc[line].reset_index(drop=True)
     at_most = _optima(on_line)
-    held = [name for name, row in optima.items() if line[row]]
-    others = [name for name in optima if name not in held]
-    corner = [name for name in held if (betas(points)[optima[name]] == betas(points).min()).all()]
-    near = [name for name in others if (_as_good(points, name, optima[name]) & line).any()]
+    sets = {name: optimum(points, APPLICATIONS[name]) for name in best_rows}
+    held = [name for name, row in best_rows.items() if line[row]]
+    others = [name for name in best_rows if name not in held]
+    corner = [name for name in held if (betas(points)[best_rows[name]] == betas(points).min()).all()]
+    undecided = [name for name, of in sets.items() if (of & line).any() and (of & ~line).any()]
     compared = [
         {
             "name": name,
             "on_line": _value(on_line, at_most[name], name),
-            "as_good": " (as good)" if name in near else "",
+            "as_good": " (as good)" if name in undecided else "",
         }
         for name in others
         if name in at_most
     ]
     return {
-        "known": len(optima),
+        "known": len(best_rows),
         "baselines": int(line.sum()),
         "count": len(held),
-        "held": [{"name": name} for name in held],
+        "held": [{"name": name, "as_good": " (others as good)" if name in undecided else ""} for name in held],
         "corner": len(corner) or None,
         "others": compared,
-        "near": len(near),
+        "open": len(undecided),
     }
 
 
@@ -398,15 +374,13 @@ def _modes(points: pd.DataFrame, on_upper: Sequence[str]) -> Numbers | None:
     """Which mode serves each classifier best, over all models (Table 1).
 
     Arguments:
-        on_upper: the classifiers that mu_2 serves best, the paper says; the others mu_1. Within two standard
-            errors of the difference it is undecided.
+        on_upper: the classifiers that mu_2 serves best, the paper says; the others mu_1.
     """
     upper = np.array([points[f"acc_mu2_{probe}"].max() for probe in PROBES], float)
     lower = np.array([points[f"acc_mu1_{probe}"].max() for probe in PROBES], float)
     if not (np.isfinite(upper).all() and np.isfinite(lower).all()):
         return None
-    variance = np.clip(upper * (1 - upper) + lower * (1 - lower), 0, None) / points["scored"].max()
-    decided = np.abs(upper - lower) > 2 * np.sqrt(variance)
+    decided = np.array([bests_differ(points, accuracy("mu2", probe), accuracy("mu1", probe)) for probe in PROBES])
     so = (upper > lower) == np.isin(PROBES, on_upper)
     return {"well": int((decided & so).sum()), "ill": int((decided & ~so).sum())}
 
@@ -438,8 +412,8 @@ _ALL_ABOVE = ", layers in use (the paper: on the hull): agrees if all are above 
 _MORE_ACCURATE = "rank correlation of the accuracy with R(z_2) at fixed R(z_1 given z_2)" + _ALL_ABOVE
 _MORE_ACCURATE_BY_Z1 = "rank correlation of the accuracy with R(z_1 given z_2) at fixed R(z_2)" + _ALL_ABOVE
 _BETTER_MODE = (
-    "best accuracies on mu_2 and mu_1 (Table 1), decided if more than two standard errors apart: "
-    "agrees if three are so and none the other way, differs if more are the other way, not tested if none is"
+    "best accuracies on mu_2 and mu_1 (Table 1), decided if further apart than Tukey's range of all (5 %): "
+    "agrees if three are so and none the other way, differs if more are the other way, not settled if none is"
 )
 _ABOVE_BOUND = "accuracies of four classifiers more than two standard errors above: agrees if at most 5 %"
 
@@ -459,13 +433,13 @@ STATEMENTS = (
         measure=_three_optima,
         sentence=[
             Each("optima", "{name} {value} at {betas}", between=". "),
-            Each("optima", "{as_good}", between=", ", before=". As good: "),
-            "; in all three {all_three}",
+            Each("optima", "{may_be}", between=", ", before=". May be best: "),
+            "; in all three {said}",
         ],
         verdict=_no_common_optimum,
-        rule="differs if one model is the best for all three, not settled if one is as good as the best in all "
-        "three, else agrees. As good: not told apart at 5 % for the whole grid, by the standard errors of samples, "
-        "test images or, if larger, seeds; every PSNR of one seed counts as good",
+        rule="agrees if no setting may be the best in all three, differs if just one may be, in all, else not settled. "
+        "May be: within Tukey's range of as many equal settings (5 %), by the spread over seeds and paired test "
+        "images; with one seed all may be",
     ),
     Rule(
         source="A, Section 5.2 and Fig. 1, of SVHN",
@@ -473,13 +447,13 @@ STATEMENTS = (
         measure=_baselines,
         sentence=[
             "{count} of {known}",
-            Each("held", "{name}", between=", ", before=": "),
+            Each("held", "{name}{as_good}", between=", ", before=": "),
             "; {corner} at the lowest betas",
             Each("others", "{name} {on_line}{as_good}", between=", ", before=". Equal betas reach "),
         ],
         verdict=_no_optimum_on_the_line,
-        rule="optima at equal betas: differs at all three, partly at some, agrees at none if equal betas are nowhere "
-        "as good, else not settled",
+        rule="optima at equal betas: agrees at none, partly at some, differs at all three; not settled if equal betas "
+        "and others may be best",
     ),
     Rule(
         source="A, Section 5.4 and Fig. 3, of SVHN and CIFAR-10",
@@ -609,4 +583,5 @@ def findings_a(results: pd.DataFrame, scored: int) -> list[Finding]:
         scored: how many test images the classifiers were scored on.
     """
     points = grid_means(results).assign(scored=scored)
+    points.attrs["scored"] = scored
     return judge(STATEMENTS, points[np.isfinite(points["rate"])].reset_index(drop=True))

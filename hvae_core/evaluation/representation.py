@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hvae_core.data.dataset import pixels
 from hvae_core.evaluation.bounds import accuracy_bound, information, label_entropy, label_probabilities
+from hvae_core.evaluation.paired import OF_IMAGES
 from hvae_core.evaluation.rates import BATCH
 from hvae_core.models.distributions import Gaussian, Product, kl
 from hvae_core.models.hierarchy import HierarchicalVAE
@@ -222,16 +223,28 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
-    """The accuracy of a classifier trained on a fixed 80 % of the images, on the rest; NaN where they are too few."""
+def right(probe: Any, features: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which labels a classifier trained on a fixed 80 % of the images has right, as 0 or 1, of the rest.
+
+    None where they are too few to learn from.
+    """
     train, test = _split(len(y))
-    if len(np.unique(y[train])) < 2 or len(train) < NEIGHBOURS or not len(test):
-        return float("nan")  # too few labelled images to train on
+    if len(np.unique(y[train])) < 2 or len(train) < NEIGHBOURS:
+        return np.empty(0, np.uint8)
     with _quietly():
-        return float(probe.fit(features[train], y[train]).score(features[test], y[test]))
+        return (probe.fit(features[train], y[train]).predict(features[test]) == y[test]).astype(np.uint8)
 
 
-def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: int) -> dict[str, float]:
+def score(probe: Any, features: np.ndarray, y: np.ndarray) -> float:
+    """The accuracy of a classifier, see `right`; NaN where images are too few."""
+    return accuracy_of(right(probe, features, y))
+
+
+def accuracy_of(hits: np.ndarray) -> float:
+    return float(hits.mean()) if len(hits) else float("nan")
+
+
+def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: int) -> dict[str, Any]:
     """Information on the label, accuracy bounds (Eq. 11), and four probes on mu_L ... mu_1 and on a sample of z_L.
 
     ``mi_z2`` is the paper's I_q(y; z_L), and ``mi_z2_permuted`` the same of permuted labels: what is above 0 there
@@ -239,7 +252,7 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: i
     I(y; z_L), see `learned_information`.
 
     ``accuracy_bound_mi`` is f^{-1}(I_q(y; z_L)), ``accuracy_bound_rate`` is f^{-1}(R(z_L)); both bound the probes
-    on the sampled z_L only. Accuracies are fractions, information is in nats.
+    on the sampled z_L only. Accuracies are fractions, information is in nats. `OF_IMAGES` has what `right` gives.
 
     Arguments:
         x: labelled test images, ``(images, C, H, W)`` uint8.
@@ -249,7 +262,7 @@ def evaluate(model: HierarchicalVAE, x: Tensor, y: Tensor, classes: int, seed: i
     return scores(latents(model, x, seed), y, classes)
 
 
-def scores(latents: dict[str, Tensor], y: Tensor, classes: int) -> dict[str, float]:
+def scores(latents: dict[str, Tensor], y: Tensor, classes: int) -> dict[str, Any]:
     """The columns of `evaluate`, of what the function `latents` gives."""
     features = {name: value for name, value in latents.items() if name not in ("std", "rate")}
     top = len(features) - 1
@@ -263,7 +276,7 @@ def scores(latents: dict[str, Tensor], y: Tensor, classes: int) -> dict[str, flo
         for latent, values in features.items()
         for name, probe in probes().items()
     }
-    accuracies = [score(probe, values, labels) for probe, values in tasks.values()]
+    hits = {name: right(probe, values, labels) for name, (probe, values) in tasks.items()}
     return {
         f"mi_z{top}": told,
         f"mi_z{top}_permuted": by_chance,
@@ -272,5 +285,6 @@ def scores(latents: dict[str, Tensor], y: Tensor, classes: int) -> dict[str, flo
         f"mi_z{top}_fano": learned.fano,
         "accuracy_bound_mi": float(bounds[0]),
         "accuracy_bound_rate": float(bounds[1]),
-        **dict(zip(tasks, accuracies, strict=True)),
+        **{name: accuracy_of(of_images) for name, of_images in hits.items()},
+        OF_IMAGES: {name: of_images for name, of_images in hits.items() if len(of_images)},
     }

@@ -17,8 +17,9 @@ from joblib import Parallel, delayed
 from hvae_core.data.dataset import to_uint8
 from hvae_core.errors import InputError
 from hvae_core.evaluation import stacked
+from hvae_core.evaluation.paired import OF_IMAGES, behind
 from hvae_core.evaluation.stacked import Measurement, Tensors
-from hvae_core.files import read_text, write_table
+from hvae_core.files import read_text, whole_file, write_table
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.pipeline.place import device
 from hvae_core.progress import track
@@ -26,7 +27,7 @@ from hvae_core.runs.code import Running, code_of, running
 from hvae_core.runs.config import Config, few
 from hvae_core.runs.folder import images_key, run_folder, save_images
 from hvae_core.runs.kinds import KINDS
-from hvae_core.runs.results import readable_table, stage_columns, training_table
+from hvae_core.runs.results import readable_table, scores_file, stage_columns, training_table
 from hvae_core.runs.weights import identities, load_model
 from hvae_core.training.convolutions import for_cpu
 from hvae_core.training.plan import Member
@@ -62,7 +63,9 @@ def evaluate(
 ) -> pd.DataFrame:
     """The table of a stage.
 
-    ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned.
+    ``function(model, seed)`` for every trained model that is wanted, one row each, columns as returned. What it
+    returns of each image, under `OF_IMAGES`, is kept for `hvae_core.runs.results.load_scores`, and models are compared
+    by it: see `behind`.
 
     Rows are kept as they are made, so a call after an interruption computes only what is missing. ``key`` names what
     else they depend on; rows made under another key, by other code or with other weights are not used. With several
@@ -95,7 +98,7 @@ def evaluate(
             with contextlib.suppress(ValueError, LookupError, TypeError):  # damaged, as by a kill
                 entry = json.loads(line)
                 if entry["key"] == full_key:
-                    rows[entry["member"]] = entry["row"]
+                    rows[entry["member"]] = _from_log(entry["row"])
     members = config.members()
     todo = [i for i, state in enumerate(status) if state == "ok" and wanted(members[i])]
     with track(stage, len(todo), "models", sum(i in rows for i in todo)) as progress:
@@ -103,17 +106,48 @@ def evaluate(
             rows[index] = row
             try:
                 with open(log, "a") as file:
-                    file.write(json.dumps({"key": full_key, "member": index, "row": row}) + "\n")
+                    file.write(json.dumps({"key": full_key, "member": index, "row": _to_log(row)}) + "\n")
             except OSError as error:
                 raise InputError(f"cannot write {log}: {error.strerror}") from error
             progress.update(sum(i in rows for i in todo))
     names = stage_columns(stage, config.layers)
     table = pd.DataFrame([rows.get(i, {}) for i in range(len(status))], columns=names, dtype=float)
     table.insert(0, "member", range(len(status)))
+    scores = _scores(rows, len(status))
+    if scores:
+        with whole_file(scores_file(config.name, stage)) as part, open(part, "wb") as file:
+            np.savez_compressed(file, **scores)  # type: ignore[arg-type]
+    settings = [member._replace(seed=0) for member in members]
+    for name, values in scores.items():
+        if f"{name}_behind" in names:
+            values = values.astype(float)
+            values[[i not in rows for i in range(len(status))]] = np.nan
+            table[f"{name}_behind"], table[f"{name}_behind_se"] = behind(values, settings)
     table.attrs |= {"key": full_key, "weights": weights}
     write_table(path, table)
     log.unlink(missing_ok=True)
     return table
+
+
+def _to_log(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as JSON can hold it: arrays as lists, with their types."""
+    kept = {name: [str(values.dtype), values.tolist()] for name, values in row.get(OF_IMAGES, {}).items()}
+    return {**row, OF_IMAGES: kept} if kept else row
+
+
+def _from_log(row: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: np.array(values, kind) for name, (kind, values) in row.get(OF_IMAGES, {}).items()}
+    return {**row, OF_IMAGES: kept} if kept else row
+
+
+def _scores(rows: dict[int, dict[str, Any]], models: int) -> dict[str, np.ndarray]:
+    """What was measured image by image, ``(models, images)`` by name; NaN, or 0, of models without a row."""
+    found: dict[str, np.ndarray] = {}
+    for index, row in rows.items():
+        for name, values in row.get(OF_IMAGES, {}).items():
+            empty = np.nan if values.dtype.kind == "f" else 0
+            found.setdefault(name, np.full((models, len(values)), empty, values.dtype))[index] = values
+    return found
 
 
 def _each(

@@ -93,7 +93,7 @@ def reconstruct(config: Config, data: Dataset) -> pd.DataFrame:
     """The reconstruction table, and the reconstructions of the first test images."""
     measured = Measurement(
         lambda model, seed: {"errors": reconstruction.errors(model, data.x_test)},
-        lambda tensors: reconstruction.scores(tensors["errors"]),
+        lambda tensors: reconstruction.measured(tensors["errors"]),
     )
     table = evaluate(config, "reconstruction", measured, key=data.fingerprint)
     shown = data.x_test[:SHOWN]

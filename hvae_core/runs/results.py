@@ -17,7 +17,7 @@ from hvae_core.files import table_digest, whole_file, write_table
 from hvae_core.names import PROBES
 from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import load_config, output_root, run_folder
+from hvae_core.runs.folder import UNREADABLE, load_config, output_root, run_folder
 from hvae_core.runs.kinds import KINDS, NOTEBOOKS
 from hvae_core.runs.weights import block_folder, identities, trained_for
 from hvae_core.terms import layer_numbers
@@ -36,7 +36,7 @@ def stage_columns(stage: str, layers: int) -> list[str]:
             "train_distortion",
             *(f"train_rate_{n}" for n in numbers),
         ],
-        "reconstruction": ["psnr", "psnr_pooled"],
+        "reconstruction": ["psnr", "psnr_pooled", "psnr_behind", "psnr_behind_se"],
         "generation": ["inception_score", "inception_score_std", "diversity", "sharpness"],
         "representation": [
             f"mi_z{layers}",
@@ -44,6 +44,7 @@ def stage_columns(stage: str, layers: int) -> list[str]:
             "accuracy_bound_rate",
             *(f"acc_{latent}_{probe}" for latent in probed for probe in PROBES),
             *(f"mi_z{layers}_{kind}" for kind in ("permuted", "lower", "lower_se", "fano")),
+            *(f"acc_mu{layers}_rbf_svm_{kind}" for kind in ("behind", "behind_se")),
         ],
         "likelihood": ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"],
     }[stage]
@@ -202,6 +203,31 @@ def load_results(run: str | Path) -> pd.DataFrame:
         )
     there.attrs = about(run)
     return there
+
+
+def scores_file(run: str | Path, stage: str) -> Path:
+    """Where a stage keeps what it measured image by image."""
+    return run_folder(run) / "tables" / f"{stage}.npz"
+
+
+def load_scores(run: str | Path, stage: str) -> dict[str, np.ndarray]:
+    """What a stage measured image by image, ``(models, images)`` by column: to compare models on the same images.
+
+    PSNRs of all test images in dB, float16. Of each classifier which of the images that it was scored on it has right,
+    as 0 or 1. The models are in the order of the results; of those that were not measured there is NaN or 0.
+
+    Raises:
+        InputError: when the run does not have it: it is not measured yet, or was published.
+    """
+    path = scores_file(run, stage)
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except UNREADABLE:
+        raise InputError(
+            f"run '{Path(run).name}' has no readable tables/{path.name}; {NOTEBOOKS.get(stage, stage)} makes it, and "
+            "published runs go without"
+        ) from None
 
 
 def _tables(run: str | Path) -> list[Path]:

@@ -1,0 +1,118 @@
+"""Which settings may be the best one: those that seeds and test images do not tell apart from it."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.stats import studentized_range
+
+from hvae_core.analysis.points import INCEPTION, PARTS, Metric, values
+
+DOUBT = 0.05  # the chance that any setting as good as the best is told apart from it
+SHARE = 4  # one in so many settings, the best ones, give the spread over seeds: two or three seeds of one say little
+FEWEST = 5  # settings that give it, at least
+MANY = 10_000  # degrees of freedom: a standard deviation that is as good as known
+
+
+def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
+    """Which settings may be the best one by a metric, ``(points,)``; with one seed, all that were measured.
+
+    The best of many settings is the luckiest, too, and any of them could have come out as the best. So a setting is
+    told apart only by a difference that the lowest and the highest of so many *equal* settings exceed in one grid of
+    twenty: Tukey's range, with as many degrees of freedom as the seeds leave.
+
+    The standard error of a difference of two means over seeds has two parts. One is the spread over seeds, taken
+    together over the best quarter of the settings. The other comes from the test images, which all models share: the
+    columns ``…_behind_se``, or, of an accuracy without them, the binomial errors of both. A score that is drawn anew
+    with each seed has the larger of its own error and that of the seeds. How far another seed would move a setting is
+    not known of one seed: in published runs the spread over seeds is up to five times what samples or images explain.
+
+    Arguments:
+        points: as `hvae_core.analysis.points.grid_means` returns them; ``scored`` among their ``attrs``.
+
+    Source: Tukey (1949); Kramer (1956) for unequal numbers of seeds.
+
+    Example: of three settings with two seeds each, the second is within the spread, the first is not.
+        >>> frame = pd.DataFrame({"rate_1": [1.0, 2.0, 3.0], "rate": [1.0, 2.0, 3.0], "beta_1": [9, 3, 1]})
+        >>> frame = frame.assign(seeds=2, psnr=[10.0, 14.9, 15.0], psnr_sd=0.1)
+        >>> from hvae_core.analysis.points import PSNR
+        >>> optimum(frame, PSNR)
+        array([False,  True,  True])
+    """
+    value = values(points, metric) / metric.factor
+    known = np.isfinite(value)
+    if not known.any():
+        return known
+    best = int(np.nanargmax(value))
+    seeds = points["seeds"].to_numpy(float)
+    spread, freedom = _spread(points, metric, value)
+    if not freedom:
+        return known
+    of_seeds = spread**2 * (1 / seeds + 1 / seeds[best])
+    variance = np.fmax(of_seeds, _own(points, metric, best)) if metric == INCEPTION else of_seeds
+    variance = variance + _of_images(points, metric, value, best) ** 2
+    behind = value[best] - value
+    return known & (behind <= _range(int(known.sum()), freedom) * np.sqrt(variance))
+
+
+def bests_differ(points: pd.DataFrame, a: Metric, b: Metric) -> bool:
+    """Whether the best settings by two accuracies differ in them by more than chance would make of equal ones.
+
+    Each is the best of all settings, so that there are twice as many of which it may be the lowest and the highest.
+    The errors are as in `optimum`, but with one seed those of the test images alone.
+    """
+    variance, freedom, highest, settings = 0.0, MANY, [], 0
+    for metric in (a, b):
+        value = values(points, metric) / metric.factor
+        if not np.isfinite(value).any():
+            return False
+        best = int(np.nanargmax(value))
+        spread, left = _spread(points, metric, value)
+        variance += spread**2 / points["seeds"].iloc[best] if left else 0.0
+        variance += max(0.0, value[best] * (1 - value[best])) / points.attrs["scored"]
+        freedom = min(freedom, left or MANY)
+        settings += int(np.isfinite(value).sum())
+        highest.append(value[best])
+    return bool(abs(highest[0] - highest[1]) > _range(settings, freedom) * np.sqrt(variance))
+
+
+def _spread(points: pd.DataFrame, metric: Metric, value: np.ndarray) -> tuple[float, int]:
+    """The standard deviation over seeds of the best settings, taken together, and its degrees of freedom."""
+    order = np.argsort(np.where(np.isfinite(value), -value, np.inf), kind="stable")
+    top = order[: max(FEWEST, int(np.isfinite(value).sum()) // SHARE)]
+    deviation = points.get(f"{metric.column}_sd", pd.Series(np.nan, index=points.index)).to_numpy(float)[top]
+    left = np.where(np.isfinite(deviation), points["seeds"].to_numpy(float)[top] - 1, 0)
+    freedom = int(left.sum())
+    return float(np.sqrt((left * np.nan_to_num(deviation) ** 2).sum() / freedom)) if freedom else np.nan, freedom
+
+
+def _own(points: pd.DataFrame, metric: Metric, best: int) -> np.ndarray:
+    """The variance of a difference of Inception Scores by the samples alone; 0 where it is not known.
+
+    What is stored is the spread of the parts as it is, so that the mean of n of them has an error of it / sqrt(n - 1).
+    """
+    if f"{metric.column}_std" not in points:
+        return np.zeros(len(points))
+    one = points[f"{metric.column}_std"].fillna(0).to_numpy(float) ** 2 / (PARTS - 1) / points["seeds"].to_numpy(float)
+    return one + one[best]
+
+
+def _of_images(points: pd.DataFrame, metric: Metric, value: np.ndarray, best: int) -> np.ndarray:
+    """The standard error of a difference by the test images, ``(points,)``; 0 where it is not known."""
+    if f"{metric.column}_behind_se" in points:
+        paired = points[f"{metric.column}_behind_se"].to_numpy(float)  # from the best that evaluation found
+        if np.isfinite(paired[best]):
+            return np.nan_to_num(paired + paired[best])
+    if metric.column.startswith("acc_") and points.attrs.get("scored"):
+        one = np.clip(value * (1 - value), 0, None) / points.attrs["scored"]
+        return np.sqrt(np.nan_to_num(one + one[best]))
+    return np.zeros(len(points))
+
+
+@cache
+def _range(settings: int, freedom: int) -> float:
+    """How many standard errors of a difference the lowest and the highest of so many equal settings are apart.
+
+    At most, but in a share `DOUBT` of all grids.
+    """
+    return float(studentized_range.isf(DOUBT, settings, freedom)) / np.sqrt(2) if settings > 1 else 0.0
