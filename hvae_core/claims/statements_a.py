@@ -183,6 +183,11 @@ def _own_rate(points: pd.DataFrame, least: float) -> Numbers:
     return {"lowered": lowered, "steps": steps}
 
 
+def _seeds_known(points: pd.DataFrame) -> bool:
+    """Whether some setting was trained with several seeds, so that their spread is known."""
+    return bool((points["seeds"] > 1).any())
+
+
 def _three_optima(points: pd.DataFrame) -> Numbers | None:
     """Where the applications are best, and how many settings may be."""
     points = _common(points)
@@ -190,23 +195,24 @@ def _three_optima(points: pd.DataFrame) -> Numbers | None:
     if not best_rows:
         return None
     sets = {name: optimum(points, APPLICATIONS[name]) for name in best_rows}
-    several = (points["seeds"] > 1).any()
     in_all = int(np.logical_and.reduce(list(sets.values())).sum())
     found = [
         {
             "name": name,
             "value": _value(points, row, name),
             "betas": _at(points, row),
-            "may_be": int(sets[name].sum()) if several else "not known",
+            "may_be": int(sets[name].sum()),
         }
         for name, row in best_rows.items()
     ]
     return {
         "optima": found,
+        "counted": found if _seeds_known(points) else [],
         "known": len(best_rows),
         "in_all": in_all,
         "in_any": int(np.logical_or.reduce(list(sets.values())).sum()),
-        "said": in_all if several else None,
+        "said": in_all if _seeds_known(points) else None,
+        "one_seed": None if _seeds_known(points) else "one seed",
     }
 
 
@@ -221,11 +227,12 @@ def _baselines(points: pd.DataFrame) -> Numbers:
     others = [name for name in best_rows if name not in held]
     corner = [name for name in held if (betas(points)[best_rows[name]] == betas(points).min()).all()]
     undecided = [name for name, of in sets.items() if (of & line).any() and (of & ~line).any()]
+    said = undecided if _seeds_known(points) else []
     compared = [
         {
             "name": name,
             "on_line": _value(on_line, at_most[name], name),
-            "as_good": " (as good)" if name in undecided else "",
+            "as_good": " (as good)" if name in said else "",
         }
         for name in others
         if name in at_most
@@ -234,10 +241,11 @@ def _baselines(points: pd.DataFrame) -> Numbers:
         "known": len(best_rows),
         "baselines": int(line.sum()),
         "count": len(held),
-        "held": [{"name": name, "as_good": " (others as good)" if name in undecided else ""} for name in held],
+        "held": [{"name": name, "as_good": " (others as good)" if name in said else ""} for name in held],
         "corner": len(corner) or None,
         "others": compared,
         "open": len(undecided),
+        "one_seed": None if _seeds_known(points) else "one seed",
     }
 
 
@@ -433,8 +441,9 @@ STATEMENTS = (
         measure=_three_optima,
         sentence=[
             Each("optima", "{name} {value} at {betas}", between=". "),
-            Each("optima", "{may_be}", between=", ", before=". May be best: "),
+            Each("counted", "{may_be}", between=", ", before=". May be best: "),
             "; in all three {said}",
+            "; {one_seed}",
         ],
         verdict=_no_common_optimum,
         rule="agrees if no setting may be the best in all three, differs if just one may be, in all, else not settled. "
@@ -450,6 +459,7 @@ STATEMENTS = (
             Each("held", "{name}{as_good}", between=", ", before=": "),
             "; {corner} at the lowest betas",
             Each("others", "{name} {on_line}{as_good}", between=", ", before=". Equal betas reach "),
+            "; {one_seed}",
         ],
         verdict=_no_optimum_on_the_line,
         rule="optima at equal betas: agrees at none, partly at some, differs at all three; not settled if equal betas "
