@@ -3,20 +3,31 @@
 Double precision where truths are checked, places for results, and one small run of the batch.
 """
 
+import ast
+import json
+import linecache
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
+import pandas as pd
 import pytest
 import torch
 
-from hvae_core.files import ROOT, locked
+from hvae_core.claims.report import report
+from hvae_core.files import ROOT, locked, write_table
 from hvae_core.models.distributions import Bernoulli, Gaussian
 from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.pipeline import stages
+from hvae_core.pipeline.batch import jobs, missing
+from hvae_core.pipeline.job import function
+from hvae_core.runs.config import Config
+from hvae_core.runs.folder import keep_data, open_run
+from hvae_core.runs.identity import keep_objective
 from hvae_core.training.plan import Member
 
 torch.set_num_threads(1)
@@ -120,8 +131,15 @@ class Batch(NamedTuple):
 
     def run_all(self, *arguments: str, **env: str) -> Done:
         """``./run_all.sh`` without its set-up, in a process of its own."""
+        return self._done("hvae_core", *arguments, **env)
+
+    def job(self, *arguments: str) -> Done:
+        """A job of the run ``tiny``, as the batch starts it, without the batch: see `hvae_core.pipeline.job.job`."""
+        return self._done("hvae_core.pipeline.job", TINY[-1], *arguments)
+
+    def _done(self, module: str, *arguments: str, **env: str) -> Done:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "hvae_core", *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             cwd=self.checkout,
             capture_output=True,
             text=True,
@@ -165,6 +183,62 @@ def own_run(tiny_run: tuple[Batch, Done], tmp_path: Path) -> Batch:
     for place in ("checkout", "output"):
         shutil.copytree(getattr(batch, place), tmp_path / place, symlinks=True)
     return Batch(tmp_path / "checkout", tmp_path / "output")
+
+
+def executed(notebook: str, **parameters: Any) -> list[Any]:
+    """What the cells of a notebook show, executed in this process: no kernel starts, and no figure is drawn twice."""
+    shown: list[Any] = []
+    names: dict[str, Any] = {"__name__": "__main__", "display": lambda *values: shown.extend(values)}
+    cells = json.loads((ROOT / f"notebooks/{notebook}.ipynb").read_text())["cells"]
+    with pd.option_context("display.max_colwidth", 50):  # notebooks set it
+        for number, cell in enumerate(cells):
+            if cell["cell_type"] != "code":
+                continue
+            source, place = "".join(cell["source"]), f"<{notebook}, cell {number}>"
+            linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)  # for `inspect`
+            body = ast.parse(source).body
+            last = body.pop() if isinstance(body[-1], ast.Expr) else None
+            exec(compile(ast.Module(body, []), place, "exec"), names)
+            if last and (value := eval(compile(ast.Expression(last.value), place, "eval"), names)) is not None:
+                shown.append(value)
+            if "parameters" in cell["metadata"].get("tags", []):
+                assert set(parameters) <= set(names)
+                names |= parameters
+    return shown
+
+
+def run_here(profile: str | None, changes: Any, name: str) -> list[Any]:
+    """Make a run in this process, job after job, without Snakemake and kernels; returns what its last notebook shows.
+
+    It shows what a run makes, not how a batch makes it. Without a profile it is a run that was begun.
+    """
+    config, shown = stages.begin(profile, changes, name), []
+    if config.kind.stages:
+        keep_data(config, stages.load_data(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HVAE_JOBS", "1")
+        for job in jobs(config).values():
+            if job.notebook is None:
+                function(job.name)(name)
+            else:
+                begun = {"profile": None} if job.stage == "training" else {}
+                block = {} if job.block is None else {"block": job.block}
+                shown = executed(job.notebook, name=name, **begun, **block)
+            assert (lost := missing(job.makes)) is None, f"{job.name} did not make {lost}"
+        report(name)
+    return shown
+
+
+def objective(terms, betas):  # as 10_train has it
+    return (terms.distortion + terms.rates @ betas).mean()
+
+
+def keep_results(config: Config, results: pd.DataFrame) -> None:
+    """A run as others find it that look for one to be compared with: its data, its objective and these results."""
+    folder = open_run(config)
+    keep_data(config, stages.load_data(config))
+    keep_objective(config, objective)
+    write_table(folder / "results.parquet", results)
 
 
 SLOW = [

@@ -10,13 +10,13 @@ import re
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import safetensors
 import torch
-from conftest import Chain
+from conftest import Chain, keep_results, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_figures import synthetic
 from test_population import assert_same
 
 from hvae_core import figures, recommend
@@ -27,7 +27,7 @@ from hvae_core.data.dataset import to_uint8
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
-from hvae_core.files import ROOT, save_tensors
+from hvae_core.files import save_tensors
 from hvae_core.models import build
 from hvae_core.models.conditioning import Conditioned, Table
 from hvae_core.models.hierarchy import HierarchicalVAE
@@ -722,20 +722,13 @@ def finished(config):
 
 @pytest.mark.slow
 def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output):
-    finished(tiny(name="grid", model="ghvae", betas=[0.1, 100], seeds=1))
-    finished(tiny(name="other", model="ghvae", betas=[0.1, 100], seeds=1, batch_size=20))
+    for name, changes in (("grid", {}), ("other", {"batch_size": 20})):
+        keep_results(tiny(name=name, model="ghvae", betas=[1, 100], seeds=1, **changes), synthetic(2))
     config = tiny(name="own", seeds=1)
-    results = finished(config)
-    assert list(results["model"].unique()) == ["ghvae-conditioned"] and len(results) == 9
+    open_run(config)
+    *_, page = run_here(None, {}, "own")
+    assert list(load_results("own")["model"].unique()) == ["ghvae-conditioned"] and len(load_results("own")) == 9
     assert list(stages.separate_grids(config)) == ["grid"]
-    papermill.execute_notebook(
-        ROOT / "notebooks/95_conditioned.ipynb",
-        output / "95.ipynb",
-        {"name": config.name},
-        kernel_name="python3",
-        progress_bar=False,
-        cwd=str(ROOT),
-    )
     drawn = {path.stem for path in (output / "figures/own").iterdir()}
     assert drawn == {
         *config.kind.figures,
@@ -744,11 +737,11 @@ def test_its_notebook_finds_the_grid_to_compare_with_and_draws_everything(output
         "fidelity_grid",
         "fidelity_table_grid",
         "optima_table_grid",
+        "index",
     }
-    page = (output / "figures/own/explorer.html").read_text(encoding="utf-8")
-    assert '"separateRuns":["grid"]' in page
-    *_, last = json.loads((output / "95.ipynb").read_text())["cells"]
-    assert "<iframe" in "".join(last["outputs"][0]["data"]["text/html"]), "it ends with the page"
+    assert "<iframe" in page._repr_html_(), "it ends with the page"
+    explorer = (output / "figures/own/explorer.html").read_text(encoding="utf-8")
+    assert '"separateRuns":["grid"]' in explorer
     about = json.loads((output / "figures/own/fidelity_table_grid.json").read_text())
     assert (
         about["function"] == "hvae_core.analysis.fidelity.differences"

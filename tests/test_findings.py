@@ -5,8 +5,6 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hvae_core.analysis.surface import objective_values
 from hvae_core.claims import comparison, statements_a, statements_b
@@ -274,11 +272,11 @@ def test_the_slope_at_a_fixed_rate_is_that_of_the_plane_and_its_error_that_of_th
     assert np.sqrt(np.square(error).mean()) == pytest.approx(slope.std(), rel=0.1)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.permutations(range(25)))
-def test_the_order_of_the_models_does_not_matter(order):
-    results = grid()
-    assert findings_a(results.iloc[order].reset_index(drop=True), 100) == findings_a(results, 100)
+def test_the_order_of_the_models_does_not_matter():
+    results, source = grid(), np.random.default_rng(0)
+    found = findings_a(results, 100)
+    for order in (range(24, -1, -1), *(source.permutation(25) for _ in range(4))):
+        assert findings_a(results.iloc[list(order)].reset_index(drop=True), 100) == found
 
 
 def test_models_that_are_missing_or_diverged_do_not_count():

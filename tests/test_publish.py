@@ -11,10 +11,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import torch
 import yaml
+from conftest import executed
 from PIL import Image
 from safetensors import safe_open
 
@@ -477,12 +477,5 @@ def test_what_is_said_of_models_of_a_cpu_beside_those_of_a_gpu(name):
 
 def test_the_page_is_what_the_notebook_writes(tmp_path):
     target = tmp_path / "page.md"
-    papermill.execute_notebook(
-        ROOT / "notebooks/99_paper_vs_ours.ipynb",
-        tmp_path / "99.ipynb",
-        {"target": str(target)},
-        kernel_name="python3",
-        progress_bar=False,
-        cwd=str(ROOT),
-    )
+    executed("99_paper_vs_ours", target=str(target))
     assert target.read_text() == Path(ROOT / "docs/paper-vs-ours.md").read_text()

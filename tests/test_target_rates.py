@@ -3,23 +3,22 @@
 import json
 import math
 
-import nbformat
 import pandas as pd
-import papermill
 import pytest
 import torch
-from conftest import Chain
+from conftest import Chain, executed, keep_results, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_batch import run_all
+from test_figures import synthetic
 
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
-from hvae_core.files import ROOT
 from hvae_core.models import build
 from hvae_core.objective import lagrangian
 from hvae_core.runs.config import Config
+from hvae_core.runs.profiles import load_profile
+from hvae_core.runs.results import load_results
 from hvae_core.training.checkpoints import Checkpoints
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.population import train
@@ -295,52 +294,29 @@ def test_members_of_mixed_runs():
 SMALL = ["epochs=3", "train_images=60", "test_images=40", "classifier_epochs=1", "generated_samples=20", "blocks=2"]
 
 
-def test_a_run_with_targets_reports_betas_and_reasons(tmp_path):
-    status, printed, errors = run_all(
-        "digits-targets",
-        "--set",
-        *SMALL,
-        "target_rates=[[2, 900], null]",
-        "betas=[[0.1], [1, 2]]",
-        "--name",
-        "mixed",
-        output=tmp_path,
-    )
-    assert status == 0, printed + errors
-    results = pd.read_parquet(tmp_path / "runs/mixed/results.parquet")
+def test_a_run_with_targets_reports_betas_and_reasons(output):
+    run_here("digits-targets", [*SMALL, "target_rates=[[2, 900], null]", "betas=[[0.1], [1, 2]]"], "mixed")
+    results = load_results("mixed")
     assert results["target_2"].tolist() == [2, 900, 2, 900]
     assert results["target_1"].isna().all()
     assert results["beta_1"].tolist() == [1, 1, 2, 2]
     assert (results["beta_2"] != 0.1).all()
     assert results["target_status"].isin(["reached", "unreached"]).all()
     assert results.loc[results["target_2"] == 900, "target_reason"].str.contains(r"R\(z_2\) is .* nats, not 900").all()
-    history = pd.read_parquet(tmp_path / "runs/mixed/history.parquet")
+    history = pd.read_parquet(output / "runs/mixed/history.parquet")
     assert {"beta_2", "beta_1", "target_2", "train_rate_2"} <= set(history)
     last = history[history["epoch"] == 3].sort_values("member")
     assert last["beta_2"].to_numpy() == pytest.approx(results["beta_2"].to_numpy())
-    assert (tmp_path / "figures/mixed/targets.pdf").exists()
-    about = json.loads((tmp_path / "figures/mixed/targets.json").read_text())
+    about = json.loads((output / "figures/mixed/targets.json").read_text())
     assert about["script"] == "notebooks/80_target_rates.ipynb"
 
 
-def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
+def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(output):
     small = [*SMALL, "schedule=constant"]
-    status, printed, errors = run_all(
-        "digits-grid", "--set", *small, "betas.points=3", "seeds=2", "--name", "grid", output=tmp_path
-    )
-    assert status == 0, printed + errors
-    status, printed, errors = run_all(
-        "digits-shares",
-        "--set",
-        *small,
-        "target_rates.shares=[0, 0.5, 1]",
-        "seeds=2",
-        "--name",
-        "split",
-        output=tmp_path,
-    )
-    assert status == 0, printed + errors
-    folder = tmp_path / "figures/split"
+    grid = load_profile("digits-grid", [*small, "betas.points=3", "seeds=2"], "grid")
+    keep_results(grid, synthetic(3, seeds=2))
+    run_here("digits-shares", [*small, "target_rates.shares=[0, 0.5, 1]", "seeds=2"], "split")
+    folder = output / "figures/split"
     assert {f"{name}.png" for name in ("targets", "shares")} <= {path.name for path in folder.iterdir()}
     table = pd.read_csv(folder / "shares_table.csv")
     assert table["metric"].nunique() == 6
@@ -349,22 +325,9 @@ def test_a_run_of_shares_has_its_figure_and_is_beside_a_grid(tmp_path):
     assert {"lagrangian", "surface", "difference", "spread", "percent"} <= set(compared)
 
 
-def test_the_notebook_of_two_rules_compares_them(output):
-    target = output / "82.ipynb"
-    small = {"changes": {"schedule": "two-phase", "epochs": 1, "train_images": 60, "test_images": 40}}
-    papermill.execute_notebook(
-        ROOT / "notebooks/82_two_controllers.ipynb",
-        target,
-        small,
-        kernel_name="python3",
-        progress_bar=False,
-        cwd=str(ROOT),
-    )
-    tables = [
-        out["data"]["text/plain"]
-        for cell in nbformat.read(target, as_version=4).cells
-        for out in cell.get("outputs", [])
-        if "text/html" in out.get("data", {})
-    ]
-    assert [rule in tables[0] for rule in ("PI, betas start at 0.1", "GECO, gain 0.005")] == [True, True]
-    assert "held, %" in tables[0]
+def test_the_notebook_of_two_rules_compares_them():
+    changes = {"schedule": "two-phase", "epochs": 1, "train_images": 60, "test_images": 40}
+    shown = executed("82_two_controllers", changes=changes, targets=[[2, 16], [20, 2]])
+    table = next(value for value in shown if isinstance(value, pd.DataFrame))
+    assert [rule in table.index for rule in ("PI, betas start at 0.1", "GECO, gain 0.005")] == [True, True]
+    assert "held, %" in table
