@@ -336,15 +336,18 @@ class _Chunks:
         self.normalise_gradients, self.controller = normalise_gradients, controller
         self.rows, self.layers, self.model = len(population.members), population.model.layers, population.model
         self.seeds = sorted({member.seed for member in population.members})
+        self.names = list(population.stacked)
         self.load(
             {f"parameters.{name}": value for name, value in population.stacked.items()}
             | {"control": target_rates.start(population.betas).to(population.device)},
             step=0,
         )
+        population.stacked = {}  # the chunks have it now; of hundreds of models it is a gigabyte
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
         members = self.population.members
         own = {name: value for name, value in tensors.items() if "." in name or name == "control"}
+        self.chunks: list[_Chunk] = []  # before there are others
         self.chunks = [
             _Chunk(
                 self.losses, part, [members[i] for i in part], {name: value[part] for name, value in own.items()}, step
@@ -404,7 +407,7 @@ class _Chunks:
     def parameters(self) -> dict[str, Tensor]:
         """Of all members, by name, ``(members, *shape)``."""
         state = self.state()
-        return {name: state[f"parameters.{name}"] for name in self.population.stacked}
+        return {name: state[f"parameters.{name}"] for name in self.names}
 
     def finite(self) -> Tensor:
         well = torch.ones(self.rows, dtype=torch.bool, device=self.population.device)

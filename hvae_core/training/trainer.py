@@ -125,12 +125,9 @@ def fit(
     history = torch.full((count, epochs, 1 + layers), math.nan)
     multipliers = torch.full((count, epochs, learner.multipliers().shape[1]), math.nan)
     diverged = torch.zeros(count, dtype=torch.int64)
-    done = 0
-    if checkpoints is not None and (state := checkpoints.load(x.device)) is not None:
-        done, tensors = state
-        learner.load(tensors, done * batches)
-        history[:, :done], diverged = tensors["history"].cpu(), tensors["diverged"].cpu()
-        multipliers[:, :done] = tensors["multipliers"].cpu()
+    done = (
+        0 if checkpoints is None else _resume(learner, checkpoints, Record(history, multipliers, diverged), x, batches)
+    )
 
     saved = time.monotonic()
     with track(label, epochs, unit, done) as progress:
@@ -164,6 +161,21 @@ def fit(
                 saved = time.monotonic()
     diverged[(diverged == 0) & ~learner.finite().cpu()] = epochs
     return Record(history, multipliers, diverged)
+
+
+def _resume(learner: Learner, checkpoints: Checkpoints, record: Record, x: Tensor, batches: int) -> int:
+    """Go on from the newest state: fills the record, and gives how many epochs are done.
+
+    A function of its own, so that a state of gigabytes is not kept while the training lasts.
+    """
+    if (state := checkpoints.load(x.device)) is None:
+        return 0
+    done, tensors = state
+    learner.load(tensors, done * batches)
+    record.history[:, :done] = tensors["history"].cpu()
+    record.multipliers[:, :done] = tensors["multipliers"].cpu()
+    record.diverged[:] = tensors["diverged"].cpu()
+    return done
 
 
 def adam(parameters: Mapping[str, Tensor], state: Mapping[str, Tensor] | None, step: int) -> torch.optim.Adam:
