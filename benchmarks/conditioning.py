@@ -2,13 +2,11 @@
 
     .venv/bin/python benchmarks/conditioning.py digits-singles # choose a variant, then report it
     .venv/bin/python benchmarks/conditioning.py digits-singles --choose # the first half of it
-    .venv/bin/python benchmarks/conditioning.py digits-singles --only "budget 4x" --seed 0 1 2 # report that one
+    .venv/bin/python benchmarks/conditioning.py published/runs/mnist-singles --only "budget 4x" # report that one
 
-``digits-singles`` is a finished (or at least partly trained) grid of the plain model, made by
+``digits-singles`` is a grid of the plain model, of which the training is enough, made by
 
     ./run_all.sh quick --set dataset=digits epochs=100 batch_size=50 schedule=two-phase seeds=3 --name digits-singles
-
-or, of MNIST, ``mnist-singles`` by ``./run_all.sh mnist-small --set schedule=two-phase seeds=3 --name mnist-singles``.
 
 **Choose.** Every variant is trained on nine tenths of the training images, with the grid's batch size and schedule and
 seed 0. The one with the lowest mean of log L, L = D + beta_2 R_2 + beta_1 R_1, on the other tenth is chosen, of those
@@ -22,7 +20,6 @@ of which is trained right before and after the variant to measure it: the speed 
 """
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -40,7 +37,6 @@ from pandas.api.typing import DataFrameGroupBy
 from torch import Tensor
 
 from hvae_core.analysis.surface import objective_values
-from hvae_core.data.dataset import Dataset
 from hvae_core.data.readers import load
 from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
@@ -51,8 +47,8 @@ from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.runs.about import constant
 from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import load_config, output_root, run_folder
-from hvae_core.runs.weights import load_model, saved_identity
+from hvae_core.runs.folder import load_config, output_root
+from hvae_core.runs.results import training_table
 from hvae_core.training import conditioned
 from hvae_core.training.conditioned import train_conditioned
 from hvae_core.training.plan import Member, Plan
@@ -152,18 +148,16 @@ def on(x: Tensor, model: HierarchicalVAE, member: Member) -> dict[str, Any]:
     return {"beta_2": beta_2, "beta_1": beta_1, "seed": member.seed, **average_terms(model, x, member.seed)}
 
 
-def models_of(grid: Config, data: Dataset) -> dict[str, Any]:
+def models_of(run: str) -> dict[str, Any]:
     """The terms of the grid's models on the test images, as far as they are trained; and the parameters of one."""
-    rows: list[dict[str, Any]] = []
-    parameters = 0
-    for i, member in enumerate(grid.members()):
-        try:
-            model = load_model(grid.name, i)
-        except InputError:
-            continue
-        parameters = sum(p.numel() for p in model.parameters())
-        rows.append(on(data.x_test, model, member))
-    return {"rows": rows, "parameters": parameters, "constant": constant(data.image_shape, grid.sigma_x)}
+    grid, table = load_config(run), training_table(run)
+    rows = table.loc[table["status"] == "ok", ["beta_2", "beta_1", "seed", "distortion", "rate_2", "rate_1"]]
+    shape = load(grid.dataset).image_shape
+    return {
+        "rows": rows.to_dict("records"),
+        "parameters": sum(p.numel() for p in build(grid.model, shape).parameters()),
+        "constant": constant(shape, grid.sigma_x),
+    }
 
 
 def one_model(grid: Config, x: Tensor) -> float:
@@ -251,7 +245,7 @@ def report(found: dict[int, dict[str, Any]], models: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("grid", help="a run of the plain model")
+    parser.add_argument("grid", help="a run of the plain model: its name or folder")
     parser.add_argument("--only", nargs="+", default=[""], help="variants whose name contains one of these")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="of the networks that are reported")
     parser.add_argument("--budget", type=float, default=4.5, help="what a variant may cost, in models")
@@ -280,11 +274,10 @@ def main() -> None:
         best = choose({name: trained("choose", name, 0) for name in wanted}, args.budget)
     if args.choose:
         return
-    weights = sorted((run_folder(grid.name) / "checkpoints").glob("block-*/weights.safetensors"))
-    which = hashlib.sha256(repr([saved_identity(path) for path in weights]).encode()).hexdigest()[:16]
-    models = cached(cache / f"models-{which}.json", partial(models_of, grid, data))
-    if not models["rows"]:
-        parser.error(f"{grid.name} has no trained models to report beside; --choose needs none")
+    try:
+        models = models_of(args.grid)
+    except InputError as error:
+        parser.error(f"{error}; --choose needs no models")
     print(f"{best}:")
     report({seed: trained("report", best, seed) for seed in args.seed}, models)
 

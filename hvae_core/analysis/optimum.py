@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import studentized_range
 
-from hvae_core.analysis.points import INCEPTION, PARTS, Metric, values
+from hvae_core.analysis.points import INCEPTION, PARTS, Metric, compared, values
 
 DOUBT = 0.05  # the chance that any setting as good as the best is told apart from it
 SHARE = 4  # one in so many settings, the best ones, give the spread over seeds: two or three seeds of one say little
@@ -15,7 +15,7 @@ MANY = 10_000  # degrees of freedom: a standard deviation that is as good as kno
 
 
 def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
-    """Which settings may be the best one by a metric, ``(points,)``; with one seed, all that were measured.
+    """Which settings may be the best one by a metric, ``(points,)``; with one seed, all that were `compared`.
 
     The best of many settings is the luckiest, too, and any of them could have come out as the best. So a setting is
     told apart only by a difference that the lowest and the highest of so many *equal* settings exceed in one grid of
@@ -39,7 +39,7 @@ def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
         >>> optimum(frame, PSNR)
         array([False,  True,  True])
     """
-    value = values(points, metric) / metric.factor
+    value = np.where(compared(points), values(points, metric) / metric.factor, np.nan)
     known = np.isfinite(value)
     if not known.any():
         return known
