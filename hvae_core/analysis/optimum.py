@@ -25,7 +25,7 @@ def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
     together over the best quarter of the settings. The other comes from the test images, which all models share: the
     columns ``…_behind_se``, or, of an accuracy without them, the binomial errors of both. A score that is drawn anew
     with each seed has the larger of its own error and that of the seeds. How far another seed would move a setting is
-    not known of one seed: in published runs the spread over seeds is up to five times what samples or images explain.
+    not known of one seed: in published runs the spread over seeds is several times what samples or images explain.
 
     Arguments:
         points: as `hvae_core.analysis.points.grid_means` returns them; ``scored`` among their ``attrs``.
@@ -44,7 +44,7 @@ def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
     if not known.any():
         return known
     best = int(np.nanargmax(value))
-    seeds = points["seeds"].to_numpy(float)
+    seeds = points["seeds"].clip(lower=1).to_numpy(float)
     spread, freedom = _spread(points, metric, value)
     if not freedom:
         return known
@@ -93,7 +93,8 @@ def _own(points: pd.DataFrame, metric: Metric, best: int) -> np.ndarray:
     """
     if f"{metric.column}_std" not in points:
         return np.zeros(len(points))
-    one = points[f"{metric.column}_std"].fillna(0).to_numpy(float) ** 2 / (PARTS - 1) / points["seeds"].to_numpy(float)
+    seeds = points["seeds"].clip(lower=1).to_numpy(float)
+    one = points[f"{metric.column}_std"].fillna(0).to_numpy(float) ** 2 / (PARTS - 1) / seeds
     return one + one[best]
 
 
