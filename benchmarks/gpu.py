@@ -65,6 +65,8 @@ WAYS: dict[str, Row] = {
     "whole, shared, bfloat16": {"precision": "bfloat16", "whole": True, "shared": True},
     "native, whole, shared": {"precision": "float32", "native": True, "whole": True, "shared": True},
     "native, whole, shared, bfloat16": {"precision": "bfloat16", "native": True, "whole": True, "shared": True},
+    "kernels, whole": {"precision": "float32", "kernels": True, "whole": True},
+    "kernels, whole, bfloat16": {"precision": "bfloat16", "kernels": True, "whole": True},
     "native": {"precision": "float32", "native": True},
     "native, bfloat16": {"precision": "bfloat16", "native": True},
     "whole": {"precision": "float32", "whole": True},
@@ -77,7 +79,7 @@ WAYS: dict[str, Row] = {
 
 WAY_S = 150.0  # for one way, at most
 CHECKPOINT_S = 15.0  # between states to resume from: what is lost when the time is up
-PRODUCTS = re.compile("gemm|mm|cutlass|convolution|conv2d|cudnn|wgmma|matmul|cublas", re.IGNORECASE)
+PRODUCTS = re.compile("gemm|mm|cutlass|convolution|conv2d|cudnn|wgmma|matmul|cublas|_apply|_correlate", re.IGNORECASE)
 """In the names of what computes products; all else moves memory."""
 AGREES = 0.02  # of the loss after a few updates: less than a way that computes something else would make it
 READY = "ready"

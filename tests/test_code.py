@@ -74,6 +74,7 @@ STALE = {
     "training.checkpoints": training(),
     "training.ways": training(*(f"not {run}" for run in CONDITIONED)),
     "training.convolutions": training(),
+    "training.kernels": training(),
     "training.population": training(*(f"not {run}" for run in CONDITIONED)),
     "training.threads": training(*(f"not {run}" for run in CONDITIONED)),
     "training.target_rates": training(*(f"not {run}" for run in CONDITIONED)),

@@ -9,6 +9,7 @@
     target_rates.py   betas that follow a rate
     checkpoints.py    states to resume from
     ways.py           how many models at once are computed on a GPU
+    kernels.py        convolutions as Triton kernels, which such a way may ask for
     convolutions.py   the same convolutions, computed faster
     precision.py      in which precision and memory a device computes
 """

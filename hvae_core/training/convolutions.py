@@ -147,11 +147,12 @@ class StackableConvolution(_Layer):
 
     Arguments:
         shared: all models see the same maps.
+        kernels: by kernels of our own, see `hvae_core.training.kernels`.
     """
 
-    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d, shared: bool = False) -> None:
+    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d, shared: bool = False, kernels: bool = False) -> None:
         super().__init__(layer)
-        self.shared = shared
+        self.shared, self.kernels = shared, kernels
 
     def forward(self, x: Tensor) -> Tensor:
         # Under vmap autocast is not applied to convolutions: those that stay PyTorch's are cast here too.
@@ -159,6 +160,10 @@ class StackableConvolution(_Layer):
         if not self._suits(x):
             return self.torchs(x, weight, bias)
         stride, padding = self.stride[0], int(self.padding[0])
+        if self.kernels:
+            from hvae_core.training.kernels import convolution  # of Triton, which not every machine has
+
+            return convolution(x, weight, bias, stride, padding, self.transposed)
         if self.transposed:
             return transposed(x, weight, stride, padding) + bias[:, None, None]
         return convolved(x, weight, stride, padding, self.shared) + bias[:, None, None]
@@ -315,11 +320,12 @@ def _places(size: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(size) for j in range(size)]
 
 
-def for_vmap(model: HierarchicalVAE, shared: bool = False) -> HierarchicalVAE:
+def for_vmap(model: HierarchicalVAE, shared: bool = False, kernels: bool = False) -> HierarchicalVAE:
     """The same model, in place: square convolutions as matrix products, which `torch.vmap` makes one of all its models.
 
     Arguments:
         shared: models see the same images; layers with as many channels as an image are taken for those on it.
+        kernels: products by kernels of our own, see `hvae_core.training.kernels`; not to be compiled.
 
     Example:
         >>> from hvae_core.models import build
@@ -328,4 +334,4 @@ def for_vmap(model: HierarchicalVAE, shared: bool = False) -> HierarchicalVAE:
         'StackableConvolution'
     """
     colours = model.image_shape[0]
-    return _replaced(model, lambda layer: StackableConvolution(layer, shared and layer.in_channels == colours))
+    return _replaced(model, lambda layer: StackableConvolution(layer, shared and layer.in_channels == colours, kernels))

@@ -203,7 +203,7 @@ class _Losses:
         single = for_cpu(make()) if device.type == "cpu" else make().to(device)
         self.lay = layout(single)
         self.alone = _loss(single, objective, precision)
-        stacked = _loss(for_vmap(make().to(device), way.shared), objective, precision)
+        stacked = _loss(for_vmap(make().to(device), way.shared, way.kernels), objective, precision)
         self.together = _Stacked(stacked, device, batch_size, updates, way)
         self.whole = batch_size if way.whole and updates >= COMPILED_FROM else 0
 

@@ -25,16 +25,22 @@ class Way:
         compiled: by `torch.compile`, where a training is long enough for it.
         native: the compiler writes matrix products itself, so that what comes before and after goes into them.
         whole: forward, backward and Adam are one CUDA graph, instead of two graphs and launches between them.
+        kernels: convolutions are kernels of our own, see `hvae_core.training.kernels`, and nothing is compiled.
 
     Example:
-        >>> Way(native=True)
-        Way(shared=False, compiled=True, native=True, whole=False)
+        >>> Way(native=True).compiled, Way(kernels=True).compiled
+        (True, False)
     """
 
     shared: bool = False
     compiled: bool = True
     native: bool = False
     whole: bool = False
+    kernels: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kernels:
+            object.__setattr__(self, "compiled", False)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, to be compiled when it is first called."""
