@@ -1,13 +1,14 @@
 """A finished run -> ``published/``: the small files of its results, which are committed.
 
-    .venv/bin/python -m hvae_core.claims.publish NAME [--weights | --redraw]
+    .venv/bin/python -m hvae_core.claims.publish NAME [--weights] [--no-figures] | --redraw
 
 With ``--weights`` some models come along, for `hvae_core.load_model`: of a conditioned network that of the first seed,
 in float16, or the best models for the three applications. Other weights stay where they were trained. ``published/``
 is laid out like any output folder, so that everything which reads a run reads a published one, given its path
 (``load_results("published/runs/quick")``) or with ``HVAE_OUTPUT=published``. With ``--redraw`` the figures of the
 published run NAME are drawn anew from its stored results, as when the code that draws them has changed: of a
-conditioned network all but ``sliding``, which shows more models than results have.
+conditioned network all but ``sliding``, which shows more models than results have. With ``--no-figures`` a run that
+is there for its weights takes little space.
 """
 
 import argparse
@@ -63,12 +64,13 @@ SHOWN = ("reconstruction", "generation")  # of these images Fig. 4 shows some
 MANY = 64  # settings: in Fig. 1 each has a colour of its own
 
 
-def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bool = False) -> Path:
+def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bool = False, drawn: bool = True) -> Path:
     """Put a finished run into ``root``; what is there is replaced when all of it is made.
 
     Arguments:
         redraw: leave the published run as it is, but draw its figures anew, as far as weights are not needed.
         weights: with those of `chosen`.
+        drawn: with figures and executed notebooks.
 
     Returns:
         Its run folder there.
@@ -77,7 +79,7 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bo
         InputError: the run is not finished, or what is to be drawn anew is not published or needs weights.
     """
     Config.make({"name": name})  # a name, no path
-    target, drawn = root / "runs" / name, root / "figures" / name
+    target, pictures = root / "runs" / name, root / "figures" / name
     if redraw:
         _redrawable(target)
     else:
@@ -92,14 +94,15 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bo
                 shutil.copytree(root / part, new / part)
             _draw(name, new)
         else:
-            _copy_run(run_folder(name), run)
+            _copy_run(run_folder(name), run, notebooks=drawn)
             if weights:
                 conditioned = load_config(run).kind is KINDS["conditioned"]
                 copy_weights(name, run, chosen(load_results(name)), half=conditioned)
-            shutil.copytree(figure_folder(name), figures, ignore=shutil.ignore_patterns("*.html", "notebooks"))
+            if drawn:
+                shutil.copytree(figure_folder(name), figures, ignore=shutil.ignore_patterns("*.html", "notebooks"))
             _pack(run, figures)
         _reduce_colours(load_config(run), figures)
-        for old, fresh in ((target, run), (drawn, figures)):
+        for old, fresh in ((target, run), (pictures, figures)):
             if old.exists():
                 old.rename(_made(new / "replaced" / old.parent.name) / old.name)
             if fresh.exists():
@@ -152,7 +155,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _copy_run(source: Path, target: Path) -> None:
+def _copy_run(source: Path, target: Path, notebooks: bool) -> None:
     """A run folder without weights, and without the folders in which it was made."""
     for pattern in COPIED:
         for path in source.glob(pattern):
@@ -163,7 +166,7 @@ def _copy_run(source: Path, target: Path) -> None:
     values, head = read_yaml(config), re.match("(#.*\n)?", config.read_text(encoding="utf-8"))
     values["dataset"] = _without(values["dataset"], data)  # in the text a path may be folded, or have other letters
     write_text(config, (head[0] if head else "") + yaml.safe_dump(values, sort_keys=False))
-    for path in _notebooks(source):
+    for path in _notebooks(source) if notebooks else ():
         copy = _made(target / "notebooks") / path.name
         shutil.copyfile(path, copy)
         _clean(copy, output_root().resolve(), data)
@@ -300,12 +303,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Publish what is named; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("name", help="of the run")
+    parser.add_argument("--no-figures", action="store_true", help="leave out figures and executed notebooks")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--redraw", action="store_true", help="draw the figures of the published run of that name anew")
     what.add_argument("--weights", action="store_true", help="publish the network, or the best models, as well")
     args = parser.parse_args(argv)
+    if args.redraw and args.no_figures:
+        parser.error("--redraw draws figures: not together with --no-figures")
     try:
-        print(publish(args.name, redraw=args.redraw, weights=args.weights).relative_to(ROOT))
+        made = publish(args.name, redraw=args.redraw, weights=args.weights, drawn=not args.no_figures)
+        print(made.relative_to(ROOT))
         for kind, found, limit in (("", size(), LIMIT), (" of weights", size(weights=True), WEIGHTS_LIMIT)):
             if found > limit:
                 raise InputError(
