@@ -36,7 +36,7 @@ class Published(NamedTuple):
 
 
 def published(root: Path) -> dict[str, Published]:
-    """All published runs, by name.
+    """All published runs, by name, but for those without figures, which are there for their weights.
 
     Raises:
         InputError: when there are none.
@@ -44,6 +44,8 @@ def published(root: Path) -> dict[str, Published]:
     found = {}
     for path in sorted((root / "runs").glob("*/provenance.json")):
         folder = path.parent
+        if not (root / "figures" / folder.name).exists():
+            continue
         about = folder / "tables" / "classifier.json"
         classifier = json.loads(about.read_text())["test_accuracy"] if about.exists() else None
         data = json.loads((folder / "data.json").read_text()) if (folder / "data.json").exists() else {}
