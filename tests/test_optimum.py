@@ -154,6 +154,8 @@ def test_the_bests_of_two_latents_differ_by_more_than_that_of_twice_as_many_sett
         table.attrs["scored"] = 1000
         assert bests_differ(grid_means(table), RBF, LOGISTIC) is told
     assert not bests_differ(grid_means(table.assign(**{LOGISTIC.column: np.nan})), RBF, LOGISTIC)
+    table.attrs["scored"] = 0
+    assert not bests_differ(grid_means(table), RBF, LOGISTIC), "on how many images is not known"
 
 
 def test_equal_latents_do_not_differ_but_in_one_grid_of_twenty():

@@ -59,8 +59,11 @@ def bests_differ(points: pd.DataFrame, a: Metric, b: Metric) -> bool:
     """Whether the best settings by two accuracies differ in them by more than chance would make of equal ones.
 
     Each is the best of all settings, so that there are twice as many of which it may be the lowest and the highest.
-    The errors are as in `optimum`, but with one seed those of the test images alone.
+    The errors are as in `optimum`, but with one seed those of the test images alone. Not, where it is not known on how
+    many images they were measured.
     """
+    if not points.attrs.get("scored"):
+        return False
     variance, freedom, highest, settings = 0.0, MANY, [], 0
     for metric in (a, b):
         value = values(points, metric) / metric.factor
