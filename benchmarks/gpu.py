@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -46,7 +47,7 @@ from hvae_core.errors import InputError
 from hvae_core.files import ROOT, whole_file, write_text
 
 Row = dict[str, Any]
-SHARES = {"tests": 1, "ways": 4, "training": 6, "evaluation": 1}
+SHARES = {"tests": 2, "ways": 4, "training": 6, "evaluation": 1}
 SHAPES = {"28x28x1": (1, 28, 28), "32x32x3": (3, 32, 32)}
 RUNS: dict[str, Row] = {
     "mnist-ghvae": {"images": "28x28x1", "profile": "mnist-ghvae"},
@@ -102,7 +103,7 @@ class Size:
 TINY = Size(
     "cpu",
     (("28x28x1", 2),),
-    (AUTHORS, FIRST, "native, whole, shared, bfloat16", "train, batches of 128"),
+    (AUTHORS, FIRST, "native, whole, shared, bfloat16"),
     batch=4,
     updates=1,
     at_once=2,
@@ -215,7 +216,7 @@ class Kit:
 def tests(kit: Kit, until: float) -> None:
     """The tests that need a GPU."""
     files = sorted(path for path in (ROOT / "tests").glob("test_*.py") if "pytest.mark.gpu" in path.read_text())
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *map(str, files)]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-p", "no:cacheprovider", *map(str, files)]
     if kit.dry:  # there is no GPU: they are looked for
         command = [*command[: -len(files)], str(files[0]), "--collect-only"]
     try:
@@ -223,10 +224,10 @@ def tests(kit: Kit, until: float) -> None:
             command, cwd=ROOT, capture_output=True, text=True, timeout=max(1, until - time.monotonic())
         )
         row = {"exit": done.returncode, "end": done.stdout.splitlines()[-15:], "errors": done.stderr[-1000:]}
-    except subprocess.TimeoutExpired:
-        row = {"error": "out of time"}
+    except subprocess.TimeoutExpired as late:
+        row = {"error": "out of time", "end": os.fsdecode(late.stdout or b"").splitlines()[-15:]}
     kit.keep("tests", row)
-    print("  " + (row["end"][-1] if row.get("end") else row.get("error", row.get("errors", ""))))
+    print("  " + (row.get("error") or (row["end"] or [row["errors"]])[-1]))
 
 
 def ways(kit: Kit, until: float) -> None:
@@ -264,17 +265,18 @@ def said(row: Row) -> str:
 
 
 def best(rows: list[Row], images: str, **wanted: Any) -> Row | None:
-    """The fastest way at these images whose losses are those of the first, with the most models that were timed."""
+    """The fastest way at these images whose losses are the first way's; where most ways were timed."""
     timed = [row for row in rows if row["images"] == images and "error" not in row]
     losses = {row["members"]: row["loss"] for row in timed if row["way"] == FIRST}
 
-    def agrees(row: Row) -> bool:
-        loss = losses.get(row["members"])
-        return loss is None or abs(row["loss"] / loss - 1) < AGREES
+    def fits(row: Row) -> bool:
+        loss = losses.get(row["members"], row.get("loss"))
+        same = row["batch"] == timed[0]["batch"] and all(row[key] == value for key, value in wanted.items())
+        return row["way"] != AUTHORS and same and abs(row["loss"] / loss - 1) < AGREES
 
-    fit = [row for row in timed if row["way"] != AUTHORS and row["batch"] == timed[0]["batch"] and agrees(row)]
-    fit = [row for row in fit if all(row.get(key) == value for key, value in wanted.items())]
-    return max(fit, key=lambda row: (row["members"], row["model_steps_per_s"]), default=None)
+    ways = [row for row in timed if fits(row)]
+    count = Counter(row["members"] for row in ways)
+    return max(ways, key=lambda row: (count[row["members"]], row["model_steps_per_s"]), default=None)
 
 
 def training(kit: Kit, until: float) -> None:
@@ -599,9 +601,10 @@ def pack(kit: Kit) -> None:
         groups = {"tables": [p for p in sorted(run.iterdir()) if p.name not in ("checkpoints", ".progress")]}
         groups |= {block.name: [block] for block in sorted(run.glob("checkpoints/block-*"))}
         for group, paths in groups.items():
-            files = [
-                path for top in paths for path in ([top] if top.is_file() else sorted(top.rglob("*"))) if path.is_file()
-            ]
+            files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+            files = [file for file in files if file.is_file() and not file.name.endswith(".part")]
+            states = {file.parent: file for file in files if file.parent.parent.name == "resume"}  # the last of each
+            files = [file for file in files if states.get(file.parent, file) == file]
             if any(path.stat().st_mtime > kit.started for path in files):
                 _pack(kit, f"{run.name}.{group}", files)
 
@@ -629,6 +632,7 @@ def unpack(pieces: Path, out: Path) -> None:
     Raises:
         InputError: when one is missing.
     """
+    out.mkdir(parents=True, exist_ok=True)
     names: dict[str, list[Path]] = {}
     for path in sorted(pieces.glob("*.*of*")):
         names.setdefault(path.name.rpartition(".")[0], []).append(path)
@@ -666,6 +670,7 @@ def main() -> int:
     kit.out.mkdir(parents=True, exist_ok=True)
     os.environ["HVAE_OUTPUT"] = str(kit.out)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")  # of each of the ways that prepare at once
     try:
         for pieces in args.pieces:
             unpack(Path(pieces), kit.out)
