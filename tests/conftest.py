@@ -243,20 +243,20 @@ def keep_results(config: Config, results: pd.DataFrame) -> None:
 
 SLOW = [
     "up_to_date",
-    "batch",
-    "target_rates",
     "chaos",
-    "deep",
+    "batch",
+    "slurm",
     "conditioned",
+    "target_rates",
+    "deep",
     "families",
-    "publish",
     "stacked",
-    "guidance",
     "store",
+    "publish",
+    "guidance",
     "own_images",
     "beside",
     "coded",
-    "slurm",
 ]
 """Files of tests that train, or execute notebooks, the longest first: ``./run_tests.sh fast`` leaves them out."""
 

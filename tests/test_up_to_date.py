@@ -75,7 +75,7 @@ def test_no_time_of_a_file_counts(own_run):
         for path in folder.rglob("*"):
             os.utime(path, (time.time(), time.time() + rng.uniform(-1e6, 1e4)))
     assert would_do(own_run) == []
-    (own_run.output / "runs/tiny/tables/representation.parquet").unlink()
+    (own_run.output / "runs/tiny/tables/training.parquet").unlink()
     done = own_run.run_all(*TINY)
     assert done.status == 0, done.errors
     assert would_do(own_run) == []
@@ -123,7 +123,7 @@ def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(own_run):
     assert would_do(own_run) == JOBS
     (run / ".progress/40_representation.job").write_text("")
     (run / "tables/generation.parquet").write_bytes(b"no table")
-    shutil.rmtree(own_run.output / "figures")
+    (own_run.output / "figures/tiny/explorer.html").unlink()
     done = own_run.run_all(*TINY)
     assert done.status == 0, done.errors
     assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == before
@@ -143,16 +143,17 @@ def test_a_failing_cell_loses_nothing(own_run):
         saved[notebook] = notebook.read_text()
         add_cell(notebook, "1 / 0")
     shutil.rmtree(run / "checkpoints/block-001")
-    done = own_run.run_all(*TINY)
+    done = own_run.job("10_train", "--block", "1")
     assert done.status == 1
-    assert re.search(r"^error: 10_train-001: .*ZeroDivisionError", done.errors, re.M)
-    assert "what is done stays" in done.errors
+    assert re.search(r"^10_train-001: .*ZeroDivisionError", done.errors, re.M)
     assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept, "trained anew, and the rest untouched"
     for notebook, text in saved.items():
         if notebook.stem == "10_train":
             notebook.write_text(text)
     done = own_run.run_all(*TINY)
+    assert done.status == 1
     assert "error: 40_representation: RuntimeError: ZeroDivisionError" in done.errors
+    assert "what is done stays" in done.errors
     assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept
     for notebook, text in saved.items():
         notebook.write_text(text)
@@ -180,26 +181,39 @@ def test_a_run_is_its_folder(own_run):
     assert not (runs / "tiny/results.parquet").exists()
 
 
-@pytest.mark.parametrize("name", ["10_train", "20_reconstruction"])
-def test_a_notebook_that_takes_no_parameters_is_refused(own_run, name):
-    notebook = own_run.checkout / f"notebooks/{name}.ipynb"
+def test_a_notebook_that_takes_no_parameters_is_refused(own_run):
+    """Job by job, and then as a user sees it."""
     run = own_run.output / "runs/tiny"
     kept = contents(run, "checkpoints/*/*", "tables/*", "results.*")
-    for change in (
-        lambda cells: [cell["metadata"].pop("tags", None) for cell in cells],
-        lambda cells: [
-            cell.update(source="".join(cell["source"]).replace("name =", "nmae ="))
-            for cell in cells
-            if "parameters" in cell["metadata"].get("tags", [])
-        ],
+
+    def untagged(cells):
+        for cell in cells:
+            cell["metadata"].pop("tags", None)
+
+    def misspelt(cells):
+        for cell in cells:
+            if "parameters" in cell["metadata"].get("tags", []):
+                cell["source"] = "".join(cell["source"]).replace("name =", "nmae =")
+
+    for name, change, block in (
+        ("20_reconstruction", untagged, ()),
+        ("20_reconstruction", misspelt, ()),
+        ("10_train", misspelt, ("--block", "0")),
+        ("10_train", untagged, ("--block", "0")),
     ):
+        notebook = own_run.checkout / f"notebooks/{name}.ipynb"
         text = notebook.read_text()
         edit(notebook, change)
-        done = own_run.run_all(*TINY)
-        assert done.status == 2
-        lines = [line for line in done.errors.splitlines() if line.startswith("error")]
-        assert lines
-        assert all(f"notebooks/{name}.ipynb: it has no cell with the tag parameters" in line for line in lines)
+        done = own_run.job(name, *block)
+        assert done.status == 1
+        said = f"notebooks/{name}.ipynb: it has no cell with the tag parameters"
+        assert said in done.errors
+        if (name, change) == ("10_train", untagged):
+            done = own_run.run_all(*TINY)
+            assert done.status == 2
+            lines = [line for line in done.errors.splitlines() if line.startswith("error")]
+            assert len(lines) == 2, "one a block"
+            assert all(said in line for line in lines)
         assert contents(run, "checkpoints/*/*", "tables/*", "results.*") == kept
         assert [path.name for path in (own_run.output / "runs").glob("[!.]*")] == ["tiny"]
         notebook.write_text(text)
@@ -216,7 +230,7 @@ def test_what_is_edited_meanwhile_is_seen_by_the_next_command(own_run):
         "content['cells'][-1]['source'] = '2 + 2'",
         "path.write_text(json.dumps(content))",
     )
-    done = own_run.run_all(*TINY)
+    done = own_run.job("20_reconstruction")
     assert done.status == 0, done.errors
     assert would_do(own_run) == ["20_reconstruction", "join", "explorer", "50_figures"]
     module = own_run.checkout / "hvae_core/evaluation/reconstruction.py"
@@ -231,14 +245,14 @@ def test_what_is_edited_meanwhile_is_seen_by_the_next_command(own_run):
     edit(notebook, edit_module_first)
     table = own_run.output / "runs/tiny/tables/reconstruction.parquet"
     before = table.read_bytes()
-    done = own_run.run_all(*TINY)
-    assert done.status == 2
+    done = own_run.job("20_reconstruction")
+    assert done.status == 1
     assert "reconstruction.py was edited since this process began" in done.errors
     assert table.read_bytes() == before
     notebook.write_text(kept)
-    done = own_run.run_all(*TINY)
+    done = own_run.job("20_reconstruction")
     assert done.status == 0, done.errors
-    assert would_do(own_run) == []
+    assert "20_reconstruction" not in would_do(own_run)
 
 
 def test_another_objective_is_refused_and_one_that_trained_nothing_is_forgotten(own_run):
@@ -254,24 +268,25 @@ def test_another_objective_is_refused_and_one_that_trained_nothing_is_forgotten(
 
     text = notebook.read_text()
     edit(notebook, returns("return terms.distortion.mean() + (terms.rates @ betas**2).mean()"))
-    kept = contents(run, "checkpoints/*/*", "objective.txt")
-    done = own_run.run_all(*TINY)
-    assert done.status == 2
+    kept = contents(run, "checkpoints/block-000/*", "objective.txt")
+    done = own_run.job("10_train", "--block", "0")
+    assert done.status == 1
     assert "trained for another objective" in done.errors
     assert "undo the change, or choose another --name" in done.errors
-    assert contents(run, "checkpoints/*/*", "objective.txt") == kept
-    shutil.rmtree(run)
+    assert contents(run, "checkpoints/block-000/*", "objective.txt") == kept
+    for path in run.iterdir():  # the run as it was begun
+        if path.name not in ("config.yaml", "data.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for wrong, said in (("return terms.distortion", r"a tensor of shape \(3,\)"), ("return 1.0", r"1.0 \(float\)")):
         notebook.write_text(text)
         edit(notebook, returns(wrong))
-        done = own_run.run_all(*TINY)
-        assert done.status == 2
-        for line in done.errors.splitlines():
-            assert re.fullmatch(rf"error: 10_train-00\d: the objective .* must return one number .* {said}", line)
+        done = own_run.job("10_train", "--block", "0")
+        assert done.status == 1
+        assert re.search(rf"^10_train-000: the objective .* must return one number .* {said}$", done.errors, re.M)
     notebook.write_text(text)
-    done = own_run.run_all(*TINY)
+    done = own_run.job("10_train", "--block", "0")
     assert done.status == 0, done.errors
-    assert contents(run, "checkpoints/*/*", "objective.txt") == kept
+    assert contents(run, "checkpoints/block-000/*", "objective.txt") == kept
 
 
 IDEA = """# An idea of mine.
