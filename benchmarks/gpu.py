@@ -88,25 +88,32 @@ READY = "ready"
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to do."""
+    """How much there is to do.
+
+    Attributes:
+        groups: images, models, and how many ways prepare at the same time, for which the memory has to suffice.
+    """
 
     device: str = "cuda"
-    groups: tuple[tuple[str, int], ...] = (("28x28x1", 81), ("32x32x3", 81), ("28x28x1", 441), ("32x32x3", 441))
+    groups: tuple[tuple[str, int, int], ...] = (
+        ("28x28x1", 81, 6),
+        ("32x32x3", 81, 2),
+        ("28x28x1", 441, 1),
+        ("32x32x3", 441, 1),
+    )
     ways: tuple[str, ...] = tuple(WAYS)
     batch: int = 256
     updates: int = 10
-    at_once: int = 6  # ways of 81 models that prepare at the same time
     square: int = 8192  # side of the matrices whose product gives the roofline
     copied: int = 2**31  # bytes
 
 
 TINY = Size(
     "cpu",
-    (("28x28x1", 2),),
+    (("28x28x1", 2, 2),),
     (AUTHORS, FIRST, "native, whole, shared, bfloat16"),
     batch=4,
     updates=1,
-    at_once=2,
     square=64,
     copied=2**20,
 )
@@ -236,8 +243,8 @@ def ways(kit: Kit, until: float) -> None:
     child = kit.child(card, size=size)
     kit.keep("card", child.answer(min(until, time.monotonic() + WAY_S)))
     child.end(patience=5)
-    for images, members in size.groups:
-        waiting, at_once = list(size.ways), max(1, size.at_once * size.groups[0][1] // members)
+    for images, members, at_once in size.groups:
+        waiting = list(size.ways)
         while waiting and time.monotonic() < until:
             names, waiting = waiting[:at_once], waiting[at_once:]
             limit = min(until, time.monotonic() + WAY_S)
