@@ -1,10 +1,13 @@
 """Figures and tables -> files, each written whole or not at all, with a note beside it of what it was made from."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from fontTools.subset import Options
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -19,7 +22,7 @@ def save_figure(fig: Figure, folder: str | Path, name: str, *, provenance: dict[
         InputError: the folder cannot be written to.
     """
     paths = [Path(folder) / f"{name}.{kind}" for kind in ("pdf", "png")]
-    with rc_context(STYLE):
+    with rc_context(STYLE), _glyphs_alone():
         for path in paths:
             kind = path.suffix[1:]
             # A date would make every file new.
@@ -27,6 +30,17 @@ def save_figure(fig: Figure, folder: str | Path, name: str, *, provenance: dict[
             with whole_file(path) as part:
                 fig.savefig(part, format=kind, dpi=DPI, metadata=metadata)
     return [*paths, _write_note(folder, name, getattr(fig, "caption", ""), provenance)]
+
+
+@contextmanager
+def _glyphs_alone() -> Iterator[None]:
+    """Leave out of a PDF's fonts what tells programs how to set text: it is set, and to select from it takes longest."""
+    dropped = Options._drop_tables_default
+    Options._drop_tables_default = [*dropped, "GDEF", "GPOS", "GSUB"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = dropped
 
 
 def save_table(frame: pd.DataFrame, folder: str | Path, name: str, *, provenance: dict[str, Any]) -> list[Path]:

@@ -50,6 +50,7 @@ RateScale = Literal["sqrt", "linear"]
 
 WIDTH = 5.5  # inches: the text width of the paper, so that font sizes are those of the printed page
 DPI = 200  # of PNG files; what is printed is the PDF
+SHOWN_DPI = 150  # in a notebook
 # Matplotlib's defaults first: what stands in a user's matplotlibrc is for the user's own figures.
 STYLE: Any = {
     **{key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "webagg", "toolbar"))},
@@ -94,20 +95,35 @@ class PaperFigure(Figure):
     caption: str = ""
 
     def savefig(self, *args: Any, **options: Any) -> None:
-        """Write the figure. It is laid out the first time only: that takes longer than to draw it.
+        """Write the figure, laid out the first time only: that takes longer than to draw it."""
+        self.lay_out()
+        with rc_context(STYLE):  # of ticks, too, which are made when they are drawn
+            super().savefig(*args, **options)
+
+    def lay_out(self) -> None:
+        """Give every panel its place, unless it has one.
 
         The engine is set to None then, not to "none", for which Matplotlib draws once more before each file.
         """
-        with rc_context(STYLE):  # of ticks, too, which are made when they are drawn
-            if self.get_layout_engine() is not None:
-                self.draw_without_rendering()
-                with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
-                    self.set_layout_engine(None)
-            super().savefig(*args, **options)
+        engine = self.get_layout_engine()
+        if engine is None:
+            return
+        with rc_context(STYLE):
+            if self.axes:
+                engine.execute(self)
+            with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+                self.set_layout_engine(None)
 
     def _repr_png_(self) -> bytes:
-        buffer = BytesIO()  # cut to what is drawn: words are a little wider here than in print
-        self.savefig(buffer, format="png", dpi=150, bbox_inches="tight", pad_inches=0.05)
+        buffer, dpi = BytesIO(), self.dpi
+        self.lay_out()
+        self.dpi = SHOWN_DPI
+        try:  # cut to what is drawn, as bbox_inches="tight" does, for which Matplotlib draws once more
+            with rc_context(STYLE):
+                area = self.get_tightbbox().padded(0.05)
+        finally:
+            self.dpi = dpi
+        self.savefig(buffer, format="png", dpi=SHOWN_DPI, bbox_inches=area)
         return buffer.getvalue()
 
     def _ipython_display_(self) -> None:
