@@ -17,6 +17,7 @@ from hvae_core.pipeline import measuring, stages, training
 from hvae_core.runs.code import _code
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import (
+    comparable_runs,
     figure_folder,
     images_key,
     keep_data,
@@ -31,7 +32,6 @@ from hvae_core.runs.profiles import load_profile
 from hvae_core.runs.results import (
     collect,
     columns,
-    comparable_runs,
     join,
     load_results,
     load_scores,

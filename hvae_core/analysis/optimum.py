@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.stats import studentized_range
 
 from hvae_core.analysis.points import INCEPTION, PARTS, Metric, compared, values
 
@@ -119,4 +118,6 @@ def _range(settings: int, freedom: int) -> float:
 
     At most, but in a share `DOUBT` of all grids.
     """
+    from scipy.stats import studentized_range  # half a second, and most reports of one seed do without
+
     return float(studentized_range.isf(DOUBT, settings, freedom)) / np.sqrt(2) if settings > 1 else 0.0

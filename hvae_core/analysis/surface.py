@@ -10,8 +10,6 @@ is the difference of the distortions at equal rates.
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.interpolate import RBFInterpolator
-from scipy.spatial import Delaunay
 
 from hvae_core.analysis.points import drawable
 from hvae_core.errors import InputError
@@ -80,6 +78,8 @@ class Surface:
 
         NaN outside the grid's convex hull.
         """
+        from scipy.spatial import Delaunay  # only where it is asked for: a report imports this module, too
+
         at = np.log(np.asarray(betas, float))
         inside = Delaunay(self.betas).find_simplex(at, tol=1e-9) >= 0
         found = np.full((len(at), self.values.shape[1]), np.nan)
@@ -149,6 +149,8 @@ def slope_ratios(results: pd.DataFrame, layers: int, on: str = "train_") -> pd.D
 
 
 def _interpolated(points: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    from scipy.interpolate import RBFInterpolator  # as above
+
     return RBFInterpolator(points, values, kernel="cubic")(at)
 
 

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from hvae_core.analysis.optimum import bests_differ, optimum
 from hvae_core.analysis.points import (
@@ -340,7 +339,7 @@ def _correlation(points: pd.DataFrame, metric: str, with_: str) -> float:
     """Spearman's rank correlation; NaN where one of the columns does not vary."""
     known = points[[metric, with_]].dropna()
     varies = len(known) > 2 and known.nunique().min() > 1
-    return float(spearmanr(known[metric], known[with_]).statistic) if varies else float("nan")
+    return float(np.corrcoef(known.rank(), rowvar=False)[1, 0]) if varies else float("nan")
 
 
 def _partial(points: pd.DataFrame, metric: str, with_: str, given: str) -> float:

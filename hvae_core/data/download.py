@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hvae_core.errors import InputError
+from hvae_core.files import ROOT
 from hvae_core.progress import track
 
 Opener = Callable[..., Any]  # like urllib.request.urlopen
@@ -43,6 +44,7 @@ class Source:
     folders: tuple[str, ...]  # the last one is where downloads go
     mirrors: tuple[str, ...]  # tried in turn; the file's name is appended
     files: tuple[str, ...]
+    others: tuple[str, ...] = ()  # files and folders that are read in their place
 
 
 SOURCES = {
@@ -71,6 +73,7 @@ SOURCES = {
             "https://github.com/brendenlake/omniglot/raw/master/python/",
         ),
         ("images_background.zip", "images_evaluation.zip"),
+        ("omniglot_small.npz",),
     ),
     # Stanford is the only known host of these two files; the second address is for networks without http.
     "svhn": Source(
@@ -88,6 +91,7 @@ SOURCES = {
             "https://www.cs.toronto.edu/~kriz/",
         ),
         ("cifar-10-python.tar.gz",),
+        ("cifar-10-batches-py",),
     ),
 }
 MD5 = {
@@ -111,6 +115,11 @@ MD5 = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
+
+
+def root_of(root: Path | str | None = None) -> Path:
+    """Where the files of named data sets lie: ``root``, or else HVAE_DATA, or else ``data/`` here."""
+    return Path(root or os.environ.get("HVAE_DATA") or ROOT / "data").expanduser()
 
 
 def _md5(path: Path) -> str:

@@ -34,10 +34,9 @@ from torch import Tensor
 
 from hvae_core.data import mini, pictures
 from hvae_core.data.dataset import COLOUR, GREY, Array, Dataset
-from hvae_core.data.download import SOURCES, Files, Opener, reading, verify
+from hvae_core.data.download import SOURCES, Files, Opener, reading, root_of, verify
 from hvae_core.data.pictures import SMALLEST
 from hvae_core.errors import InputError
-from hvae_core.files import ROOT
 from hvae_core.names import DATASETS
 
 # ---------------------------------------------------------------------------------------- the data set
@@ -68,8 +67,7 @@ def load(
     """
     name = str(name)
     if name in _LOADERS:
-        folder = root or os.environ.get("HVAE_DATA") or ROOT / "data"
-        return _LOADERS[name](Files(Path(folder).expanduser(), download, opener))
+        return _LOADERS[name](Files(root_of(root), download, opener))
     path = Path(name).expanduser()
     if name and os.path.isdir(path):
         return _image_folder(path)

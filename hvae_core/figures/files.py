@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from fontTools.subset import Options
+from fontTools.subset import Options  # type: ignore[import-untyped]
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -34,7 +34,7 @@ def save_figure(fig: Figure, folder: str | Path, name: str, *, provenance: dict[
 
 @contextmanager
 def _glyphs_alone() -> Iterator[None]:
-    """Leave out of a PDF's fonts what tells programs how to set text: it is set, and to select from it takes longest."""
+    """Leave out of a PDF's fonts how text is to be set: it is set, and choosing from that takes longest."""
     dropped = Options._drop_tables_default
     Options._drop_tables_default = [*dropped, "GDEF", "GPOS", "GSUB"]
     try:

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
-from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import figure_folder, run_folder
+from hvae_core.runs.folder import comparable_runs, figure_folder, run_folder
 from hvae_core.runs.identity import OBJECTIVE
 from hvae_core.runs.kinds import NOTEBOOKS
-from hvae_core.runs.results import comparable_runs
+from hvae_core.runs.known import remember_code, stage_fingerprint
 from hvae_core.runs.weights import block_folder, saved_training
 
 SHOWN = ("reconstruction", "generation", "likelihood")
@@ -148,14 +147,18 @@ def key(config: Config, job: Job, notebook: str | None = None) -> str:
         values |= {"blocks": config.block_count, "block": job.block}
     if job.notebook and notebook is None:
         notebook = read_notebook(job.notebook)
-    stages = (job.stage,) if config.kind.stages else ("training", "figures")
     described = [
         values,
         cells(notebook) if notebook else None,
-        [code_fingerprint(code_of(config, stage)) for stage in stages],
+        [stage_fingerprint(config, stage) for stage in _stages(config, job)],
         [[_named(config, path), _content(path)] for path in job.reads],
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+
+
+def _stages(config: Config, job: Job) -> tuple[str, ...]:
+    """The stages whose code a job runs."""
+    return (job.stage,) if config.kind.stages else ("training", "figures")
 
 
 def read_notebook(name: str) -> str:
@@ -220,6 +223,7 @@ def stale(config: Config) -> list[str]:
 def mark(config: Config) -> list[str]:
     """Leave marks of the jobs that hold, and of no others; returns the names of those that are to be done."""
     to_do, folder = stale(config), run_folder(config.name) / MARKS
+    remember_code(config, {stage for job in jobs(config).values() for stage in _stages(config, job)})
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         path.unlink()

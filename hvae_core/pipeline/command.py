@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
@@ -30,13 +30,25 @@ from hvae_core.pipeline.job import BATCH, GPUS, MENDABLE, environment, gpus, nam
 from hvae_core.progress import EVERY_S, describe, duration
 from hvae_core.runs.collections import collections, is_collection, load_collection
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import figure_folder, keep_data, open_run, output_root, run_folder, same_data, settled
+from hvae_core.runs.folder import (
+    described_data,
+    figure_folder,
+    keep_data,
+    open_run,
+    output_root,
+    run_folder,
+    same_data,
+    settled,
+)
 from hvae_core.runs.identity import give_objective, read_objective
 from hvae_core.runs.kinds import KINDS
+from hvae_core.runs.known import asked, known_data, remember_data
 from hvae_core.runs.profiles import load_profile, profiles, read_yaml
 from hvae_core.runs.provenance import cores as available_cores
 from hvae_core.runs.provenance import provenance
-from hvae_core.runs.results import load_results
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from hvae_core.data.dataset import Dataset
 
 COMMANDS = {
     comparing.WORD: (comparing.arguments, comparing.run),
@@ -204,11 +216,6 @@ def run(
         given: the keys that the user has set: of images of one's own the others may be fitted to their number.
         cluster: where the jobs are submitted; None: they run here.
     """
-    from hvae_core.data.readers import load
-    from hvae_core.models import check_shape
-    from hvae_core.pipeline import stages
-    from hvae_core.training.conditioned import check_batch_size
-
     if (figure_folder(config.name) / collecting.KEPT).exists():
         raise InputError(
             f"'{config.name}' is a collection, whose figures are in {figure_folder(config.name)}; choose another --name"
@@ -216,40 +223,37 @@ def run(
     if config.block is not None:
         raise InputError(f"block = {config.block}: the batch trains all blocks; leave it out")
     folder = run_folder(config.name)
-    if cluster is None:
-        stages.device(config)
-    elif config.device == "cuda":
-        raise InputError(f"device = cuda: which jobs get a GPU says {cluster.folder / 'config.yaml'}; use auto or cpu")
-    present = 0 if cluster else gpus(config)
-    data = None
-    if config.kind.stages:
-        try:
-            data = load(config.dataset, download=not dry_run)
-        except InputError as error:
-            if not dry_run or config.dataset not in DATASETS:
-                raise
-            print(f"  data: {error}")  # to be downloaded
-    if data:
-        data = data.first(config.train_images, config.test_images)
-        config = own_images.fitted(config, given, len(data.x_train))
-        check_shape(config.models[0], data.image_shape)
-        if config.kind is KINDS["conditioned"]:
-            check_batch_size(config.batch_size, len(data.x_train))
-        if config.likelihood_images and config.likelihood_images > len(data.x_test):
+    if config.device == "cuda":
+        if cluster:
             raise InputError(
-                f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images"
+                f"device = cuda: which jobs get a GPU says {cluster.folder / 'config.yaml'}; use auto or cpu"
             )
-        of = f"{data.name} ({len(data.x_train):,} training and {len(data.x_test):,} test images)"
+        from hvae_core.pipeline.place import device
+
+        device(config)
+    wanted, data, described, question = config, None, None, None
+    if config.kind.stages:
+        question = asked(wanted, given)
+        described = known_data(wanted, question)
+        if described is None and (data := read_data(wanted, dry_run)):
+            described = described_data(data)
+    if described:
+        config = own_images.fitted(wanted, given, described.train_images)
+        if data:
+            check_data(config, data)
+        of = f"{described.name} ({described.train_images:,} training and {described.test_images:,} test images)"
     else:
         of = config.dataset
     print(f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {of}", flush=True)
-    for note in data.notes if data else ():
+    for note in described.notes if described else ():
         print(f"  data: {note}", flush=True)
-    fresh, suggested = not (folder / "config.yaml").exists(), suggested_blocks(config, cores, present, cluster)
+    fresh = not (folder / "config.yaml").exists()
+    present = gpus(config) if fresh and not cluster else 0
+    suggested = suggested_blocks(config, cores, present, cluster) if fresh else None
     config = settled(config, suggested)
     if data and fresh and config.kind is KINDS["conditioned"] and not (present or cluster):
         print(f"  training takes about {duration(own_images.training_time(config, data))} here", flush=True)
-    if fresh and present and suggested < config.block_count and len(config.members()) < TOGETHER * config.block_count:
+    if present and suggested and suggested < config.block_count > len(config.members()) / TOGETHER:
         print(
             (
                 f"  {config.block_count} blocks: a GPU trains a block's models of one kind and seed at once, and is "
@@ -274,8 +278,45 @@ def run(
             return 0
         if data and not dry_run:
             keep_data(config, data)
+            if question and question == asked(wanted, given):  # the files are those that were read
+                remember_data(config, question)
         del data
         return _run(config, folder, cores, dry_run, lock, report, cluster)
+
+
+def read_data(config: Config, dry_run: bool) -> "Dataset | None":
+    """The data of a run, as many as it uses; None where they are still to be downloaded.
+
+    Raises:
+        InputError: for data that are wrong.
+    """
+    from hvae_core.data.readers import load
+    from hvae_core.pipeline import stages  # noqa: F401  # an edit that broke a module is named before anything begins
+
+    try:
+        data = load(config.dataset, download=not dry_run)
+    except InputError as error:
+        if not dry_run or config.dataset not in DATASETS:
+            raise
+        print(f"  data: {error}")  # to be downloaded
+        return None
+    return data.first(config.train_images, config.test_images)
+
+
+def check_data(config: Config, data: "Dataset") -> None:
+    """Whether a run can be of these data.
+
+    Raises:
+        InputError: if not.
+    """
+    from hvae_core.models import check_shape
+    from hvae_core.training.conditioned import check_batch_size
+
+    check_shape(config.models[0], data.image_shape)
+    if config.kind is KINDS["conditioned"]:
+        check_batch_size(config.batch_size, len(data.x_train))
+    if config.likelihood_images and config.likelihood_images > len(data.x_test):
+        raise InputError(f"likelihood_images = {config.likelihood_images}: there are {len(data.x_test)} test images")
 
 
 def _run(
@@ -504,6 +545,7 @@ def print_report(config: Config, report: Report | None) -> None:
 def summarise(config: Config) -> None:
     """Where the results are, and how many models are well."""
     from hvae_core.analysis.overfit import too_few
+    from hvae_core.runs.results import load_results
 
     results = load_results(config.name)
     counts = ", ".join(f"{count} {status}" for status, count in results["status"].value_counts().items())

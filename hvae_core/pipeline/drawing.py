@@ -16,6 +16,7 @@ from hvae_core.progress import track
 from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import (
+    comparable_runs,
     figure_folder,
     load_config,
     load_images,
@@ -24,7 +25,7 @@ from hvae_core.runs.folder import (
 from hvae_core.runs.identity import kept_objective
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.provenance import commit
-from hvae_core.runs.results import comparable_runs, load_results
+from hvae_core.runs.results import load_results
 
 if TYPE_CHECKING:  # matplotlib is imported where figures are drawn
     from matplotlib.figure import Figure

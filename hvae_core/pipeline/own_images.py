@@ -40,16 +40,15 @@ def fitted(config: Config, given: Collection[str], images: int) -> Config:
     """
     if config.kind is not KINDS["conditioned"] or config.dataset in DATASETS:
         return config
-    chosen: dict[str, float] = dict(LONG if images >= MANY else SHORT)
-    chosen["batch_size"] = _batch(int(chosen["batch_size"]), images)
-    chosen |= {key: getattr(config, key) for key in given if key in chosen}
-    batches = math.ceil(images / chosen["batch_size"])
-    chosen["epochs"] = max(1, round(UPDATES[images >= MANY] / batches))
     try:
         begun = load_config(config.name)
-        chosen = {key: getattr(begun, key) for key in chosen}
-    except InputError:
-        pass  # there is none yet
+        chosen = {key: getattr(begun, key) for key in (*SHORT, "epochs")}
+    except InputError:  # there is none yet
+        chosen = dict(LONG if images >= MANY else SHORT)
+        chosen["batch_size"] = _batch(int(chosen["batch_size"]), images)
+        chosen |= {key: getattr(config, key) for key in given if key in chosen}
+        batches = math.ceil(images / chosen["batch_size"])
+        chosen["epochs"] = max(1, round(UPDATES[images >= MANY] / batches))
     return Config.make({**config.dump(), **{key: value for key, value in chosen.items() if key not in given}})
 
 

@@ -37,7 +37,7 @@ LIBRARIES = (
     "ipykernel.debugger",
     "ipykernel.kernelapp",
     "papermill",
-    "pydantic",
+    "pydantic.root_model",  # the first model, which imports the rest
     "yaml",
     "safetensors.torch",
 )

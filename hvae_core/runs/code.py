@@ -202,7 +202,7 @@ class Running(NamedTuple):
     Attributes:
         names: modules and functions, as `code_of` gives them.
         fingerprint: of them (see `code_fingerprint`).
-        package: a hash of all texts of the package.
+        package: see `package_digest`.
     """
 
     names: tuple[str, ...]
@@ -215,13 +215,15 @@ class Running(NamedTuple):
         Raises:
             InputError: when a module was edited between the starts of the two.
         """
-        if _package() != self.package and code_fingerprint(self.names) != self.fingerprint:
+        if package_digest() != self.package and code_fingerprint(self.names) != self.fingerprint:
             raise InputError("hvae_core was edited while it computes; give the same command again")
 
 
 @cache
-def _package() -> str:
-    return hashlib.sha256("\0".join(TEXTS.values()).encode()).hexdigest()
+def package_digest() -> str:
+    """A hash of all files of the package and their names, as it was when this process began."""
+    named = [f"{path.relative_to(ROOT)}\0{text}" for path, text in TEXTS.items()]
+    return hashlib.sha256("\0".join(named).encode()).hexdigest()
 
 
 def running(names: Iterable[str]) -> Running:
@@ -242,7 +244,7 @@ def running(names: Iterable[str]) -> Running:
             raise InputError(
                 f"{path} was edited since this process began; restart the kernel, or give the command again"
             )
-    return Running(names, code_fingerprint(names), _package())
+    return Running(names, code_fingerprint(names), package_digest())
 
 
 def described_function(function: Callable[..., Any], depth: int = 3) -> str:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,6 +29,7 @@ import yaml
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT, read_text, whole_file, write_text
 from hvae_core.runs.config import Config
+from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.profiles import read_yaml
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
@@ -115,16 +117,30 @@ def same_data(config: Config, data: Dataset) -> bool:
     return isinstance(kept, dict) and "fingerprint" in kept and kept == {name: described.get(name) for name in kept}
 
 
+class Described(NamedTuple):
+    """What is kept of a data set in ``data.json``.
+
+    Attributes:
+        name, fingerprint, image_shape, notes: as a `Dataset` has them.
+        train_images, test_images: how many there are.
+    """
+
+    name: str
+    fingerprint: str
+    train_images: int
+    test_images: int
+    image_shape: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def described_data(data: Dataset) -> Described:
+    """What a run keeps of its data."""
+    counts = len(data.x_train), len(data.x_test)
+    return Described(data.name, data.fingerprint, *counts, data.image_shape, data.notes)
+
+
 def _described_data(data: Dataset) -> str:
-    described = {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "train_images": len(data.x_train),
-        "test_images": len(data.x_test),
-        "image_shape": list(data.image_shape),
-        "notes": list(data.notes),
-    }
-    return json.dumps(described, indent=2) + "\n"
+    return json.dumps(described_data(data)._asdict(), indent=2) + "\n"
 
 
 def load_config(run: str | Path) -> Config:
@@ -146,6 +162,23 @@ def load_config(run: str | Path) -> Config:
 @lru_cache(maxsize=32)
 def _config(path: Path, _content: bytes) -> Config:
     return Config.make({**read_yaml(path), "name": path.parent.name}, source=str(path))
+
+
+def comparable_runs(run: str | Path) -> list[str]:
+    """The names of all finished runs of Paper A's models on the same data as this run, of families of Paper B."""
+
+    def data(folder: Path) -> Any:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return json.loads((folder / "data.json").read_text())["fingerprint"]
+
+    found, own = [], data(run_folder(run))
+    for path in sorted((output_root() / "runs").glob("*/data.json")):
+        folder = path.parent
+        if own and (folder / "results.parquet").exists() and data(folder) == own:
+            with suppress(InputError):  # of another version, or damaged: not this run's concern
+                if load_config(folder.name).kind in (KINDS["hierarchical"], KINDS["deep"]):
+                    found.append(folder.name)
+    return found
 
 
 # --- images -----------------------------------------------------------------------------------------------------

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,7 @@ from hvae_core.files import table_digest, whole_file, write_table
 from hvae_core.names import PROBES
 from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import UNREADABLE, load_config, output_root, run_folder
+from hvae_core.runs.folder import UNREADABLE, load_config, run_folder
 from hvae_core.runs.kinds import KINDS, NOTEBOOKS
 from hvae_core.runs.weights import block_folder, identities, trained_for
 from hvae_core.terms import layer_numbers
@@ -263,23 +261,6 @@ def readable_table(path: Path) -> pd.DataFrame | None:
     with contextlib.suppress(InputError):
         return read_table(path)
     return None
-
-
-def comparable_runs(run: str | Path) -> list[str]:
-    """The names of all finished runs of Paper A's models on the same data as this run, of families of Paper B."""
-
-    def data(folder: Path) -> Any:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return json.loads((folder / "data.json").read_text())["fingerprint"]
-
-    found, own = [], data(run_folder(run))
-    for path in sorted((output_root() / "runs").glob("*/data.json")):
-        folder = path.parent
-        if own and (folder / "results.parquet").exists() and data(folder) == own:
-            with contextlib.suppress(InputError):  # of another version, or damaged: not this run's concern
-                if load_config(folder.name).kind in (KINDS["hierarchical"], KINDS["deep"]):
-                    found.append(folder.name)
-    return found
 
 
 def training_table(run: str | Path) -> pd.DataFrame:
