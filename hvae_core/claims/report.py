@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -78,7 +80,13 @@ def notebooks(config: Config) -> dict[str, Path]:
 
 
 def _as_html(notebook: Path) -> str:
+    body, _ = _exporter().from_filename(str(notebook))
+    return str(body)
+
+
+@cache
+def _exporter() -> Any:
+    """One for all notebooks: each would compile its templates anew."""
     from nbconvert import HTMLExporter  # it takes a second to import
 
-    body, _ = HTMLExporter(anchor_link_text=" ").from_filename(str(notebook))
-    return str(body)
+    return HTMLExporter(anchor_link_text=" ")
