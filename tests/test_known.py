@@ -1,6 +1,7 @@
 """What a command need not find out anew, and that it does find out whatever may be another."""
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY
 from test_data import (
     amat,
     cifar10_archive,
@@ -131,12 +133,23 @@ def test_what_comes_with_packages_is_there(name):
     assert all(path.is_file() for path in files(name))
 
 
-def test_a_place_of_ones_own_counts(tmp_path, monkeypatch):
+def test_data_are_the_same_wherever_they_lie_but_not_by_another_name(tmp_path, monkeypatch):
     found = []
     for place in ("one", "two"):
         monkeypatch.setenv("HVAE_DATA", str(tmp_path / place))
+        write(tmp_path / place, SETS["mnist"][1], None)
         found.append(checksum("mnist"))
-    assert found[0] != found[1]
+    write(tmp_path / "two/MNIST/raw", SETS["mnist"][1], None)
+    assert found[0] == found[1] != checksum("mnist"), "more of them"
+    first = Path(grey_folder(tmp_path))
+    shutil.copytree(first, first.with_name("others"))
+    link = tmp_path / "link"
+    named = []
+    for target in (first, first.with_name("others")):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        named.append(checksum(str(link)))
+    assert named[0] == checksum(str(first)) != named[1]
 
 
 # ------------------------------------------------------------------------------------------------ a run
@@ -295,8 +308,6 @@ def test_a_finished_run_needs_no_pytorch(own_run):
             check=True,
         )
         return done.stdout.splitlines()[-1], done.stdout
-
-    from conftest import TINY
 
     status, said = needed(*TINY)
     assert status == "0 pandas" and "nothing to do" in said

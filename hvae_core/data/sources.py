@@ -39,13 +39,14 @@ def files(name: str, root: Path | str | None = None) -> list[Path]:
 
 
 def checksum(name: str, root: Path | str | None = None) -> str | None:
-    """A checksum of all bytes in these files, with their names and which of them there are.
+    """A checksum of all bytes in these files, with their names and which of them there are; not of where they lie.
 
     Returns:
         None where one of them cannot be read.
     """
     try:
-        described = [[str(path), _content(path)] for path in files(name, root)]
+        called = Path(name).expanduser().resolve().name  # what a link leads to, as a data set of pictures is called
+        described = [called, [[path.name, _content(path)] for path in files(name, root)]]
     except (OSError, InputError, ValueError):
         return None
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
