@@ -410,7 +410,8 @@ BROKEN = [  # each rule in its order: a configuration that breaks it, and what i
     (
         {"model": "vqvae"},
         "model: no model is called 'vqvae'; there are ghvae, lvae, ghvae-conditioned, lvae-"
-        "conditioned, ---, --+, --v, -+-, -++, -+v, +--, +-+, +-v, ++-, +++, ++v, toy",
+        "conditioned, ---, --+, --v, -+-, -++, -+v, +--, +-+, +-v, ++-, +++, ++v, toy; CONTRIBUTING.md says where one of "
+        "your own is named",
     ),
     ({"model": ["---", "---"]}, "model: a model stands there twice; use seeds for several of a kind"),
     ({"model": ["ghvae", "lvae"]}, "model: ghvae, lvae make no run together; only families of Paper B do"),
@@ -470,6 +471,7 @@ BROKEN = [  # each rule in its order: a configuration that breaks it, and what i
         "model +-v: encoder_context = image: not with a strong encoder and marginal v, whose density would take an "
         "inversion of the flow for every pseudo-input",
     ),
+    ({"width": 0.5}, "width: ghvae has no such key; it is for families of Paper B"),
     ({"betas": [1, 2], "blocks": 9, "block": 4}, "block: 4 of 4 blocks; they are counted from 0"),
     (
         {**TOY, "precision": "bfloat16"},
@@ -487,6 +489,17 @@ def test_each_rule_says_what_is_wrong(values, said):
 
 def test_no_rule_is_left_untried():
     assert len({said for _, said in BROKEN}) == len(RULES)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("width", 0.5), ("pseudo_inputs", 5), ("encoder_context", "image"), ("likelihood_images", 2), ("sigma_x", 0.5)],
+)
+def test_no_key_is_passed_over_in_silence(key, value):
+    have, lack = ("ghvae", "---") if key == "sigma_x" else ("---", "ghvae")
+    assert getattr(Config.make({"model": have, key: value}), key) == value
+    with pytest.raises(InputError, match=f"{key}: {lack} has no such key"):
+        Config.make({"model": lack, key: value})
 
 
 # --- the page -----------------------------------------------------------------------------------------------

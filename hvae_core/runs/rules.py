@@ -87,11 +87,27 @@ def _without_a_start(config: Config) -> list[int]:
     return [number for number, betas, held in layers if held and (len(betas) > 1 or betas[0] == 0)]
 
 
+HAVE = {
+    **dict.fromkeys(("width", "pseudo_inputs", "encoder_context", "likelihood_images"), ("families",)),
+    "sigma_x": ("hierarchical", "conditioned"),
+}
+"""Keys that only models of these kinds have; others would be trained as if nothing had been asked."""
+
+
+def _without_effect(config: Config) -> list[str]:
+    """The keys that were changed, and that no model of the run has."""
+    changed = [key for key in HAVE if getattr(config, key) != type(config).model_fields[key].default]
+    return [key for key in changed if config.model_kind not in HAVE[key]]
+
+
 RULES = (
     # Models
     Rule(
         lambda c: bool(_unknown(c)),
-        lambda c: f"model: no model is called '{_unknown(c)[0]}'; there are {', '.join(LAYERS)}",
+        lambda c: (
+            f"model: no model is called '{_unknown(c)[0]}'; there are {', '.join(LAYERS)}; "
+            "CONTRIBUTING.md says where one of your own is named"
+        ),
     ),
     Rule(
         lambda c: len(set(c.models)) < len(c.models),
@@ -184,6 +200,13 @@ RULES = (
     Rule(
         lambda c: c.model_kind == "families" and any(without_context(name, c.encoder_context) for name in c.models),
         lambda c: next(filter(None, (without_context(name, c.encoder_context) for name in c.models))),
+    ),
+    Rule(
+        lambda c: bool(_without_effect(c)),
+        lambda c: (
+            f"{_without_effect(c)[0]}: {c.models[0]} has no such key; it is for "
+            f"{'families of Paper B' if 'families' in HAVE[_without_effect(c)[0]] else 'ghvae and lvae'}"
+        ),
     ),
     # Computing
     Rule(
