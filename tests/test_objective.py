@@ -5,7 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvae_core.errors import InputError
 from hvae_core.objective import lagrangian, target_rate, warm_up
+from hvae_core.runs.identity import check_objective
 from hvae_core.terms import Terms, elbo, layer_numbers, rate
 
 positive = st.floats(0.01, 100)
@@ -105,3 +107,26 @@ def test_after_a_part_of_the_warm_up_betas_have_this_part_of_their_value(ramp, f
 
 def test_layers_are_numbered_from_the_top_as_in_the_paper():
     assert list(layer_numbers(3)) == [3, 2, 1]
+
+
+def misspelt(terms, betas):
+    weighted = terms.rate @ betas
+    return (terms.distortion + weighted).mean()
+
+
+def of_three(terms, betas, epoch):
+    return lagrangian(terms, betas)
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (misspelt, r"at 'weighted = terms.rate @ betas': AttributeError: .*'rate'"),
+        (of_three, r"fails: TypeError: .*epoch.*called as objective\(terms, betas\)"),
+        (lambda terms, betas: terms.distortion + terms.rates @ betas, r"returned a tensor of shape \(3,\)"),
+    ],
+)
+def test_what_is_wrong_with_an_objective_is_named(objective, said):
+    check_objective(lagrangian, 2)
+    with pytest.raises(InputError, match=said):
+        check_objective(objective, 2)

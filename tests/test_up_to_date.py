@@ -282,7 +282,7 @@ def test_another_objective_is_refused_and_one_that_trained_nothing_is_forgotten(
         edit(notebook, returns(wrong))
         done = own_run.job("10_train", "--block", "0")
         assert done.status == 1
-        assert re.search(rf"^10_train-000: the objective .* must return one number .* {said}$", done.errors, re.M)
+        assert re.search(rf"^10_train-000: the objective must return one number .* {said}$", done.errors, re.M)
     notebook.write_text(text)
     done = own_run.job("10_train", "--block", "0")
     assert done.status == 0, done.errors

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import textwrap
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -111,14 +112,20 @@ def check_objective(objective: Callable[..., Any], layers: int) -> None:
     """Raise unless an objective gives one number for a batch, that of a tensor which training can minimise.
 
     Raises:
-        InputError: it returns something else.
+        InputError: it fails, or returns something else.
     """
     import torch
 
     from hvae_core.terms import Terms
 
     terms = Terms(torch.rand(3, requires_grad=True), torch.rand(3, layers, requires_grad=True))
-    loss = objective(terms, torch.ones(layers))
+    try:
+        loss = objective(terms, torch.ones(layers))
+    except Exception as error:  # whatever somebody's own code raises
+        raise InputError(
+            f"the objective fails{_line(objective, error)}: {type(error).__name__}: {error}; it is called as "
+            "objective(terms, betas): terms.distortion is (batch,), terms.rates (batch, L), betas (L,)"
+        ) from error
     if isinstance(loss, torch.Tensor) and not loss.shape and loss.requires_grad:
         return
     if isinstance(loss, torch.Tensor):
@@ -126,9 +133,16 @@ def check_objective(objective: Callable[..., Any], layers: int) -> None:
     else:
         found = f"{loss!r} ({type(loss).__name__})"
     raise InputError(
-        f"the objective {getattr(objective, '__name__', '')} must return one number for the batch: a tensor without "
+        f"the objective must return one number for the batch: a tensor without "
         f"dimensions, such as (terms.distortion + terms.rates @ betas).mean(); it returned {found}"
     )
+
+
+def _line(function: Callable[..., Any], error: Exception) -> str:
+    """The last line in the file of a function that an error went through, as far as it is known."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file and frame.line]
+    return f" at '{lines[-1]}'" if lines else ""
 
 
 def _checksum(text: str) -> str:
