@@ -100,8 +100,8 @@ WRITTEN: dict[str, Callable[[], Iterable[str]]] = {
     "pages": lambda: ["hvae_core.pipeline.paging"],
 }
 """What writes tables, figures and pages. They are made again in seconds, so all that is imported there counts."""
-NEUTRAL = {f"hvae_core.{name}" for name in ("errors", "files", "names", "progress")}
-"""They hold names, messages and files, and compute nothing."""
+NEUTRAL = {f"hvae_core.{name}" for name in ("errors", "files", "models", "names", "progress")}
+"""They hold names, messages and files, and compute nothing: to register a model makes no other run out of date."""
 
 
 @cache
