@@ -8,7 +8,7 @@ from itertools import product
 
 from hvae_core.errors import InputError
 
-HIERARCHICAL = ("ghvae", "lvae")  # Paper A; their classes are `hvae_core.models.MODELS`
+HIERARCHICAL = ("ghvae", "lvae")  # Paper A; their classes are in `hvae_core.models.REGISTRY`
 CONDITIONED = {
     f"{name}-conditioned": name for name in HIERARCHICAL
 }  # on their betas: see `hvae_core.models.conditioning`

@@ -92,6 +92,7 @@ STALE = {
 }
 NOTHING = {
     "models": "finds a class by its name and checks options; what it makes is all in the class",
+    "models.contract": "refuses a model, or says nothing",
     "models.table": "describes an architecture; notebooks compute it whenever they draw",
     "models.paper_b": "a docstring",
     "training": "a docstring",
@@ -201,6 +202,11 @@ def test_what_a_module_imports_counts_but_for_types_and_what_computes_nothing(mo
     )
     after = code._closure.__wrapped__("hvae_core.terms")
     assert after - before == ({"hvae_core.analysis.frontier"} if counts else set())
+
+
+def test_to_register_a_model_makes_no_other_run_out_of_date():
+    for stage in (*code.MEASURES, *code.WRITTEN):
+        assert not {"hvae_core.models", "hvae_core.names"} & set(code.code_of(Config(model="lvae"), stage)), stage
 
 
 # --- names that are imported when they are first used ---------------------------------------------------------------

@@ -410,8 +410,8 @@ BROKEN = [  # each rule in its order: a configuration that breaks it, and what i
     (
         {"model": "vqvae"},
         "model: no model is called 'vqvae'; there are ghvae, lvae, ghvae-conditioned, lvae-"
-        "conditioned, ---, --+, --v, -+-, -++, -+v, +--, +-+, +-v, ++-, +++, ++v, toy; CONTRIBUTING.md says where one of "
-        "your own is named",
+        "conditioned, ---, --+, --v, -+-, -++, -+v, +--, +-+, +-v, ++-, +++, ++v, toy; CONTRIBUTING.md says where one "
+        "of your own is named",
     ),
     ({"model": ["---", "---"]}, "model: a model stands there twice; use seeds for several of a kind"),
     ({"model": ["ghvae", "lvae"]}, "model: ghvae, lvae make no run together; only families of Paper B do"),

@@ -4,6 +4,7 @@
 
     distributions.py   what posteriors, priors and likelihoods can do
     hierarchy.py       what every model here is: a chain of conditional distributions
+    contract.py        whether it is: asked of a model before it is trained
     ghvae.py, lvae.py  Paper A, Tables 2 and 3
     deep.py            the GHVAE with more than two layers; not in the paper
     conditioning.py    one network for all betas; not in the paper
@@ -67,6 +68,8 @@ def build(model: str, image_shape: tuple[int, int, int], **options: Any) -> "Hie
     """
     check_shape(model, image_shape)
     model = CONDITIONED.get(model, model)
+    if model not in REGISTRY:
+        raise InputError(f"model {model}: it has a name, and no class: REGISTRY in hvae_core/models/__init__.py")
     if options.get("latent_sizes") is None:
         options.pop("latent_sizes", None) if model == "ghvae" else None
     make = _named(DEEP if model == "ghvae" and "latent_sizes" in options else REGISTRY[model])
@@ -95,4 +98,7 @@ def check_shape(model: str, image_shape: tuple[int, int, int]) -> None:
 
 def _named(place: str) -> Callable[..., "HierarchicalVAE"]:
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{place}, as REGISTRY in hvae_core/models/__init__.py has it: {error}") from error

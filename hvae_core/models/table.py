@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from hvae_core.errors import InputError
+from hvae_core.models.contract import uncovered
 from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.models.paper_b.pixelcnn import Gated
 
@@ -52,7 +54,11 @@ def architecture_table(model: HierarchicalVAE) -> pd.DataFrame:
             rows.append({"distribution": distribution, "step": step, "layers": text, "parameters": count})
     total = sum(p.numel() for p in model.parameters())
     if total != sum(row["parameters"] for row in rows):
-        raise AssertionError("the parts of the model do not cover all its parameters")
+        raise InputError(
+            f"the parts of {type(model).__name__} leave out {', '.join(left_out)}"
+            if (left_out := uncovered(model))
+            else f"the parts of {type(model).__name__} name a layer twice"
+        )
     rows.append({"distribution": "total", "step": "", "layers": "", "parameters": total})
     table = pd.DataFrame(rows)
     table.attrs["caption"] = (

@@ -309,10 +309,13 @@ def check_data(config: Config, data: "Dataset") -> None:
     Raises:
         InputError: if not.
     """
-    from hvae_core.models import check_shape
+    from hvae_core.models import build, check_shape
+    from hvae_core.models.contract import check_model
     from hvae_core.training.conditioned import check_batch_size
 
     check_shape(config.models[0], data.image_shape)
+    if config.model_kind == "hierarchical":
+        check_model(build(config.models[0], data.image_shape, **config.options), config.models[0], config.layers)
     if config.kind is KINDS["conditioned"]:
         check_batch_size(config.batch_size, len(data.x_train))
     if config.likelihood_images and config.likelihood_images > len(data.x_test):
