@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hvae_core.errors import InputError
 from hvae_core.files import ROOT
+from hvae_core.names import LAYERS
 from hvae_core.runs import keys
 from hvae_core.runs.config import BetaRange, Config
 from hvae_core.runs.profiles import TEXT, load_profile, parse_yaml, profiles, read_yaml
@@ -409,9 +410,8 @@ CONDITIONED = {"model": "ghvae-conditioned"}
 BROKEN = [  # each rule in its order: a configuration that breaks it, and what is said
     (
         {"model": "vqvae"},
-        "model: no model is called 'vqvae'; there are ghvae, lvae, ghvae-conditioned, lvae-"
-        "conditioned, ---, --+, --v, -+-, -++, -+v, +--, +-+, +-v, ++-, +++, ++v, toy; CONTRIBUTING.md says where one "
-        "of your own is named",
+        f"model: no model is called 'vqvae'; there are {', '.join(LAYERS)}; CONTRIBUTING.md says where one of your own "
+        "is named",
     ),
     ({"model": ["---", "---"]}, "model: a model stands there twice; use seeds for several of a kind"),
     ({"model": ["ghvae", "lvae"]}, "model: ghvae, lvae make no run together; only families of Paper B do"),
