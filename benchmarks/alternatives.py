@@ -8,8 +8,8 @@ What `hvae_core.training.population` does, and what it could do.
 Each way makes the same update (forward, backward, Adam) of so many GHVAEs on one batch; milliseconds a model-step are
 medians over repeats, in one thread, and the loss is compared with the first way's. The convolutions stay PyTorch's or
 are replaced, behind the same parameters, by those of `hvae_core.training.convolutions` or by unfold and a batched
-matrix
-product. On a GPU all matrix products are in TF32, as convolutions are there by default, where nothing else is said.
+matrix product. On a GPU all matrix products are in TF32, as convolutions are there by default, where nothing else is
+said.
 """
 
 import argparse

@@ -4,10 +4,8 @@
 
 For every target of a finished run with target rates, `hvae_core.dial` looks for betas on the first half of the test
 images, without training. Its rates are then measured on the second half, beside those of the model that was driven to
-the same target on training
-images, and so is L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled: both models at about the same rates,
-so that to first
-order it compares their distortions.
+the same target on training images, and so is L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled: both
+models at about the same rates, so that to first order it compares their distortions.
 """
 
 import argparse

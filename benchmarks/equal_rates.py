@@ -12,8 +12,7 @@ their distortions.
 
 Of a run with **target rates** the betas at which its models ended are taken, and ordinary models are trained with them
 from the start. These may end at other rates, where the betas that were found are no slopes of the surface, and at a
-minimum of L there; so what is found against the driven
-models is an upper bound.
+minimum of L there; so what is found against the driven models is an upper bound.
 
 There the model that was driven would, were it just another seed, lie between the lowest and the highest of n seeds with
 probability (n - 1) / (n + 1), and below or above all of them with 1 / (n + 1) each. Prints how often it does. An

@@ -210,8 +210,7 @@ def split(shape: tuple[int, int, int], batch: int, device: str, members: int = 1
 
     *data*: images to floats, and noise. *launches*: what a step costs at batch 1, whatever the batch. *memory*: what
     the kernel of the operating system takes for mapping and zeroing memory; once more without `keep_memory`, in a
-    process
-    that has not called it. *arithmetic*: the rest, with what it comes to in GFLOP/s beside a matrix product's.
+    process that has not called it. *arithmetic*: the rest, with what it comes to in GFLOP/s beside a matrix product's.
     """
     torch.set_num_threads(1)
     model, steps = build("ghvae", shape).to(device), 20

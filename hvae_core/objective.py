@@ -42,16 +42,14 @@ def target_rate(terms: Terms, targets: Tensor, weight: float = 1.0) -> Tensor:
     .. math:: D + w \sum_l |R_l - r_l|
 
     The paper minimises D subject to R = R*; its text does not say whether by this penalty. Where a rate is below its
-    target this penalty asks for more of it; above, the objective is that of the beta-VAE with beta = w. Let D(R) be the
-    lowest
-    distortion at rate R, convex and falling. The optimum is at R* if, and only if, D falls there by no more than w nats
-    per nat of rate;
-    otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1 holds every target that is no lower
-    than the rate of the best ELBO, and lower ones need a larger w. If the slope is -w just above R* (w = 1 and a
-    decoder so
-    powerful that D = H - R), all those rates are equally good: R rises to R* and stops, but nothing leads it back; any
-    w > 1
-    does.
+    target this penalty asks for more of it; above, the objective is that of the beta-VAE with beta = w.
+
+    Let D(R) be the lowest distortion at rate R, convex and falling. The optimum is at R* if, and only if, D falls there
+    by no more than w nats per nat of rate; otherwise it is the beta-VAE with beta = w, whose rate is above R*. So w = 1
+    holds every target that is no lower than the rate of the best ELBO, and lower ones need a larger w.
+
+    If the slope is -w just above R* (w = 1 and a decoder so powerful that D = H - R), all those rates are equally good:
+    R rises to R* and stops, but nothing leads it back; any w > 1 does.
 
     Arguments:
         terms: of a batch, nats per image. The penalty is on the mean rates of the batch.

@@ -2,9 +2,8 @@
 
 For each beta let L(beta) be the lowest value of the objective, D + beta_L R_L + ... + beta_1 R_1 (Paper A, Eq. 8).
 Where training reaches it, L is concave in the betas and its slopes are the rates: it holds the whole surface, and is
-smoother
-than any of its terms. So models with other betas are compared with a grid by L at their own betas, which to first order
-is the difference of the distortions at equal rates.
+smoother than any of its terms. So models with other betas are compared with a grid by L at their own betas, which to
+first order is the difference of the distortions at equal rates.
 """
 
 import numpy as np
@@ -160,10 +159,9 @@ def compare(results: pd.DataFrame, grid: pd.DataFrame, layers: int, on: str = "t
     Returns:
         For each model ``lagrangian``, ``surface`` (mean over the grid's seeds), ``lowest`` (of the seeds),
         ``difference`` (``lagrangian`` minus ``surface``; to first order that of the distortions at equal rates),
-        ``spread`` (standard
-        deviation over the grid's seeds, null for one seed), all in nats per image; ``percent`` and ``percent_lowest``,
-        the difference from the mean and from the lowest, relative to them without their constant. Null outside the
-        grid. Where some seeds collapsed, mean and lowest are far apart.
+        ``spread`` (standard deviation over the grid's seeds, null for one seed), all in nats per image; ``percent`` and
+        ``percent_lowest``, the difference from the mean and from the lowest, relative to them without their constant.
+        Null outside the grid. Where some seeds collapsed, mean and lowest are far apart.
     """
     betas = results[[f"beta_{n}" for n in layer_numbers(layers)]].to_numpy(float)
     surface = Surface.of(grid, layers, on)(betas)

@@ -6,10 +6,8 @@ The weights of a layer with betas beta, and its bias, are
 
 with a scale s_c and a shift t_c for each output channel c. dW, db, s and t are sums of tables over log beta, linear
 between their points: coarse ones for the weights, which tell the corners of the range apart, and finer ones for the
-channels. At fixed betas
-that is an ordinary model of the same class, `Conditioned.at`: what evaluates, stores and draws models needs to know of
-no betas. All tables start
-at 0, where it is the unconditioned model.
+channels. At fixed betas that is an ordinary model of the same class, `Conditioned.at`: what evaluates, stores and draws
+models needs to know of no betas. All tables start at 0, where it is the unconditioned model.
 
 Source: the idea is that of Multi-Rate VAEs (Bae et al., ICLR 2023), for one beta of a single layer, by gates; scale and
 shift are feature-wise modulation (Perez et al., AAAI 2018).

@@ -23,6 +23,8 @@ from hvae_core.terms import Terms
 class HierarchicalVAE(nn.Module):
     """A hierarchical VAE with L >= 1 layers of latents. A subclass gives the three conditional distributions.
 
+    It gives `parts`, too, and in ``__init__`` the shapes below; `hvae_core.models.contract` asks for all of it.
+
     Everything else is written here once: training terms, reconstruction, sampling and latents, each a pure function
     of the parameters, the images and the noise. ``noise`` holds standard-normal draws, one tensor a layer, top
     layer first, of shape ``(batch, *latent_shapes[i])``. A model knows nothing of betas.
@@ -37,10 +39,7 @@ class HierarchicalVAE(nn.Module):
 
     @property
     def parts(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """The layers that make each distribution, as ``{distribution: {step.
-
-        Module names}}``, for the architecture tables.
-        """
+        """The layers that make each distribution, ``{distribution: {step: names of modules}}``, for the tables."""
         raise NotImplementedError  # each architecture gives its own
 
     def features(self, x: Tensor) -> Any:

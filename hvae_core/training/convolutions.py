@@ -2,9 +2,9 @@
 
 `for_cpu`: a convolution with kernel 4, stride 2 and padding 1 halves the side of a map; its transpose doubles it, and
 is also what passes the gradient back through the first. PyTorch's CPU library is slow at the transpose where there are
-few
-channels. Written as an ordinary convolution it is not: each of the four outputs of an input pixel sees 2 x 2 inputs, so
-a convolution with kernel 2 gives all four, one group of channels each, and what is left is to put them in their places.
+few channels. Written as an ordinary convolution it is not: each of the four outputs of an input pixel sees 2 x 2
+inputs, so a convolution with kernel 2 gives all four, one group of channels each, and what is left is to put them in
+their places.
 
 `for_vmap`: many models' convolutions at once are one grouped convolution, at which GPU libraries are slow where a group
 has few channels. Here they are one batched matrix product, between copies that a compiler fuses with their neighbours.

@@ -2,9 +2,8 @@ r"""Hold a given rate in a layer: its beta becomes a multiplier that follows the
 
 Minimise D subject to R(z_l) = r_l. The Lagrangian is Eq. 8 of Paper A again, with betas that are sought instead of
 given: where a layer's rate is above its target its beta rises, where it is below, it falls. At the end beta_l is the
-slope of
-the rate/rate/distortion surface, -dD/dR_l, at the rates asked for, as far as training has converged. Paper A closes by
-wishing for this (Section 6).
+slope of the rate/rate/distortion surface, -dD/dR_l, at the rates asked for, as far as training has converged. Paper A
+closes by wishing for this (Section 6).
 
 Two rules are here, both on the logarithm of beta, which therefore stays positive, and both pure functions of a state
 that belongs to a member: ``(..., L, 2)``, for each layer the logarithm of its beta and the moving average of its rate.
