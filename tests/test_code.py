@@ -89,7 +89,6 @@ STALE = {
     "evaluation.generation": measuring("generation"),
     "evaluation.classifier": measuring("generation"),
     "evaluation.representation": measuring("representation"),
-    "evaluation.paired": measuring("reconstruction", "representation"),
     "evaluation.bounds": measuring("representation"),
     "evaluation.likelihood": measuring("likelihood"),
 }
