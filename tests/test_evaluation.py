@@ -379,6 +379,61 @@ def test_a_class_far_below_all_others_is_not_lost():
     assert representation.mutual_information(q, z, y) == pytest.approx(expected)
 
 
+def test_without_features_labels_have_their_frequencies_and_an_unseen_class_the_share_of_one_image():
+    """Of 80 images to learn from none is of class 2 or 3: both are given 1/80 each before shares are made to sum to 1.
+
+    Of the others 0 and 1 have three quarters and one, whatever the images.
+    """
+    train, test = representation._split(100)
+    y = np.empty(100, int)
+    y[train], y[test] = np.arange(80) % 4 == 0, np.arange(20) % 3
+    shares = np.array([0.75, 0.25, 1 / 80, 1 / 80]) / (1 + 2 / 80)
+    told = np.log(shares)[y[test]]
+    frequencies = np.bincount(y, minlength=4) / 100
+    entropy = -sum(p * math.log(p) for p in frequencies if p)
+    found = representation.learned_information(np.ones((100, 3)), y, 4)
+    assert found.lower == pytest.approx(entropy + told.mean(), abs=1e-3)
+    assert found.error == pytest.approx(np.std(told, ddof=1) / math.sqrt(20), abs=1e-3)
+    assert found.fano == 0, "with the likeliest class at 7 of 20 it knows less than nothing"
+
+
+def test_neither_units_nor_features_twice_change_what_is_learned():
+    _, z, y = labelled_gaussians(1.5, 1.0, count=400, dimensions=2)
+    once = list(representation.learned_information(z.numpy(), y.numpy(), 2))
+    assert once[0] > 0.2
+    for same in (z.numpy() * [1e3, 1e-3] + 7, np.repeat(z.numpy(), 3, axis=1)):
+        assert list(representation.learned_information(same, y.numpy(), 2)) == pytest.approx(once, abs=1e-3)
+
+
+def test_latents_are_named_from_the_top_and_the_rate_is_that_of_each_image(chain):
+    torch.manual_seed(0)
+    x = torch.randint(0, 2, (20, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8) * 255
+    found = representation.latents(chain(3), x, seed=0)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        **{"mu3": (20, 2), "mu2": (20, 3), "mu1": (20, 4)},
+        **{"z3": (20, 2), "std": (20, 2), "rate": (20,)},
+    }
+    mean, std = found["mu3"], found["std"]
+    rate = (0.5 * (mean**2 + std**2 - 1) - std.log()).sum(1)
+    torch.testing.assert_close(found["rate"], rate)
+    with pytest.raises(TypeError, match="not Pushforward"):
+        representation.latents(build("--+", (1, 28, 28), width=0.1), torch.zeros(2, 1, 28, 28).to(torch.uint8), 0)
+
+
+def test_scores_are_of_the_top_layer():
+    q, z, y = labelled_gaussians(0.5, 0.5, count=60, dimensions=2)
+    latents = {"mu2": q.mean, "mu1": torch.zeros(60, 3), "z2": z, "std": q.std, "rate": torch.linspace(0.1, 0.3, 60)}
+    found = representation.scores(latents, y, 2)
+    assert found["mi_z2"] == pytest.approx(representation.mutual_information(q, z, y))
+    assert found["mi_z2_permuted"] == pytest.approx(representation.mutual_information(q, z, representation.permuted(y)))
+    learned = representation.learned_information(z.numpy(), y.numpy(), 2)
+    assert [found[f"mi_z2_{name}"] for name in ("lower", "lower_se", "fano")] == list(learned)
+    for of, nats in (("mi", found["mi_z2"]), ("rate", 0.2)):
+        assert found[f"accuracy_bound_{of}"] == pytest.approx(float(bounds.accuracy_bound(nats, [0.5, 0.5])))
+    assert found["acc_mu2_knn"] == 1 > found["acc_z2_knn"], "modes of two classes are two points"
+    assert found["acc_mu1_knn"] < 0.8
+
+
 def test_representation_of_a_model():
     torch.manual_seed(0)
     data, model = D.load("digits"), build("ghvae", (1, 28, 28))

@@ -155,6 +155,16 @@ def test_samples_of_a_mixture_follow_it(dtype):
     assert abs(np.corrcoef(left.numpy().T)[0, 1]) < 0.05
 
 
+def test_extreme_noise_gives_samples_of_the_first_and_last_component_no_farther_than_six_deviations():
+    mean, std, _ = mixture()
+    p = Mixture(mean, std, torch.tensor([0.25, 0.05, 0.1, 0.6]).log())
+    z = p.sample(torch.tensor([[-40.0, 0.5], [40.0, -0.5]]))
+    ends = [0, -1]
+    torch.testing.assert_close(((z - mean[ends]) / std[ends])[:, 1], torch.tensor([0.5, -0.5]))
+    far = ((z - mean[ends]) / std[ends])[:, 0] * torch.tensor([-1, 1])
+    assert (far > 5.9).all() and (far < 6.0).all()
+
+
 @pytest.mark.parametrize("encoder", "-+")
 def test_vamp_prior_is_the_mixture_of_the_posteriors_of_its_pseudo_inputs(encoder, double):
     model = small(f"{encoder}-v")

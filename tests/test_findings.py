@@ -1,16 +1,20 @@
 """Verdicts: each rule on results of which one knows what it must say."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import rankdata
 
+from hvae_core.analysis.points import grid_means
 from hvae_core.analysis.surface import objective_values
 from hvae_core.claims import comparison, statements_a, statements_b
 from hvae_core.claims.findings import AGREES, DIFFERS, NOT_SETTLED, PARTLY, UNTESTED
 from hvae_core.claims.statements_a import findings_a
 from hvae_core.claims.statements_b import findings_b, findings_toy
+from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.names import PROBES
 from hvae_core.runs.config import Config
 from hvae_core.runs.results import columns
@@ -285,6 +289,124 @@ def test_models_that_are_missing_or_diverged_do_not_count():
     assert findings_a(pd.concat([results, more], ignore_index=True), 100) == findings_a(results, 100)
 
 
+# --- what is measured, on tables small enough to count by hand
+
+
+def points(**formulas):
+    return grid_means(grid(**formulas)).assign(scored=10_000)
+
+
+def test_a_step_counts_where_the_layer_has_more_than_the_limit_and_an_equal_rate_is_no_fall():
+    """Along beta_2: a fall, a step of an empty layer, a rise, and no change."""
+    along = dict(zip(BETAS, (0.02, 0.01, 0.01, 0.03, 0.03), strict=True))
+    found = points(rate_2=lambda row: along[row["beta_2"]], rate_1=lambda row: 0.0)
+    assert statements_a._own_rate(found, 0.01) == {"lowered": 5, "steps": 15}
+
+
+def test_the_best_samples_stand_in_the_order_of_the_settings_that_use_a_layer():
+    along = dict(zip(BETAS, (45.0, 35.0, 25.0, 15.0, 0.01), strict=True))
+    found = points(rate_2=lambda row: along[row["beta_2"]], inception_score=best_at_the_vae)
+    place = statements_a._inception_place(found, 0.01)
+    assert (place["betas"], place["value"], place["rate_2"], place["rate_1"]) == ("(1, 1)", "2", 25, 40)
+    assert (place["above_2"], place["above_1"]) == (25, 40), "five of twenty, ten of twenty-five"
+
+
+def test_the_region_of_the_best_samples_is_a_tenth_of_those_known():
+    best = pd.DataFrame({"beta_2": [0.5, 1.0, 2.0, 0.9], "beta_1": [0.5, 2.0, 1.0, 0.9004]})  # one is lower
+    rest = pd.DataFrame({"beta_2": [1.0] * 37, "beta_1": 10.0})
+    models = pd.concat([best, rest], ignore_index=True).assign(inception_score=[*range(40, 0, -1), np.nan])
+    expected = {"lower": 1, "high": 4, "all_lower": 37, "known": 40, "below_1": 2}
+    assert statements_a._inception_region(models) == expected
+
+
+def test_the_share_of_sharpness_is_that_of_independent_factors():
+    """Logs of sharpness 3 and of diversity 1 up or down, twice each, and one model in the middle.
+
+    Of all the share is 9 of 10. Of those from the median on the sums of products are 7.2 and 4.
+    """
+    u, v = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1)] * 2 + [(0, 0)]).T
+    models = pd.DataFrame({"inception_score": np.exp(3 * u + v), "sharpness": np.exp(3 * u), "diversity": np.exp(v)})
+    found = statements_a._inception_driver(models)
+    assert found == {"good": pytest.approx(100 * 7.2 / 11.2), "all": pytest.approx(90)}
+    apart = statements_a._inception_driver(models.iloc[:8])
+    assert apart == {"good": pytest.approx(0, abs=1e-9), "all": pytest.approx(90)}, "two scores, apart in diversity"
+    more = pd.concat([models, pd.DataFrame({"inception_score": [100.0]})], ignore_index=True)
+    assert statements_a._inception_driver(more) == found, "its factors are not known"
+    assert statements_a._inception_driver(models.iloc[:4]) is None, "two from the median on"
+    assert statements_a._inception_driver(models.assign(inception_score=2.0)) is None
+
+
+def test_a_correlation_at_a_fixed_third_is_that_of_what_is_left_of_the_ranks():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 3)), columns=["a", "b", "c"])
+    table["a"], table["b"] = (table["a"] + table["c"]).round(1), table["b"] - 2 * table["c"]  # with ties
+    ranks = rankdata(table, axis=0)
+    given = np.column_stack([np.ones(30), ranks[:, 2]])
+    left = ranks[:, :2] - given @ np.linalg.lstsq(given, ranks[:, :2], rcond=None)[0]
+    assert statements_a._partial(table, "a", "b", given="c") == pytest.approx(np.corrcoef(left.T)[0, 1])
+    plain = np.corrcoef(ranks[:, :2].T)[0, 1]
+    assert statements_a._correlation(table, "a", "b") == pytest.approx(plain)
+    assert statements_a._partial(table.assign(c=1.0), "a", "b", given="c") == pytest.approx(plain)
+    assert statements_a._partial(table.assign(a=table["c"] ** 3), "a", "b", given="c") == 0, "the third is all of it"
+    assert math.isnan(statements_a._partial(table.assign(a=table["c"], b=-table["c"]), "a", "b", given="c"))
+    few = table.iloc[:4].assign(a=[1.0, 2.0, 3.0, np.nan], b=[2.0, 3.0, 1.0, 9.0])
+    assert statements_a._correlation(few, "a", "b") == pytest.approx(-0.5)
+    assert math.isnan(statements_a._correlation(few.iloc[:2], "a", "b"))
+    assert math.isnan(statements_a._correlation(few.assign(b=2.0), "a", "b"))
+
+
+def test_information_is_asked_where_labels_at_random_have_at_most_a_tenth_of_a_nat():
+    def permuted(row):
+        return 0.2 if row["beta_1"] == 0.1 else 0.1
+
+    found = points(mi_z2_permuted=permuted, mi_z2=lambda row: row["rate_2"] * (-1 if row["beta_1"] == 0.1 else 1))
+    assert statements_a._information(found) == {"correlation": pytest.approx(1), "told": 20, "saturated": 5}
+
+
+def test_a_layer_is_in_use_above_the_limit_and_ten_settings_are_enough():
+    measure = statements_a._without_empty(lambda kept: {"lowest": kept["rate_2"].min()}, 2, 1, least=0.01)
+    table = pd.DataFrame({"rate_2": [0.02] * 11 + [0.01] * 4, "rate_1": [0.01, *[1.0] * 14]})
+    assert measure(table) == {"lowest": 0.02, "settings": 10, "all": 15}
+    assert measure(table.iloc[:10]) is None
+
+
+def test_an_accuracy_lies_above_a_bound_by_more_than_two_standard_errors():
+    """At half a chance, of 10,000 images, that is 0.01; beside it the bound of one nat on ten equal classes."""
+    bound = float(accuracy_bound(1.0, np.full(10, 0.1)))
+    error = 2 * math.sqrt(bound * (1 - bound)) / 100
+    samples = {"logistic": 0.509, "linear_svm": 0.511, "rbf_svm": None, "knn": None}
+    modes = {"logistic": bound + 0.95 * error, "linear_svm": bound + 1.05 * error, "rbf_svm": 0.1, "knn": None}
+    found = points(
+        accuracy_bound_rate=lambda row: 0.5,
+        **{f"acc_z2_{probe}": lambda row, probe=probe: samples[probe] for probe in PROBES},
+        **{f"acc_mu2_{probe}": lambda row, probe=probe: modes[probe] for probe in PROBES},
+    ).assign(rate=1.0)
+    assert statements_a._samples_above_bound(found) == {"over": 25, "known": 50, "within": 25}
+    assert statements_a._modes_above_bound(found) == {"over": 25, "known": 75, "within": 50}
+
+
+def test_a_slope_counts_from_two_standard_errors_and_where_both_layers_are_in_use():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(20):
+        noisy = points(psnr=lambda row: 0.3 * row["rate"] + 0.03 * row["rate_1"] + rng.normal(0, 0.4))
+        slopes = statements_a._psnr_slopes(noisy, 0.01)
+        ratios = [slope / error for slope, error in slopes["each"]]
+        assert slopes["up"] == sum(ratio > 2 for ratio in ratios)
+        assert slopes["down"] == sum(ratio < -2 for ratio in ratios)
+        found += ratios
+    assert {math.floor(abs(ratio)) for ratio in found} >= {0, 1, 2}, "of all kinds there are some"
+    psnr, *rates = noisy.loc[[6, 7, 8, 11, 12, 13, 16, 17, 18], ["psnr", "rate", "rate_1"]].to_numpy().T
+
+    def left(*columns):
+        return np.linalg.lstsq(np.column_stack([np.ones(9), *columns]), psnr, rcond=None)[1].item()
+
+    without, whole = left(rates[0]), left(*rates)
+    assert ratios[1] ** 2 == pytest.approx((without - whole) / (whole / 6)), "a t statistic squared is an F statistic"
+    fewer = statements_a._psnr_slopes(noisy[noisy["beta_1"] > 0.1].reset_index(drop=True), 0.01)
+    np.testing.assert_allclose(fewer["each"], slopes["each"][1:], err_msg="a slope is that of nine settings")
+    edge = points().assign(rate_1=lambda table: table["rate_1"].where(table.index != 12, 0.01))
+    assert [statements_a._psnr_slopes(edge, least)["slopes"] for least in (0.01, 0.009)] == [2, 3]
+
+
 def families(rate_strong, total=lambda family: 100.0):
     rows = [
         {
@@ -320,7 +442,36 @@ def test_marginals_against_encoders():
     assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+")) == AGREES
     assert gain(lambda family: 100 - 2 * (family[2] != "-") - 5 * (family[0] == "+")) == DIFFERS
     assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+"), "none") == UNTESTED
+    assert gain(lambda family: 100.0) == DIFFERS, "as good is no gain"
     assert findings_b(families(lambda beta: 1.0).assign(status="diverged")) == []
+
+
+def test_collapse_is_counted_from_beta_1_and_from_half_a_nat():
+    rows = [("-+-", 1.0, 0.4), ("-+-", 1.0, 0.5), ("++v", 1.2, 0.1), ("---", 1.0, 0.0)]
+    rows += [("++v", 0.9, rate) for rate in (0.4, 0.5, 0.6, 2.0)]
+    models = pd.DataFrame(rows, columns=["model", "beta_1", "rate"])
+    counts = {"lost": 2, "high": 3, "kept": 3, "low": 4, "fewest": 3}
+    assert statements_b._collapse(models) == counts | {"share": 2 / 3}
+    more = pd.concat([models, models.iloc[[4]]])
+    assert statements_b._collapse(more) == counts | {"low": 5, "share": 3 / 5}
+
+
+def test_the_best_weak_decoder_is_set_beside_those_below_11_and_above_44_nats():
+    rates, totals = (10.5, 11.0, 22.0, 44.0, 44.5, 60.0), (105.0, 103.0, 100.0, 101.0, 104.0, 102.0)
+    weak = pd.DataFrame({"model": "---", "beta_1": range(6), "rate": rates, "elbo": [-total for total in totals]})
+    models = pd.concat([weak, weak.assign(model="-+-", elbo=-1.0)], ignore_index=True)
+    found = {"model": "---", "beta": 2, "rate": 22.0, "total": 100.0, "below": 105.0, "above": 102.0, "betas": 6}
+    assert statements_b._weak_decoders(models) == found
+    between = models.query("11 <= rate <= 44")
+    assert statements_b._weak_decoders(between) == found | {"below": None, "above": None, "betas": 3}
+
+
+def test_likelihoods_are_near_within_two_nats_and_the_best_elbo_is_named():
+    models = pd.DataFrame({"iwae_5": [-91.9, -90.0, -92.1, -92.9], "rate": [30.0, 0.1, 0.01, 60.0]})
+    expected = {"near": 2, "models": 4, "lowest": 0.1, "highest": 30.0}
+    assert statements_b._equal_likelihoods(models) == expected
+    few = families(lambda beta: 1.0, lambda family: 100 - 5 * (family == "-+v"))
+    assert findings_b(few)[-1].ours.startswith("-95.0 nats on digits (`-+v`, beta 0.1, R = 1.00)")
 
 
 def test_who_holds_the_frontier():
@@ -333,6 +484,10 @@ def test_who_holds_the_frontier():
         "two points are no frontier with a middle"
     )
     assert held(lambda beta: 20.0, lambda family: 100.0) != AGREES
+    apart = families(lambda beta: 1.0 if beta > 1 else 60.0, lambda family: 100 - 5 * (family[1] == "-"))
+    assert findings_b(apart)[1].ours == (
+        "of 3 models a powerful one at the lowest rate, a powerful one at the highest; 1 of 1 in between weak"
+    )
 
 
 def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
@@ -357,6 +512,7 @@ def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
     assert verdicts(families(lambda beta: 15.0))[1] == DIFFERS
 
 
+ENDS = {"frontier": 5, "lowest": "powerful", "highest": "powerful", "weak": 2}
 WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
 
 
@@ -365,6 +521,21 @@ WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
     [
         *(("its own layer", {"lowered": n, "steps": 100}, v) for n, v in ((95, AGREES), (75, PARTLY), (74, DIFFERS))),
         *(("driven by", {"good": n}, v) for n, v in ((60, AGREES), (59, PARTLY), (40, PARTLY), (39, DIFFERS))),
+        *(
+            ("sharpness depends", {"upper": n, "lower": 0.5}, v)
+            for n, v in ((0.6, AGREES), (0.5, PARTLY), (0.3, DIFFERS))
+        ),
+        ("sharpness depends", {"upper": 0.31, "lower": 0.4}, PARTLY),
+        *(
+            ("for RBF SVM", {"values": v}, o)
+            for v, o in (([0.31, 0.9], AGREES), ([0.3, 0.31], PARTLY), ([0.3], DIFFERS))
+        ),
+        *(
+            ("do best on mu_1", {"well": well, "ill": ill}, v)
+            for well, ill, v in ((3, 0, AGREES), (2, 0, PARTLY), (3, 1, PARTLY), (1, 1, PARTLY), (1, 2, DIFFERS))
+        ),
+        ("do best on mu_1", {"well": 0, "ill": 0}, NOT_SETTLED),
+        ("PSNR is", {"slopes": 3, "up": 3, "down": 0}, AGREES),
         *(("I_q(y", {"correlation": n}, v) for n, v in ((0.9, AGREES), (0.5, PARTLY), (0.49, DIFFERS))),
         *(
             ("PSNR is", {"slopes": 4, "up": n, "down": 4 - n}, v)
@@ -372,7 +543,10 @@ WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
         ),
         ("PSNR is", {"slopes": 4, "up": 1, "down": 2}, NOT_SETTLED),
         ("PSNR is", {"slopes": 2, "up": 2, "down": 0}, UNTESTED),
-        *(("at high R(z_1", {"above_1": n, "above_2": 40}, v) for n, v in ((65, AGREES), (64, PARTLY), (15, DIFFERS))),
+        *(
+            ("at high R(z_1", {"above_1": n, "above_2": 40}, v)
+            for n, v in ((65, AGREES), (64, PARTLY), (16, PARTLY), (15, DIFFERS))
+        ),
         *(("(beta_2 <", {"lower": n, "high": 4, "known": 10}, v) for n, v in ((3, AGREES), (2, PARTLY), (1, DIFFERS))),
         ("(beta_2 <", {"lower": 3, "high": 3, "known": 9}, UNTESTED),
         *(("of which Eq. 11", {"within": n, "known": 100}, v) for n, v in ((95, AGREES), (94, DIFFERS))),
@@ -384,6 +558,14 @@ WEAK = {"betas": 5, "rate": 22, "total": 100, "below": 103, "above": 103}
         ("decoder dominate", {"strong": 2, "frontier": 2}, UNTESTED),
         *(("tell them", {"near": 2, "lowest": 0.1, "highest": n}, v) for n, v in ((1.1, AGREES), (1, DIFFERS))),
         ("tell them", {"near": 2, "lowest": 0.01, "highest": 0.4}, UNTESTED),
+        ("tell them", {"near": 2, "lowest": 0.0, "highest": 0.5}, AGREES),
+        ("tell them", {"near": 1, "lowest": 0.1, "highest": 2.0}, UNTESTED),
+        ("hold the frontier", ENDS | {"frontier": 3}, AGREES),
+        ("hold the frontier", ENDS | {"frontier": 2}, UNTESTED),
+        ("hold the frontier", ENDS | {"weak": 0}, PARTLY),
+        ("hold the frontier", ENDS | {"highest": "weak"}, PARTLY),
+        ("hold the frontier", ENDS | {"lowest": "weak", "highest": "weak"}, PARTLY),
+        ("hold the frontier", ENDS | {"lowest": "weak", "weak": 0}, DIFFERS),
         *(("22 nats", WEAK | {"rate": n}, v) for n, v in ((11, AGREES), (10, DIFFERS), (44, AGREES), (45, DIFFERS))),
         ("22 nats", WEAK | {"above": None}, PARTLY),
         ("22 nats", WEAK | {"below": 102}, PARTLY),
@@ -401,6 +583,9 @@ def test_the_toy_run():
         {"objective": objectives, "rate": [0.001, 0.2, 0.5, 0.505], "spread": 1.0, "start_rate": 0.3}
     )
     assert [finding.verdict for finding in findings_toy(results)] == [PARTLY, AGREES]
+    lost = findings_toy(results.assign(rate=[0.001, np.nan, 0.49, 0.509]))
+    assert [finding.verdict for finding in lost] == [AGREES, PARTLY], "without the start that diverged"
+    assert {finding.ours for finding in findings_toy(results.drop(columns="spread"))} == {"no such model"}
     far = results.assign(spread=3.0, rate=[0.4, 0.3, 0.5, 0.5])
     both = findings_toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))
     assert [finding.verdict for finding in both] == [NOT_SETTLED, AGREES], "where it ends is where it begins"

@@ -184,6 +184,19 @@ def test_dead_units_are_not_counted(grey):
     assert likelihood.active_units(Linear(), grey, threshold=between) == 1
 
 
+def test_a_unit_is_active_where_the_variance_over_the_images_themselves_is_above_a_hundredth():
+    """Of two images the means are 0 and twice the deviation."""
+    deviations = torch.tensor([0.0099, 0.0101, 0.5]).sqrt()
+
+    class Two(Linear):
+        def posterior(self, x, z_above, features=None):
+            mean = 2 * deviations * x.flatten(1)[:, :1]
+            return Gaussian(mean, torch.ones_like(mean))
+
+    x = torch.stack([torch.zeros(1, 2, 3), torch.full((1, 2, 3), 255)]).to(torch.uint8)
+    assert likelihood.active_units(Two(), x) == 2
+
+
 # --- decodings, and all together --------------------------------------------------------------------------------------
 
 
