@@ -110,6 +110,8 @@ def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
     assert ours.startswith("1 of 3: PSNR; 1 at the lowest betas. Equal betas reach Inception Score ")
     assert "(as good)" in ours.partition("Inception Score")[2].partition(",")[0]
     assert "(as good)" not in ours.partition("RBF SVM")[2]
+    vae = findings_a(grid(**dict.fromkeys(THREE, best_at_the_vae)), scored=10_000)[2].ours
+    assert vae.startswith("3 of 3: PSNR, ") and "lowest betas" not in vae
 
 
 def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
@@ -444,6 +446,9 @@ def test_marginals_against_encoders():
     assert gain(lambda family: 100 - 5 * (family[2] != "-") - 2 * (family[0] == "+"), "none") == UNTESTED
     assert gain(lambda family: 100.0) == DIFFERS, "as good is no gain"
     assert findings_b(families(lambda beta: 1.0).assign(status="diverged")) == []
+    two = families(lambda beta: 1.0, lambda family: 100 - (family == "--v")).query("model in ('+--', '--v')")
+    two.attrs["encoder_context"] = "image"
+    assert findings_b(two)[2].ours == "2 of 2", "of two betas"
 
 
 def test_collapse_is_counted_from_beta_1_and_from_half_a_nat():

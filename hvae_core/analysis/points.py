@@ -306,7 +306,7 @@ def optima(points: pd.DataFrame) -> dict[str, int]:
 
 
 BEST_FEW = 10  # settings whose spread is taken together: two or three seeds of one say little
-PARTS = 5  # of the samples, which the Inception Score is the mean over
+PARTS = 5  # of the samples, which the Inception Score is the mean over; its stored deviation is divided by them
 
 
 def standard_error(points: pd.DataFrame, metric: Metric) -> tuple[float, str]:
@@ -324,7 +324,7 @@ def standard_error(points: pd.DataFrame, metric: Metric) -> tuple[float, str]:
         return metric.factor * float(np.sqrt(np.nanmean(of_mean))), "seeds"
     if metric == INCEPTION and "inception_score_std" in points and len(few):
         own = points["inception_score_std"].to_numpy(float)[few]
-        return float(np.sqrt(np.mean(np.square(own)) / PARTS)), "five parts of the samples"
+        return float(np.sqrt(np.mean(np.square(own)) / (PARTS - 1))), "five parts of the samples"
     if metric.column.startswith("acc_") and points.attrs.get("scored") and len(few):
         share = value[few[0]] / metric.factor
         return metric.factor * float(np.sqrt(share * (1 - share) / points.attrs["scored"])), "test images"

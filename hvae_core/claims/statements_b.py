@@ -97,7 +97,7 @@ def _frontier_by_rate(models: pd.DataFrame) -> Numbers:
 
 
 def _marginals(models: pd.DataFrame) -> Numbers | None:
-    """How often a strong marginal lowers D + R more than a strong encoder does, with one decoder.
+    """How often a strong marginal has a lower D + R than a strong encoder, with one decoder.
 
     Of encoders whose flow sees the image. As printed it does not, and such an encoder is the plain one with another
     marginal: two marginals would be compared.
@@ -109,12 +109,11 @@ def _marginals(models: pd.DataFrame) -> Numbers | None:
     wins = count = 0
     for decoder in "-+":
         for marginal in "+v":
-            plain, encoder, strong = f"-{decoder}-", f"+{decoder}-", f"-{decoder}{marginal}"
-            if {plain, encoder, strong} <= set(total.columns):
-                pairs = total[[plain, encoder, strong]].dropna()
-                gain = pairs[[encoder, strong]].sub(pairs[plain], axis=0)
-                wins += int((gain[strong] < gain[encoder]).sum())
-                count += len(gain)
+            encoder, strong = f"+{decoder}-", f"-{decoder}{marginal}"
+            if {encoder, strong} <= set(total.columns):
+                pairs = total[[encoder, strong]].dropna()
+                wins += int((pairs[strong] < pairs[encoder]).sum())
+                count += len(pairs)
     return {"wins": wins, "count": count}
 
 
