@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up the environment (once) and runs the tests: all of them, on as many cores as it may use, up to four.
+# Sets up the environment (once) and runs the tests: all of them, in one process more than it may use cores, as some
+# wait for others; four at most.
 #   ./run_tests.sh fast     those that take seconds, in about two minutes
 #   ./run_tests.sh ...      arguments go to pytest instead
 set -euo pipefail
@@ -13,7 +14,7 @@ done
 cd -P "$(dirname "$script")"
 source ./setup.sh
 cores=$(.venv/bin/python -c "import joblib; print(joblib.cpu_count())") # that this process may use
-spread=(-n "$((cores < 4 ? cores : 4))" --dist loadfile)
+spread=(-n "$((cores < 4 ? cores + 1 : 4))" --dist loadfile)
 if [ $# -eq 0 ]; then
     set -- "${spread[@]}"
 elif [ "$1" = fast ]; then

@@ -242,10 +242,10 @@ def keep_results(config: Config, results: pd.DataFrame) -> None:
 
 
 SLOW = [
+    "slurm",
     "up_to_date",
     "chaos",
     "batch",
-    "slurm",
     "conditioned",
     "target_rates",
     "deep",
@@ -257,8 +257,14 @@ SLOW = [
     "own_images",
     "beside",
     "coded",
+    "gpus",
+    "toy",
+    "known",
+    "collections",
 ]
 """Files of tests that train, or execute notebooks, the longest first: ``./run_tests.sh fast`` leaves them out."""
+LONG = ["population", "gpu_kit", "explorer", "style", "shell", "warm"]
+"""Of the others, those that take longest."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -268,8 +274,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         name = item.path.stem.removeprefix("test_")
-        return SLOW.index(name) if name in SLOW else len(SLOW)
+        return order.index(name) if name in order else len(order)
 
+    order = SLOW + LONG
     for item in items:
         if place(item) < len(SLOW):
             item.add_marker("slow")

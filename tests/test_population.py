@@ -66,6 +66,7 @@ def test_agrees_with_a_loop_that_anyone_would_write(double, images):
     assert_same(weights(ours, 0), {n: p.detach() for n, p in model.named_parameters()}, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_neighbours_do_not_matter(images):
     """Alone, in a population of 2 and of 25 with two seeds: after 50 steps bit for bit the same on the CPU."""
     members = [*grid(0.1, 1.0, 10.0, seeds=2), *grid(0.3, 3.0), *grid(30.0), *[Member((b, 0.5), 1) for b in (0.1, 1.0)]]
@@ -208,6 +209,7 @@ def compiling(monkeypatch, device, backend="aot_eager"):
     return graphs
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_it_is_the_same_training(double, images, monkeypatch, capsys, device):
@@ -255,6 +257,7 @@ def test_adam_counts_its_steps_in_float32_also_in_double_precision(double, image
     assert len(made) > 2 and {state["step"].dtype for state in states} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("fails", ["to trace", "the pass back"])
 def test_what_cannot_be_compiled_is_trained_all_the_same(double, images, monkeypatch, capsys, fails):
@@ -337,6 +340,7 @@ def _train_small(folder, slow_disk=False):
     return train(lambda: Chain(2), members, x, Plan(epochs=60, batch_size=16), checkpoints=checkpoints)
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_and_resumed_is_as_if_uninterrupted(tmp_path):
     """SIGKILL, also in the middle of writing a checkpoint; after each, every checkpoint left behind is whole."""
     expected = _train_small(None)

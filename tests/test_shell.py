@@ -83,7 +83,7 @@ def test_a_search_path_for_folders_leads_nowhere_else(checkout, tmp_path):
 
 def test_all_tests_run_on_the_cores_that_may_be_used(checkout):
     done = subprocess.run([checkout / "run_tests.sh"], capture_output=True, text=True, check=True)
-    assert "-m pytest -n 3 --dist loadfile" in done.stdout
+    assert "-m pytest -n 4 --dist loadfile" in done.stdout
 
 
 def test_setting_up_leaves_other_repositories_alone(checkout, tmp_path):

@@ -135,15 +135,17 @@ def test_who_kills_it_kills_the_child(warmed, folder):
     gone(pid)
 
 
-def test_a_kernel_ends_with_its_parent(warmed, folder):
+@pytest.mark.parametrize("early", [False, True], ids=["when it runs", "before it asks"])
+def test_a_kernel_ends_with_its_parent(warmed, folder, early):
     (folder / "its_module.py").write_text(WAITS)
     parent = """
 import os, subprocess, sys
 os.environ["JPY_PARENT_PID"] = str(os.getpid())
 kernel = subprocess.Popen([sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "its_module"], stdout=subprocess.PIPE)
-print(kernel.stdout.readline().decode(), flush=True)
+if not EARLY:
+    print(kernel.stdout.readline().decode(), flush=True)
 os._exit(0)
-"""
+""".replace("EARLY", str(early)).replace("stdout=subprocess.PIPE", "" if early else "stdout=subprocess.PIPE")
     out = subprocess.run([sys.executable, "-c", parent], env=warmed, capture_output=True, text=True, check=True).stdout
     gone(int(out))
 

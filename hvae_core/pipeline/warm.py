@@ -89,7 +89,8 @@ def ask(address: str, module: str, arguments: Sequence[str]) -> int | None:
     """Let the server run a module, and wait for its end; returns its exit status, or None if no server answers."""
     connection = socket.socket(socket.AF_UNIX)
     environment = dict(os.environ)
-    parent = environment.get("JPY_PARENT_PID")  # whose kernel this is: with it the kernel ends
+    parent = int(environment.get("JPY_PARENT_PID") or 0)  # whose kernel this is: with it the kernel ends
+    child = parent == os.getppid()  # it may have gone already
     if parent:
         environment["JPY_PARENT_PID"] = "1"  # there is one, which the kernel need not watch
     try:
@@ -109,21 +110,28 @@ def ask(address: str, module: str, arguments: Sequence[str]) -> int | None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
-    return _status(connection, answer, int(parent) if parent else None)
+    return _status(connection, answer, parent, child)
 
 
-def _status(connection: socket.socket, answer: IO[bytes], parent: int | None) -> int:
-    """What the child says in the end, or what stands for its being killed."""
+def _status(connection: socket.socket, answer: IO[bytes], parent: int, child: bool) -> int:
+    """What the child says in the end, or what stands for its being killed, as it is when the parent is gone."""
     import select
 
-    parent = parent if parent == os.getppid() else None
     while not select.select([connection], [], [], 1.0 if parent else None)[0]:
-        if parent and os.getppid() != parent:
+        if parent and (os.getppid() != parent if child else not _is_there(parent)):
             return KILLED
     try:
         return int(answer.readline())
     except (OSError, ValueError):
         return KILLED
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process goes on; one that has ended, but was not asked how, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
 
 
 def serve(listener: socket.socket) -> socket.socket | None:
