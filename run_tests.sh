@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up the environment (once) and runs the tests: all of them, in one process more than it may use cores, as some
 # wait for others; four at most.
-#   ./run_tests.sh fast     those that take seconds, in about two minutes
+#   ./run_tests.sh fast     those that take seconds, in about three minutes
 #   ./run_tests.sh ...      arguments go to pytest instead
 set -euo pipefail
 unset CDPATH
