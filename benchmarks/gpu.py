@@ -154,7 +154,7 @@ def _without_a_compiler() -> None:
 
     from hvae_core.training import population
 
-    torch.compile = lambda function, **options: function  # type: ignore[assignment]
+    torch.compile = lambda function, **options: function  # type: ignore[assignment]  # for a dry run
     population.COMPILED_ON, population.COMPILED_FROM = ("cpu",), 1
     torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from fontTools.subset import Options  # type: ignore[import-untyped]
+from fontTools.subset import Options  # type: ignore[import-untyped]  # it has no types
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 

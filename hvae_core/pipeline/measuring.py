@@ -116,7 +116,7 @@ def evaluate(
     scores = _scores(rows, len(status))
     if scores:
         with whole_file(scores_file(config.name, stage)) as part, open(part, "wb") as file:
-            np.savez_compressed(file, **scores)  # type: ignore[arg-type]
+            np.savez_compressed(file, **scores)  # type: ignore[arg-type]  # its types forget keyword arrays
     settings = [member._replace(seed=0) for member in members]
     for name, values in scores.items():
         if f"{name}_behind" in names:
