@@ -17,12 +17,14 @@ import torch
 
 from hvae_core import load, load_model, load_results
 from hvae_core.analysis.points import grid_means
+from hvae_core.errors import InputError
 from hvae_core.evaluation import rates
 from hvae_core.pipeline.command import main
 from hvae_core.randomness import generator
 from hvae_core.runs.about import about
 from hvae_core.runs.config import Config
-from hvae_core.runs.folder import load_config, load_images, run_folder
+from hvae_core.runs.folder import load_config, load_images, open_run, run_folder
+from hvae_core.runs.profiles import load_profile
 from hvae_core.runs.results import training_history
 
 
@@ -92,3 +94,16 @@ def test_the_command_knows_the_run(kept, capfd):
     changes += ["model=['---']", "betas=[[0.5]]", "likelihood_images=2", "blocks=1", "dataset=digits"]
     assert main(["rd-quick", "--set", *changes, "--name", "kept", "--dry-run"]) == 0
     assert "would do" in capfd.readouterr().out
+
+
+def test_keys_that_had_no_effect_are_left_out(output):
+    open_run(load_profile("quick", ["blocks=1"], "old"))
+    path = run_folder("old") / "config.yaml"
+    path.write_text(
+        path.read_text().replace("width: 1.0", "width: 0.5").replace("pseudo_inputs: 500", "pseudo_inputs: 5")
+    )
+    assert "width: 0.5" in path.read_text()
+    assert load_config("old").width == 1
+    open_run(load_profile("quick", ["blocks=1"], "old"))  # the same command, as today's version takes it
+    with pytest.raises(InputError, match="epochs is"):
+        open_run(load_profile("quick", ["blocks=1", "epochs=1"], "old"))

@@ -31,6 +31,7 @@ from hvae_core.files import ROOT, read_text, whole_file, write_text
 from hvae_core.runs.config import Config
 from hvae_core.runs.kinds import KINDS
 from hvae_core.runs.profiles import read_yaml
+from hvae_core.runs.rules import with_effect
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from hvae_core.data.dataset import Dataset
@@ -161,7 +162,7 @@ def load_config(run: str | Path) -> Config:
 
 @lru_cache(maxsize=32)
 def _config(path: Path, _content: bytes) -> Config:
-    return Config.make({**read_yaml(path), "name": path.parent.name}, source=str(path))
+    return Config.make({**with_effect(read_yaml(path)), "name": path.parent.name}, source=str(path))
 
 
 def comparable_runs(run: str | Path) -> list[str]:

@@ -5,7 +5,7 @@ What a key may be by itself stands with its type, in `config.Config`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,18 @@ HAVE = {
     "sigma_x": ("hierarchical", "conditioned"),
 }
 """Keys that only models of these kinds have; others would be trained as if nothing had been asked."""
+
+
+def with_effect(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a finished run that its models have: earlier versions took others, without effect.
+
+    Example:
+        >>> with_effect({"model": "ghvae", "width": 0.5, "epochs": 3})
+        {'model': 'ghvae', 'epochs': 3}
+    """
+    model = values.get("model", "ghvae")
+    first = model[0] if isinstance(model, list) and model else model
+    return {key: value for key, value in values.items() if key not in HAVE or model_kind(first) in HAVE[key]}
 
 
 def _without_effect(config: Config) -> list[str]:
