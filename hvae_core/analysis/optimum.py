@@ -5,12 +5,12 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from hvae_core.analysis.points import INCEPTION, PARTS, Metric, compared, values
+from hvae_core.analysis.points import INCEPTION, PARTS, Metric, best, compared, values
 
 DOUBT = 0.05  # the chance that any setting as good as the best is told apart from it
 SHARE = 4  # one in so many settings, the best ones, give the spread over seeds: two or three seeds of one say little
 FEWEST = 5  # settings that give it, at least
-MANY = 10_000  # degrees of freedom: a standard deviation that is as good as known
+KNOWN = np.inf  # degrees of freedom of a standard deviation that is known
 
 
 def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
@@ -42,16 +42,50 @@ def optimum(points: pd.DataFrame, metric: Metric) -> np.ndarray:
     known = np.isfinite(value)
     if not known.any():
         return known
-    best = int(np.nanargmax(value))
-    seeds = points["seeds"].clip(lower=1).to_numpy(float)
     spread, freedom = _spread(points, metric, value)
-    if not freedom:
-        return known
-    of_seeds = spread**2 * (1 / seeds + 1 / seeds[best])
-    variance = np.fmax(of_seeds, _own(points, metric, best)) if metric == INCEPTION else of_seeds
-    variance = variance + _of_images(points, metric, value, best) ** 2
-    behind = value[best] - value
-    return known & (behind <= _range(int(known.sum()), freedom) * np.sqrt(variance))
+    return known & _tied(points, metric, value, spread, freedom) if freedom else known
+
+
+def as_good(points: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, str]:
+    """Rows of the other settings that are as good as the best one, for a figure, and what does not tell them apart.
+
+    With several seeds they are those of `optimum`. With one, by which all may be the best, they are those that test
+    images or samples alone do not tell apart; another seed moves them further. None, and "", where that is not known.
+
+    Example: accuracies of three settings on 100 test images
+        >>> from hvae_core.analysis.points import accuracy
+        >>> frame = pd.DataFrame({"rate": [1.0, 2.0, 3.0], "seeds": 1, "acc_mu1_knn": [0.5, 0.89, 0.9]})
+        >>> frame.attrs["scored"] = 100
+        >>> as_good(frame, accuracy("mu1", "knn"))
+        (array([1]), 'test images')
+    """
+    value = np.where(compared(points), values(points, metric) / metric.factor, np.nan)
+    if not np.isfinite(value).any():
+        return np.empty(0, int), ""
+    spread, freedom = _spread(points, metric, value)
+    if not freedom and not _of_one_seed(points, metric, value, int(np.nanargmax(value))).any():
+        return np.empty(0, int), ""
+    near = np.flatnonzero(_tied(points, metric, value, spread, freedom))
+    source = "seeds" if freedom else "samples" if metric == INCEPTION else "test images"
+    return near[near != best(points, metric)], source
+
+
+def _tied(points: pd.DataFrame, metric: Metric, value: np.ndarray, spread: float, freedom: int) -> np.ndarray:
+    """Whether a setting is not told apart from the best one; without freedom, by the errors that one seed has."""
+    row = int(np.nanargmax(value))
+    variance = _of_one_seed(points, metric, value, row)
+    if freedom:
+        seeds = points["seeds"].clip(lower=1).to_numpy(float)
+        of_seeds = spread**2 * (1 / seeds + 1 / seeds[row])
+        variance = np.fmax(of_seeds, variance) if metric == INCEPTION else of_seeds + variance
+    with np.errstate(invalid="ignore"):
+        near = value[row] - value <= _range(int(np.isfinite(value).sum()), freedom or KNOWN) * np.sqrt(variance)
+    return np.asarray(near)
+
+
+def _of_one_seed(points: pd.DataFrame, metric: Metric, value: np.ndarray, row: int) -> np.ndarray:
+    """The variance of a difference from the best by samples or test images, which one seed has as well."""
+    return _own(points, metric, row) if metric == INCEPTION else _of_images(points, metric, value, row) ** 2
 
 
 def bests_differ(points: pd.DataFrame, a: Metric, b: Metric) -> bool:
@@ -63,18 +97,19 @@ def bests_differ(points: pd.DataFrame, a: Metric, b: Metric) -> bool:
     """
     if not points.attrs.get("scored"):
         return False
-    variance, freedom, highest, settings = 0.0, MANY, [], 0
+    variance, highest, settings = 0.0, [], 0
+    freedom: float = KNOWN
     for metric in (a, b):
         value = values(points, metric) / metric.factor
         if not np.isfinite(value).any():
             return False
-        best = int(np.nanargmax(value))
+        row = int(np.nanargmax(value))
         spread, left = _spread(points, metric, value)
-        variance += spread**2 / points["seeds"].iloc[best] if left else 0.0
-        variance += max(0.0, value[best] * (1 - value[best])) / points.attrs["scored"]
-        freedom = min(freedom, left or MANY)
+        variance += spread**2 / points["seeds"].iloc[row] if left else 0.0
+        variance += max(0.0, value[row] * (1 - value[row])) / points.attrs["scored"]
+        freedom = min(freedom, left or KNOWN)
         settings += int(np.isfinite(value).sum())
-        highest.append(value[best])
+        highest.append(value[row])
     return bool(abs(highest[0] - highest[1]) > _range(settings, freedom) * np.sqrt(variance))
 
 
@@ -88,7 +123,7 @@ def _spread(points: pd.DataFrame, metric: Metric, value: np.ndarray) -> tuple[fl
     return float(np.sqrt((left * np.nan_to_num(deviation) ** 2).sum() / freedom)) if freedom else np.nan, freedom
 
 
-def _own(points: pd.DataFrame, metric: Metric, best: int) -> np.ndarray:
+def _own(points: pd.DataFrame, metric: Metric, row: int) -> np.ndarray:
     """The variance of a difference of Inception Scores by the samples alone; 0 where it is not known.
 
     What is stored is the spread of the parts as it is, so that the mean of n of them has an error of it / sqrt(n - 1).
@@ -97,23 +132,23 @@ def _own(points: pd.DataFrame, metric: Metric, best: int) -> np.ndarray:
         return np.zeros(len(points))
     seeds = points["seeds"].clip(lower=1).to_numpy(float)
     one = points[f"{metric.column}_std"].fillna(0).to_numpy(float) ** 2 / (PARTS - 1) / seeds
-    return one + one[best]
+    return one + one[row]
 
 
-def _of_images(points: pd.DataFrame, metric: Metric, value: np.ndarray, best: int) -> np.ndarray:
+def _of_images(points: pd.DataFrame, metric: Metric, value: np.ndarray, row: int) -> np.ndarray:
     """The standard error of a difference by the test images, ``(points,)``; 0 where it is not known."""
     if f"{metric.column}_behind_se" in points:
         paired = points[f"{metric.column}_behind_se"].to_numpy(float)  # from the best that evaluation found
-        if np.isfinite(paired[best]):
-            return np.nan_to_num(paired + paired[best])
+        if np.isfinite(paired[row]):
+            return np.nan_to_num(paired + paired[row])
     if metric.column.startswith("acc_") and points.attrs.get("scored"):
         one = np.clip(value * (1 - value), 0, None) / points.attrs["scored"]
-        return np.sqrt(np.nan_to_num(one + one[best]))
+        return np.sqrt(np.nan_to_num(one + one[row]))
     return np.zeros(len(points))
 
 
 @cache
-def _range(settings: int, freedom: int) -> float:
+def _range(settings: int, freedom: float) -> float:
     """How many standard errors of a difference the lowest and the highest of so many equal settings are apart.
 
     At most, but in a share `DOUBT` of all grids.

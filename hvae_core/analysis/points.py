@@ -305,50 +305,7 @@ def optima(points: pd.DataFrame) -> dict[str, int]:
     return {name: row for name, row in rows.items() if row is not None}
 
 
-BEST_FEW = 10  # settings whose spread is taken together: two or three seeds of one say little
 PARTS = 5  # of the samples, which the Inception Score is the mean over; its stored deviation is divided by them
-
-
-def standard_error(points: pd.DataFrame, metric: Metric) -> tuple[float, str]:
-    """The standard error of the highest values of a metric, in the unit shown, and where it comes from.
-
-    With several seeds it is their spread, taken together over the best ten settings. With one it is the estimator's
-    own: of an Inception Score over its five parts, of an accuracy on n test images the binomial one. NaN and "" where
-    neither is known.
-    """
-    value = np.where(compared(points), values(points, metric), np.nan)
-    few = np.argsort(-value)[: min(BEST_FEW, int(np.isfinite(value).sum()))]
-    spread = points.get(f"{metric.column}_sd", pd.Series(np.nan, index=points.index)).to_numpy(float)[few]
-    if np.isfinite(spread).any():
-        of_mean = np.square(spread) / points["seeds"].to_numpy(float)[few]
-        return metric.factor * float(np.sqrt(np.nanmean(of_mean))), "seeds"
-    if metric == INCEPTION and "inception_score_std" in points and len(few):
-        own = points["inception_score_std"].to_numpy(float)[few]
-        return float(np.sqrt(np.mean(np.square(own)) / (PARTS - 1))), "five parts of the samples"
-    if metric.column.startswith("acc_") and points.attrs.get("scored") and len(few):
-        share = value[few[0]] / metric.factor
-        return metric.factor * float(np.sqrt(share * (1 - share) / points.attrs["scored"])), "test images"
-    return np.nan, ""
-
-
-def as_good(points: pd.DataFrame, metric: Metric) -> np.ndarray:
-    """Rows of the other models that are within two standard errors of the best one.
-
-    The standard error is that of a difference: root of two times `standard_error`. Empty where that is not known.
-
-    Example:
-        >>> frame = pd.DataFrame({"rate_1": [1.0, 2.0, 3.0], "rate": [1.0, 2.0, 3.0], "beta_1": [9, 3, 1]})
-        >>> frame = frame.assign(seeds=2, elbo=-1.0, psnr=[10.0, 14.9, 15.0], psnr_sd=0.1)
-        >>> as_good(frame, PSNR)
-        array([1])
-    """
-    row, value = best(points, metric), np.where(compared(points), values(points, metric), np.nan)
-    error, _ = standard_error(points, metric)
-    if row is None or not np.isfinite(error):
-        return np.empty(0, int)
-    near = value >= value[row] - 2 * np.sqrt(2) * error
-    near[row] = False
-    return np.flatnonzero(near)
 
 
 def chosen(points: pd.DataFrame) -> dict[str, int]:

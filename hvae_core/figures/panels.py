@@ -28,9 +28,9 @@ from matplotlib.ticker import (
 from matplotlib.tri import LinearTriInterpolator, TriAnalyzer, Triangulation
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from hvae_core.analysis.optimum import as_good
 from hvae_core.analysis.points import (
     Metric,
-    as_good,
     best,
     betas,
     bins,
@@ -344,8 +344,8 @@ def star(ax: Axes, place: tuple[float, ...], marker: str = "*", area: float = 60
 
 
 def near_ties(ax: Axes, points: pd.DataFrame, metric: Metric, place: tuple[np.ndarray, ...], marker: str = "*") -> None:
-    """The models that are as good as the best, within two standard errors: its marker, small."""
-    rows = as_good(points, metric)
+    """The models that are as good as the best: its marker, small."""
+    rows, _ = as_good(points, metric)
     if len(rows):
         style: Any = {"depthshade": False} if len(place) == 3 else {"clip_on": False}
         style |= {"s": 15 if marker == "*" else 7, "c": "white", "edgecolors": BLACK, "linewidths": 0.5}
@@ -377,7 +377,7 @@ def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
         "β-VAE line": line("β-VAE (all β equal)", RED),
         "hull": mark("best for its total rate (hull)", "o", size["hull"], PURPLE),
         "best": mark("best of all", "*", 7, BLACK, mfc="white", mew=0.7),
-        "as good": mark("as good (2 standard errors)", "*", 3.8, BLACK, mfc="white", mew=0.5),
+        "as good": mark("as good", "*", 3.8, BLACK, mfc="white", mew=0.5),
         "diagonal": line("equal total rate (nats)", GREY, 0.6),
         "chosen": mark("shown in Fig. 4", "x", 4, BLACK),
         "saturated": mark("labels at random: > 0.1 nats", (2, 2, 45), 5, BLACK),

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from hvae_core.analysis.optimum import as_good
 from hvae_core.analysis.points import (
     CLASSIFIERS,
     DIVERSITY,
@@ -39,7 +40,6 @@ from hvae_core.analysis.points import (
     optimal,
     settings,
     split_rates,
-    standard_error,
     triangles,
     values,
 )
@@ -85,11 +85,14 @@ def near_ties(points: pd.DataFrame, *metrics: Metric) -> str:
     """What the small marks of models that are as good as the best say, and among which models the best are sought."""
     known = compared(points)
     some = known.any() and not known[np.isfinite(points["rate"])].all()
-    sources = list(dict.fromkeys(of for metric in metrics if (of := standard_error(points, metric)[1])))
-    words = {"seeds": "the spread over seeds", "test images": "the number of test images (accuracies)"}
-    words["five parts of the samples"] = "the five parts of the samples (Inception Score)"
-    by = " and ".join(words[source] for source in sources)
-    ties = f"Small marks of the same shape: within two standard errors of the best, by {by}. " if by else ""
+    sources = list(dict.fromkeys(of for metric in metrics if (of := as_good(points, metric)[1])))
+    by = "seeds and test images" if "seeds" in sources else f"{' or '.join(sources)} alone, which another seed moves"
+    ties = (
+        f"Small marks of the same shape: as good as the best, not told apart by {by} (Tukey's range over all settings, "
+        "95 %). "
+        if sources
+        else ""
+    )
     return ties + (f"The best are sought among the {known.sum()} settings at which all was measured. " if some else "")
 
 
