@@ -54,6 +54,7 @@ The rooms, from the ground up; each imports only what stands before it::
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ __all__ = [
     "recommend",
     "train",
 ]
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    # Two threads that wait for each other soon give way: beside other work they would take three times as long as one.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when PyTorch is imported
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from functools import cache
@@ -218,6 +219,31 @@ def test_to_register_a_model_makes_no_other_run_out_of_date():
 def test_the_package_its_models_names_and_a_configuration_do_without_pytorch():
     program = "import sys, hvae_core, hvae_core.models, hvae_core.runs.code; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_give_way_unless_the_user_says_otherwise(given, seen):
+    program = "import os, hvae_core; print(os.environ.get('GOMP_SPINCOUNT'))"
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=others | given, capture_output=True, check=True
+    )
+    assert printed.stdout.decode().strip() == str(seen)
+
+
+def test_pytorch_hears_how_long_threads_wait():
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    said = subprocess.run(
+        [sys.executable, "-c", "from hvae_core import build; build('ghvae', (1, 28, 28))"],
+        cwd=ROOT,
+        env=others | {"OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        check=True,
+    )
+    assert "GOMP_SPINCOUNT = '1000'" in said.stderr.decode()
 
 
 def test_the_public_names_are_those_of_their_modules():
