@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core.coding import Grid, decode, encode
-from hvae_core.coding.bitsback import Coder, decoded, initial_words, pad
+from hvae_core.coding.bitsback import Account, Coder, decoded, initial_words, pad
 from hvae_core.coding.stack import Stack
 from hvae_core.coding.symbols import pixels_under
 from hvae_core.data.dataset import pixels
@@ -159,6 +159,20 @@ def test_rates_and_distortion_are_those_of_the_model():
         terms = made(pixels(torch.from_numpy(images)), made.noise(20, Noise(0)))
     np.testing.assert_allclose(account.rates[:, 0], terms.rates[:, 0] / math.log(2), 1e-4)  # q(z_2 | x) has no sample
     assert abs(account.wanted[:, -1].mean() * math.log(2) / terms.distortion.mean() - 1) < 0.01
+
+
+def test_the_table_of_an_account_has_means_and_standard_errors_by_hand():
+    """Of three images with one layer: differences of 1, 2 and 3 deviate by 1, and their mean by that over sqrt(3)."""
+    coded, wanted = np.array([[3.0, 20.0], [6.0, 20.0], [9.0, 23.0]]), np.array([[2.0, 20.0], [4.0, 20.0], [6.0, 20.0]])
+    account = Account(coded, wanted, rates=np.array([[1.0], [6.0], [11.0]]), taken=np.full((3, 1), 50.0))
+    table = account.table()
+    assert table.index.tolist() == ["z_1", "x"]
+    np.testing.assert_allclose(table[["coded", "wanted", "rate"]], [[6, 4, 6], [21, 20, math.nan]])
+    np.testing.assert_allclose(table[["error", "rate_error"]], [[1 / 3**0.5, 2 / 3**0.5], [1, math.nan]])
+    one = Account(*(values[:1] for values in account)).table()
+    assert one[["error", "rate_error"]].isna().all().all(), "of one image it is not known"
+    two = Account(*(values[:2] for values in account)).table()
+    np.testing.assert_allclose(two["error"], [0.5, 0])
 
 
 def test_levels_cost_the_mass_of_their_bins():

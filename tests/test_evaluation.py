@@ -19,6 +19,7 @@ from hvae_core.evaluation import bounds, classifier, generation, rates, reconstr
 from hvae_core.evaluation.paired import OF_IMAGES
 from hvae_core.models import build
 from hvae_core.models.distributions import Gaussian
+from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.randomness import Noise, Purpose
 
 probabilities = st.lists(st.floats(0.05, 1), min_size=2, max_size=12).map(lambda p: np.array(p) / sum(p))
@@ -365,18 +366,36 @@ def test_a_class_that_is_not_in_the_training_images_does_not_break_the_bound():
     assert np.isnan(list(few)).all()
 
 
+def test_what_is_learned_needs_two_classes_and_seven_images():
+    """Of seven it learns from five and is judged by two, of six it would learn from four."""
+    features, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    for count, classes, known in ((7, 2, True), (6, 2, False), (20, 1, False)):
+        learned = representation.learned_information(features[:count], y[:count] % classes, 2)
+        assert np.isfinite(list(learned)).tolist() == [known] * 3
+
+
 def test_a_class_far_below_all_others_is_not_lost():
     """Its share of the density is 0 in double precision, and its logarithm is not."""
-    mean = torch.tensor([[0.0], [1.0], [1.001]], dtype=torch.float64)
-    q, z = Gaussian(mean, torch.full_like(mean, 1e-2)), torch.tensor([[1.0], [1.0], [1.0]], dtype=torch.float64)
-    y = torch.tensor([0, 1, 1])
+    mean = torch.tensor([[0.0], [0.02], [1.1], [1.101]], dtype=torch.float64)
+    q, z = Gaussian(mean, torch.full_like(mean, 1e-2)), torch.full_like(mean, 1.1)
+    y = torch.tensor([0, 0, 1, 1])
     expected = 0.0
     log_q = torch.distributions.Normal(q.mean, q.std).log_prob(z[0]).sum(1)
-    for own in (0, 1, 1):
+    for own in (0, 0, 1, 1):
         of_class = log_q[y == own].logsumexp(0) - math.log(int((y == own).sum()))
-        expected += float(of_class - log_q.logsumexp(0) + math.log(3)) / 3
+        expected += float(of_class - log_q.logsumexp(0) + math.log(4)) / 4
     assert expected < -1000
     assert representation.mutual_information(q, z, y) == pytest.approx(expected)
+
+
+def test_information_of_single_precision_is_computed_in_double():
+    """Squares of means far from 0 cancel: of numbers in single precision not a digit would be left."""
+    source = torch.Generator().manual_seed(0)
+    mean = 1000 + torch.randn(50, 3, generator=source)
+    q = Gaussian(mean, torch.full_like(mean, 0.3))
+    z, y = q.sample(torch.randn(50, 3, generator=source)), torch.arange(50) % 3
+    exact = representation.mutual_information(Gaussian(q.mean.double(), q.std.double()), z.double(), y)
+    assert exact > 0 and representation.mutual_information(q, z, y) == pytest.approx(exact, rel=1e-9)
 
 
 def test_without_features_labels_have_their_frequencies_and_an_unseen_class_the_share_of_one_image():
@@ -484,7 +503,9 @@ def test_a_probe_learns_from_a_fixed_four_fifths_of_the_features_as_they_are():
     order = np.random.default_rng(0).permutation(101)
     right = (y[order[80:]] == 0).astype(float)
     assert representation.score(probe, features, y) == right.mean()
-    np.testing.assert_array_equal(representation.right(probe, features, y), right)
+    hits = representation.right(probe, features, y)
+    np.testing.assert_array_equal(hits, right)
+    assert hits.dtype == np.uint8
     for seen, wanted in zip(
         (*probe.train, probe.test), (features[order[:80]], y[order[:80]], features[order[80:]]), strict=True
     ):
@@ -502,18 +523,41 @@ def test_a_probe_needs_two_classes_and_as_many_images_as_it_looks_at_neighbours(
 def test_mu_1_is_taken_at_a_sample_of_z_2(images):
     model = build("ghvae", (1, 28, 28))
     x = D.pixels(images)
-    (top, low), z2 = representation.posteriors(model, images, seed=5)
-    noise = model.noise(len(x), Noise(5, Purpose.REPRESENTATION))
+    (top, low), z2 = representation.posteriors(model, images, seed=11)
+    noise = model.noise(len(x), Noise(11, Purpose.REPRESENTATION))
     q2 = model.posterior(x, [])
     torch.testing.assert_close(top.mean, q2.mean)
     torch.testing.assert_close(z2, q2.sample(noise[0]))
-    torch.testing.assert_close(low.mean, model.posterior(x, [z2]).mean.flatten(1))
+    q1 = model.posterior(x, [z2])
+    for found, expected in zip(low, q1, strict=True):
+        torch.testing.assert_close(found, expected.flatten(1))
+
+
+class Maps(HierarchicalVAE):
+    """z_2 is a map: a quarter of the image and its brightness."""
+
+    def __init__(self):
+        super().__init__()
+        self.image_shape, self.latent_shapes = (1, 4, 4), ((1, 2, 2),)
+
+    def posterior(self, x, z_above, features=None):
+        mean = x[:, :, :2, :2]
+        return Gaussian(mean, (0.1 + x.mean((1, 2, 3), keepdim=True)).expand_as(mean))
+
+
+def test_posteriors_and_samples_of_maps_are_vectors_whatever_the_batches(monkeypatch):
+    x = torch.randint(0, 256, (10, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    monkeypatch.setattr(representation, "BATCH", 4)
+    (q,), z = representation.posteriors(Maps(), x, seed=3)
+    torch.testing.assert_close(q.mean, D.pixels(x)[:, 0, :2, :2].flatten(1))
+    torch.testing.assert_close(q.std, (0.1 + D.pixels(x).mean((1, 2, 3)))[:, None].expand(10, 4))
+    torch.testing.assert_close(z, q.sample(Noise(3, Purpose.REPRESENTATION).normal(10, 4)))
 
 
 def test_too_few_labels_to_learn_from_are_not_scored(images):
     model = build("ghvae", (1, 28, 28))
     scores = representation.evaluate(model, images[:6], torch.tensor([0, 0, 0, 0, 0, 1]), 2, seed=0)
-    assert math.isnan(scores["acc_mu2_knn"])
+    assert math.isnan(scores["acc_mu2_knn"]) and not scores[OF_IMAGES]
 
 
 # --- rates ------------------------------------------------------------------------------------------------------

@@ -462,7 +462,7 @@ def test_collapse_is_counted_from_beta_1_and_from_half_a_nat():
 
 
 def test_the_best_weak_decoder_is_set_beside_those_below_11_and_above_44_nats():
-    rates, totals = (10.5, 11.0, 22.0, 44.0, 44.5, 60.0), (105.0, 103.0, 100.0, 101.0, 104.0, 102.0)
+    rates, totals = (10.5, 11.0, 22.0, 44.0, 44.5, 60.0), (105.0, 103.0, 100.0, 101.0, 102.0, 104.0)
     weak = pd.DataFrame({"model": "---", "beta_1": range(6), "rate": rates, "elbo": [-total for total in totals]})
     models = pd.concat([weak, weak.assign(model="-+-", elbo=-1.0)], ignore_index=True)
     found = {"model": "---", "beta": 2, "rate": 22.0, "total": 100.0, "below": 105.0, "above": 102.0, "betas": 6}

@@ -81,6 +81,7 @@ def test_many_samples_approach_the_likelihood_from_below(grey):
     gaps = {}
     for samples in (1, 5, 50, 2000):  # 2000: more samples than are computed at once
         bound = importance_bound(model, x, samples, Noise(0))
+        assert bound.dtype == torch.float64
         gaps[samples] = gap = model.log_marginal(x) - bound
         assert gap.mean() > -3 * standard_error(gap)
     assert gaps[1].mean() > gaps[5].mean() > gaps[50].mean() > gaps[2000].mean()
@@ -127,6 +128,13 @@ def test_the_bound_does_not_depend_on_how_it_is_cut_up(grey, monkeypatch):
     assert likelihood.iwae(model, grey, 3, seed=5) == pytest.approx(whole, abs=0.2)
 
 
+def test_the_bound_of_one_sample_is_the_mean_weight_with_noise_of_the_seed(grey):
+    model = Linear(widened=1.6, shifted=0.3)
+    noise = model.noise(100, Noise(5, Purpose.EVALUATION, likelihood.IWAE_STREAM))
+    weights = log_weights(model, D.pixels(grey[:100]), noise)
+    assert likelihood.iwae(model, grey[:100], 1, seed=5) == pytest.approx(weights.mean().item(), abs=1e-5)
+
+
 def test_no_more_rows_at_once_than_a_batch(grey, monkeypatch):
     model, seen = Linear(), []
     original = model.likelihood
@@ -135,9 +143,10 @@ def test_no_more_rows_at_once_than_a_batch(grey, monkeypatch):
     assert max(seen) <= likelihood.BATCH and sum(seen) == 3 * 2500
 
 
-def test_the_bound_agrees_with_the_terms_of_the_run(images):
+@pytest.mark.parametrize("name", ["ghvae", "lvae"])
+def test_the_bound_agrees_with_the_terms_of_the_run(name, images):
     torch.manual_seed(0)
-    model = build("ghvae", (1, 28, 28)).eval()
+    model = build(name, (1, 28, 28)).eval()
     x = images.repeat(8, 1, 1, 1)
     assert likelihood.iwae(model, x, 1, 0) == pytest.approx(rates.average_terms(model, x, 0)["elbo"], abs=2)
 
@@ -158,6 +167,8 @@ def test_both_bounds_are_tight_with_the_true_posterior():
     lower, upper = likelihood.generative_bounds(model, 3000, seed=0, samples=1)
     assert lower == pytest.approx(model.information(), abs=0.1)
     assert upper == pytest.approx(lower, abs=1e-3), "then E and G are one function of every sample"
+    lower, upper = likelihood.generative_bounds(model, 2, seed=0, samples=1)
+    assert upper == pytest.approx(lower, abs=1e-3), "of each, and not on average alone"
 
 
 def test_a_poor_estimate_of_the_marginal_only_raises_the_upper_bound():
@@ -178,6 +189,7 @@ def test_dead_units_are_not_counted(grey):
     assert likelihood.active_units(Linear(dead=0), grey) == 3
     assert likelihood.active_units(Linear(dead=5), grey) == 3
     assert likelihood.active_units(Linear(), grey, threshold=1e9) == 0
+    assert likelihood.active_units(Linear(dead=5), grey, threshold=0) == 3, "no more than the threshold is too little"
     assert likelihood.active_units(Linear(), grey[:1]) == 0, "nothing varies over one image"
     means = Linear().posterior(D.pixels(grey), []).mean.var(0, correction=0)
     between = means.sort().values[-2:].mean().item()
@@ -264,9 +276,12 @@ def test_everything_at_once(grey, chain, monkeypatch):
     assert math.isfinite(deep["iwae_500"]) and deep["active_units"] == int(deep["active_units"])
 
 
-def test_noise_is_not_that_of_the_terms():
-    streams = [
-        Noise(0, Purpose.EVALUATION, stream).normal(1).item()
-        for stream in (0, likelihood.IWAE_STREAM, likelihood.GENERATED_STREAM, likelihood.DECODED_STREAM)
-    ]
-    assert len(set(streams)) == 4
+def test_every_measure_draws_from_a_stream_of_its_own_by_the_seed_which_is_not_that_of_the_terms(grey, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(likelihood, "Noise", lambda *names: drawn.append(names[:3]) or Noise(*names))
+    monkeypatch.setattr(likelihood, "MANY", 6)
+    likelihood.evaluate(Linear(), grey[:3], 7, generated=2)
+    likelihood.decodings(Linear(), grey[:3], 7)
+    assert {names[:2] for names in drawn} == {(7, Purpose.EVALUATION)}
+    streams = [stream for _, _, stream in drawn]
+    assert len(streams) == 4 and len({0, *streams}) == 4, "both bounds, by 5 samples and by many, draw from one"

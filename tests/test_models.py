@@ -150,16 +150,18 @@ def test_kl_of_a_product_is_that_of_any_gaussian(m1, s1, m2, s2):
 
 
 def test_densities_of_samples_and_their_ratio_are_those_at_the_samples(double):
+    """Of maps, too: all numbers behind the batch are one event."""
     random = torch.Generator().manual_seed(0)
-    a, b = (Gaussian(torch.randn(4, 3, generator=random), 0.5 + torch.rand(4, 3, generator=random)) for _ in range(2))
-    noise = torch.randn(4, 3, generator=random)
+    shape = (4, 3, 2)
+    a, b = (Gaussian(torch.randn(shape, generator=random), 0.5 + torch.rand(shape, generator=random)) for _ in range(2))
+    noise = torch.randn(shape, generator=random)
     for q in (a, Product(a, b)):
         z = q.sample(noise)
         torch.testing.assert_close(z, q.mean + q.std * noise)
-        at_z = D.Normal(q.mean, q.std).log_prob(z).sum(1)
+        at_z = D.Normal(q.mean, q.std).log_prob(z).sum((1, 2))
         torch.testing.assert_close(q.log_prob(z), at_z)
         torch.testing.assert_close(q.log_prob_of_sample(noise), at_z)
-        ratio = at_z - D.Normal(b.mean, b.std).log_prob(z).sum(1)
+        ratio = at_z - D.Normal(b.mean, b.std).log_prob(z).sum((1, 2))
         for found, expected in zip(q.log_ratio(b, noise), (z, ratio), strict=True):
             torch.testing.assert_close(found, expected)
 
