@@ -74,7 +74,7 @@ STALE = {
     # training
     "objective": training(),
     "training.trainer": training(),
-    "training.checkpoints": training(),
+    "training.checkpoints": training() | measuring("generation"),  # the classifier is trained, too
     "training.ways": training(*(f"not {run}" for run in CONDITIONED)),
     "training.convolutions": training(),
     "training.kernels": training(),
@@ -82,7 +82,7 @@ STALE = {
     "training.threads": training(*(f"not {run}" for run in CONDITIONED)),
     "training.target_rates": training(*(f"not {run}" for run in CONDITIONED)),
     "training.conditioned": training(*CONDITIONED),
-    "training.precision": training() | measuring("generation"),  # the classifier is trained, too
+    "training.precision": training() | measuring("generation"),
     # measurements
     "evaluation.rates": training() | measuring(*PAPER_A),  # the training table; and they share its batch size
     "evaluation.paired": measuring("reconstruction", "representation"),

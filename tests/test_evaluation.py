@@ -1,7 +1,9 @@
 """The measurements against truths that are known."""
 
+import copy
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -215,6 +217,32 @@ def test_the_classifier_is_trained_once_and_kept(tmp_path, monkeypatch):
     assert first.test_accuracy == second.test_accuracy > 0.5
     right = (first.probabilities(D.pixels(data.x_test)).argmax(1) == data.y_test).double().mean().item()
     assert right == pytest.approx(first.test_accuracy)
+
+
+def test_a_classifier_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """Stopped within an epoch: what was trained since the last whole one is trained again."""
+    data = D.load("digits").first(300, 50)
+    batch_norm = torch.nn.Sequential(torch.nn.BatchNorm2d(1), classifier.small_cnn((1, 28, 28), 10))
+    monkeypatch.setitem(classifier.ARCHITECTURES, "small-cnn", lambda shape, classes: copy.deepcopy(batch_norm))
+    monkeypatch.setattr(classifier, "CHECKPOINT_EVERY_S", 0)
+    whole = classifier.classifier_for(data, tmp_path / "whole", epochs=5)
+    cross_entropy, calls = classifier.F.cross_entropy, itertools.count(1)
+
+    def stopped(*arguments):
+        if next(calls) == 3 * 3 + 2:
+            raise KeyboardInterrupt
+        return cross_entropy(*arguments)
+
+    monkeypatch.setattr(classifier.F, "cross_entropy", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.classifier_for(data, tmp_path / "parts", epochs=5)
+    torch.manual_seed(7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = classifier.classifier_for(data, tmp_path / "parts", epochs=5)
+    assert next(calls) == 3 * 5 + 2 + 1, "the epoch that was stopped again, and the last"
+    assert all(map(torch.equal, whole.model.state_dict().values(), parts.model.state_dict().values()))
+    assert not list((tmp_path / "parts").glob("*.resume"))
 
 
 class Watched(torch.nn.Module):

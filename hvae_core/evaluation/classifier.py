@@ -7,6 +7,8 @@ first convolution and no max-pooling) and a small network for MNIST.
 import hashlib
 import json
 import math
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from hvae_core.data.dataset import Dataset, pixels
 from hvae_core.files import locked, save_tensors
 from hvae_core.progress import track
 from hvae_core.randomness import Purpose, generator
+from hvae_core.training.checkpoints import CHECKPOINT_EVERY_S, MOMENTS, Checkpoints, adam_state
 from hvae_core.training.precision import autocast
 
 BATCH = 128
@@ -102,6 +105,8 @@ def classifier_for(
 ) -> Classifier:
     """The classifier for a data set that lies on a device: read from the folder ``keep``, or trained and kept there.
 
+    A training that was stopped goes on, with the same weights in the end.
+
     Arguments:
         data: with labels.
         keep: where trained classifiers are kept.
@@ -126,22 +131,35 @@ def classifier_for(
                 accuracy = float(file.metadata()["test_accuracy"])
             model.load_state_dict(load_file(path))
         except (OSError, SafetensorError):
-            _train(model, data, epochs, seed, architecture, precision)
+            checkpoints = Checkpoints(path.with_suffix(".resume"), key)
+            _train(model, data, epochs, seed, architecture, precision, checkpoints)
             accuracy = _accuracy(model, data)
             save_tensors(path, model.state_dict(), {"test_accuracy": repr(accuracy), "architecture": architecture})
+            shutil.rmtree(checkpoints.folder, ignore_errors=True)
     model.to(device).requires_grad_(False).eval()
     return Classifier(model, architecture, epochs, accuracy, device)
 
 
-def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture: str, precision: str) -> None:
+def _train(
+    model: nn.Module,
+    data: Dataset,
+    epochs: int,
+    seed: int,
+    architecture: str,
+    precision: str,
+    checkpoints: Checkpoints,
+) -> None:
     x, y = data.x_train, data.y_train
     assert y is not None
-    steps = epochs * math.ceil(len(x) / BATCH)
+    batches = math.ceil(len(x) / BATCH)
+    steps = epochs * batches
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    done = _resume(model, optimiser, schedule, checkpoints, x.device, batches)
     model.train()
-    with track(f"classifier {architecture}", epochs, "epochs") as progress:
-        for epoch in range(epochs):
+    saved = time.monotonic()
+    with track(f"classifier {architecture}", epochs, "epochs", done) as progress:
+        for epoch in range(done, epochs):
             order = torch.randperm(len(x), generator=generator(seed, Purpose.ORDER, epoch)).to(x.device)
             shifts = torch.randint(0, 5, (len(order), 2), generator=generator(seed, Purpose.NOISE, epoch))
             for step, batch in enumerate(order.split(BATCH)):
@@ -157,6 +175,40 @@ def _train(model: nn.Module, data: Dataset, epochs: int, seed: int, architecture
                 value = loss.detach()
                 progress.update(epoch + (step + 1) * BATCH / len(x), lambda value=value: f"loss {value:.3f}")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             progress.update(epoch + 1)
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                moments = adam_state(optimiser, dict(model.named_parameters()))
+                checkpoints.save(epoch + 1, model.state_dict() | moments | _random(x.device))
+                saved = time.monotonic()
+
+
+def _random(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that dropout draws from."""
+    states = {"random.cpu": torch.get_rng_state()}
+    return states | ({"random.cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _resume(
+    model: nn.Module,
+    optimiser: torch.optim.AdamW,
+    schedule: torch.optim.lr_scheduler.OneCycleLR,
+    checkpoints: Checkpoints,
+    device: torch.device,
+    batches: int,
+) -> int:
+    """Go on from the newest state; how many epochs are done."""
+    if (found := checkpoints.load(device)) is None:
+        return 0
+    done, tensors = found
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
+    for name, parameter in model.named_parameters():
+        moments = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
+        optimiser.state[parameter] = {"step": torch.tensor(float(done * batches)), **moments}
+    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": done * batches - 1, "_step_count": done * batches})
+    schedule.step()
+    torch.set_rng_state(tensors["random.cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), device)
+    return done
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from hvae_core.files import digest, whole_file
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a batch read no weights
     import torch
     from torch import Tensor
+
+CHECKPOINT_EVERY_S = 60.0
+MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names of its own
 
 
 class Checkpoints:
@@ -62,3 +66,12 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 path.unlink()  # or it would be taken for one of the last two
         return None
+
+
+def adam_state(optimiser: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Adam's moments, by name."""
+    return {
+        f"{moment}.{name}": optimiser.state[parameter][moment]
+        for name, parameter in parameters.items()
+        for moment in MOMENTS
+    }

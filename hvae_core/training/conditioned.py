@@ -27,11 +27,11 @@ from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import Objective, lagrangian
 from hvae_core.randomness import Purpose, generator, initial_weights
 from hvae_core.terms import Terms
-from hvae_core.training.checkpoints import Checkpoints
+from hvae_core.training.checkpoints import Checkpoints, adam_state
 from hvae_core.training.convolutions import for_cpu
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.precision import autocast
-from hvae_core.training.trainer import Maker, Trained, Update, adam, adam_state, fit, plural
+from hvae_core.training.trainer import Maker, Trained, Update, adam, fit, plural
 
 # Where training begins, or the nearest in the range: beta_L of those draws that end in the lower and in the upper half
 # of its range, and beta of each layer below likewise; by the model's class, others as a GHVAE.

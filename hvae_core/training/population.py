@@ -23,13 +23,13 @@ from hvae_core.objective import Objective, lagrangian
 from hvae_core.randomness import initial_weights
 from hvae_core.terms import Terms
 from hvae_core.training import target_rates
-from hvae_core.training.checkpoints import Checkpoints
+from hvae_core.training.checkpoints import Checkpoints, adam_state
 from hvae_core.training.convolutions import for_cpu, for_vmap, layout
 from hvae_core.training.plan import Member, Plan
 from hvae_core.training.precision import autocast, tf32
 from hvae_core.training.target_rates import FILLING, PI, Controller
 from hvae_core.training.threads import threads_of_an_operation
-from hvae_core.training.trainer import Maker, Trained, Update, adam, adam_state, fit, plural
+from hvae_core.training.trainer import Maker, Trained, Update, adam, fit, plural
 from hvae_core.training.ways import Recorded, Way
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor, list[Tensor]], tuple[Tensor, Tensor]]

@@ -21,13 +21,11 @@ from hvae_core.models.hierarchy import HierarchicalVAE
 from hvae_core.objective import warm_up
 from hvae_core.progress import track
 from hvae_core.randomness import Noise, Purpose, generator
-from hvae_core.training.checkpoints import Checkpoints
+from hvae_core.training.checkpoints import CHECKPOINT_EVERY_S, MOMENTS, Checkpoints
 from hvae_core.training.plan import Member, Plan, scheduled
 from hvae_core.training.precision import keep_memory
 
 Maker = Callable[[], HierarchicalVAE]
-CHECKPOINT_EVERY_S = 60.0
-MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names of its own
 
 
 class Update(NamedTuple):
@@ -190,15 +188,6 @@ def adam(parameters: Mapping[str, Tensor], state: Mapping[str, Tensor] | None, s
             for moment in MOMENTS
         }
     return optimiser
-
-
-def adam_state(optimiser: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Adam's moments, by name."""
-    return {
-        f"{moment}.{name}": optimiser.state[parameter][moment]
-        for name, parameter in parameters.items()
-        for moment in MOMENTS
-    }
 
 
 class Trained:
