@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hvae_core.coding import Grid, decode, encode
 from hvae_core.coding.bitsback import Account, Coder, decoded, initial_words, pad
 from hvae_core.coding.stack import Stack
-from hvae_core.coding.symbols import pixels_under
+from hvae_core.coding.symbols import pixel_bits, pixels_under
 from hvae_core.data.dataset import pixels
 from hvae_core.errors import InputError
 from hvae_core.files import digest
 from hvae_core.models import build
 from hvae_core.models.conditioning import Conditioned
-from hvae_core.models.distributions import Gaussian
+from hvae_core.models.distributions import Bernoulli, Gaussian
 from hvae_core.randomness import Noise, initial_weights
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -187,6 +187,36 @@ def test_levels_cost_the_mass_of_their_bins():
     assert abs((stack.bits - before) / (nats / math.log(2) + 500 * math.log2(255)) - 1) < 1e-3
 
 
+def numbers(*values):
+    return torch.tensor([values], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "levels"),
+    [
+        *((Gaussian(numbers(mean), numbers(std)), 256) for mean, std in ((0.5, 0.05), (-0.2, 0.1), (1.3, 0.4))),
+        *((Bernoulli(numbers(logit)), 2) for logit in (-2.0, 0.7)),
+    ],
+)
+def test_what_levels_should_cost_are_shares_of_one_and_what_they_cost_is_as_much(likelihood, levels):
+    wanted, cost = np.empty(levels), np.empty(levels)
+    for level in range(levels):
+        stack, one = Stack(initial_words(2)), np.array([level])
+        before = stack.bits
+        stack.put(pixels_under(likelihood), one)
+        wanted[level], cost[level] = pixel_bits(likelihood, one), stack.bits - before
+    assert np.exp2(-wanted).sum() == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(cost[wanted < 10], wanted[wanted < 10], atol=0.01)
+    assert cost.max() < 25 and wanted.max() <= 24, "no level is impossible"
+
+
+def test_a_posterior_beyond_the_bins_is_held_at_the_last():
+    p, q = Gaussian(numbers(1.0, 1.0), numbers(2.0, 2.0)), Gaussian(numbers(99.0, -99.0), numbers(1e-6, 1e-6))
+    grid = Grid(width=0.25, reach=4.0)
+    k = grid.take(Stack(initial_words(9)), q, p)
+    assert k.tolist() == [16, -16] and grid.value(p, k, (2,)).tolist() == [[9.0, -7.0]]
+
+
 def test_the_grid_is_as_fine_as_the_latents_need():
     """What is coded is z in bins of the prior's standard deviation, in the middle of each."""
     p = Gaussian(torch.tensor([[3.0]], dtype=torch.float64), torch.tensor([[0.1]], dtype=torch.float64))
@@ -213,6 +243,7 @@ def test_what_is_taken_is_random_whatever_the_images_are():
 def test_threads_and_other_images_change_no_bit():
     made, images = model(), some_images(4)
     code = encode(made, images)
+    assert [number for number, _ in decoded(made, code)] == [3, 2, 1, 0], "the last is on top"
     torch.set_num_threads(2)
     try:
         np.testing.assert_array_equal(encode(made, images).words, code.words)

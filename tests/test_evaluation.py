@@ -405,7 +405,7 @@ def test_what_is_learned_needs_two_classes_and_seven_images():
 def test_a_class_far_below_all_others_is_not_lost():
     """Its share of the density is 0 in double precision, and its logarithm is not."""
     mean = torch.tensor([[0.0], [0.02], [1.1], [1.101]], dtype=torch.float64)
-    q, z = Gaussian(mean, torch.full_like(mean, 1e-2)), torch.full_like(mean, 1.1)
+    q, z = Gaussian(mean, torch.tensor([[1.0], [1.1], [1.2], [1.3]]).double() / 100), torch.full_like(mean, 1.1)
     y = torch.tensor([0, 0, 1, 1])
     expected = 0.0
     log_q = torch.distributions.Normal(q.mean, q.std).log_prob(z[0]).sum(1)

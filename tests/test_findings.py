@@ -125,6 +125,7 @@ def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
     found = findings_a(empty, scored=10_000)
     assert {one.verdict for one in found if one.ours == "not computed"} == {UNTESTED}
     assert sum(one.ours == "not computed" for one in found) == 7
+    assert [one[:2] for one in found] == [one[:2] for one in findings_a(grid(), scored=10_000)]
     diverged = findings_a(grid().assign(status="diverged"), scored=10_000)
     assert {one.verdict for one in diverged} == {UNTESTED}
 
@@ -449,6 +450,11 @@ def test_marginals_against_encoders():
     two = families(lambda beta: 1.0, lambda family: 100 - (family == "--v")).query("model in ('+--', '--v')")
     two.attrs["encoder_context"] = "image"
     assert findings_b(two)[2].ours == "2 of 2", "of two betas"
+    two = two[(two["model"] == "--v") | (two["beta_1"] < 1)]
+    assert findings_b(two)[2].ours == "1 of 1", "there is nothing to compare with at the other"
+    marginal = two["model"] == "--v"
+    traded = two.assign(rate=two["rate"] - 3 * marginal, distortion=two["distortion"] + 2 * marginal)
+    assert findings_b(traded)[2].ours == "1 of 1", "it is the sum of both that is lower"
 
 
 def test_collapse_is_counted_from_beta_1_and_from_half_a_nat():
@@ -493,6 +499,9 @@ def test_who_holds_the_frontier():
     assert findings_b(apart)[1].ours == (
         "of 3 models a powerful one at the lowest rate, a powerful one at the highest; 1 of 1 in between weak"
     )
+    models = pd.DataFrame({"model": ["-+-", "---", "-+-", "---"], "rate": [3, 1, 2, 4], "distortion": [7, 9, 8, 8]})
+    expected = {"frontier": 3, "lowest": "weak", "highest": "powerful", "weak": 0, "middle": 1}
+    assert statements_b._frontier_by_rate(models) == expected, "the last is no better at a higher rate"
 
 
 def test_where_weak_decoders_do_well_and_whether_likelihoods_tell():
@@ -585,11 +594,12 @@ def test_verdicts_change_at_the_limits_that_the_rules_name(words, numbers, expec
 def test_the_toy_run():
     objectives = ["elbo", "elbo", "target_rate", "target_rate"]
     results = pd.DataFrame(
-        {"objective": objectives, "rate": [0.001, 0.2, 0.5, 0.505], "spread": 1.0, "start_rate": 0.3}
+        {"objective": objectives, "rate": [0.001, 0.01, 0.5, 0.505], "spread": 1.0, "start_rate": 0.3}
     )
     assert [finding.verdict for finding in findings_toy(results)] == [PARTLY, AGREES]
-    lost = findings_toy(results.assign(rate=[0.001, np.nan, 0.49, 0.509]))
+    lost = findings_toy(results.assign(rate=[0.0, np.nan, 0.49, 0.509]))
     assert [finding.verdict for finding in lost] == [AGREES, PARTLY], "without the start that diverged"
+    assert findings_toy(results.assign(rate=[0.0, 0.0, 0.5, 0.51]))[1].verdict == PARTLY, "within 0.01 of 0.5"
     assert {finding.ours for finding in findings_toy(results.drop(columns="spread"))} == {"no such model"}
     far = results.assign(spread=3.0, rate=[0.4, 0.3, 0.5, 0.5])
     both = findings_toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))

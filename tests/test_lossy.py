@@ -1,17 +1,20 @@
 """Lossy streams: what is decoded is what the chosen latents give, the dials turn, and a stream alone is a preview."""
 
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 from test_coding import COLOUR, GREY, MODELS, model, some_images
 from test_figures import labels_of, words
 
 from hvae_core import figures
 from hvae_core.analysis.dials import lossy_files, others_files
-from hvae_core.coding.compressors import lossy_pictures
-from hvae_core.coding.lossy import DIGITS, Streams, decode_lossy, encode_lossy, latent, quantised
+from hvae_core.coding.compressors import lossy_pictures, side_by_side
+from hvae_core.coding.lossy import DIGITS, Streams, _Stream, decode_lossy, encode_lossy, latent, quantised
 from hvae_core.data.dataset import pixels, to_uint8
 from hvae_core.errors import InputError
 from hvae_core.figures.lossy import best_files
@@ -88,6 +91,18 @@ def test_learned_digits_cost_little_more_than_their_entropy():
     assert digits == 1 and (images < one.bits).all()
 
 
+def test_how_many_digits_a_latent_needs_is_learned_from_its_layer_and_then_from_itself():
+    """Of three latents two needed one digit and one needed two. Of the layer that makes 3, 2 and ten times 1 of 15."""
+    stream = _Stream(3)
+    assert_allclose(stream._probabilities(), np.full((3, DIGITS), 1 / 12))
+    stream.put(np.array([1, 1, 2]), np.array([0, 0, 1]))
+    first, _, last = stream._probabilities()
+    assert_allclose(first[:3], [(1 + 2 * 3 / 15) / 3, (2 * 2 / 15) / 3, (2 * 1 / 15) / 3])
+    assert_allclose(last[:3], [(2 * 3 / 15) / 3, (1 + 2 * 2 / 15) / 3, (2 * 1 / 15) / 3])
+    digits, order = _Stream(3, stream.words()).take()
+    assert (digits.tolist(), order.tolist()) == ([1, 1, 2], [0, 0, 1])
+
+
 def test_the_first_stream_alone_is_a_preview():
     made, images = MODELS["three layers"](), tensor(6)
     streams = encode_lossy(made, images, [0.05, 0.05, 0.05])
@@ -126,6 +141,18 @@ def test_finer_pictures_are_longer_and_better(shape):
     assert set(found["name"]) == {"JPEG", "JPEG2000", "WebP"}
     for _, rows in found.groupby("name"):
         assert rows["bits"].is_monotonic_increasing and rows["psnr"].iloc[-1] > rows["psnr"].iloc[0]
+
+
+def test_a_picture_s_bits_and_decibels_are_those_of_its_file():
+    images = some_images(7)
+    picture, buffer = side_by_side(images), BytesIO()
+    picture.save(buffer, "JPEG", quality=60)
+    error = np.square(np.asarray(Image.open(buffer), float) - np.asarray(picture)).mean()
+    (bits, psnr) = [row[1:] for row in lossy_pictures(images) if row[0] == "JPEG"][-1]
+    assert bits == 8 * len(buffer.getvalue()) / (7 * 28 * 28)
+    assert psnr == pytest.approx(20 * np.log10(255) - 10 * np.log10(error))
+    exact = lossy_pictures(np.zeros((4, *GREY), np.uint8))
+    assert max(row[2] for row in exact) == pytest.approx(120), "an error of 0 counts as 1e-12"
 
 
 def test_the_table_is_of_the_streams():

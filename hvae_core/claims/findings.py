@@ -115,7 +115,7 @@ def _listed(names: Sequence[str]) -> str:
     words = names[0]
     for before, name in pairwise(names):
         start = before.rpartition(" ")[0]
-        words += ", " + (name.removeprefix(start + " ") if name.startswith(start + " ") else name)
+        words += ", " + name.removeprefix(start + " ")
     return words
 
 
