@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from hvae_core.errors import InputError
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and most processes of a batch read no weights
     import pandas as pd
     from torch import Tensor
+
+SHORT = 50  # letters of a folder in which sockets lie
 
 
 @contextlib.contextmanager
@@ -84,6 +87,28 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     tensors = {name: value.contiguous().cpu() for name, value in tensors.items()}
     with whole_file(path) as part:
         save_file(tensors, part, {**metadata, "sha256": digest(tensors)})
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder for as long as the block lasts, with a short path: a socket's has at most 107 bytes.
+
+    Raises:
+        InputError: when none can be made.
+    """
+    problem = ""
+    for place in ("/tmp", os.environ.get("TMPDIR", ""), "/var/tmp", "/dev/shm"):
+        if not place or len(place) > SHORT:
+            continue
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="hvae-", dir=place)
+        except OSError as error:
+            problem = problem or f"cannot write {place}: {error.strerror}; TMPDIR can be another folder"
+            continue
+        with folder as path:
+            yield Path(path)
+            return
+    raise InputError(f"{problem}, whose path has at most {SHORT} letters")
 
 
 @contextlib.contextmanager

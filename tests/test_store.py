@@ -1,7 +1,11 @@
 """Run folders: whole files, one configuration a name, results joined."""
 
 import ast
+import errno
+import os
+import tempfile
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +15,7 @@ import torch
 
 from hvae_core.errors import InputError
 from hvae_core.evaluation.paired import OF_IMAGES
-from hvae_core.files import locked, save_tensors, whole_file, write_table, write_text
+from hvae_core.files import locked, save_tensors, short_folder, whole_file, write_table, write_text
 from hvae_core.objective import lagrangian
 from hvae_core.pipeline import measuring, stages, training
 from hvae_core.runs.code import _code
@@ -297,6 +301,33 @@ def test_a_block_that_was_not_trained_is_missing(output):
     collect("half")
     table = pd.read_parquet(run_folder("half") / "tables" / "training.parquet")
     assert table["status"].tolist() == ["ok", "ok", "missing", "missing"]
+
+
+def test_a_short_folder_is_made_where_one_can_be(tmp_path, monkeypatch):
+    """Where /tmp may not be written to, in the next of them that may; a long path is of no use to a socket."""
+    made = tempfile.TemporaryDirectory
+    refused = {"/tmp"}
+
+    def temporary(prefix, dir):
+        if dir in refused:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return made(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", temporary)
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    with short_folder() as folder:
+        assert folder.is_dir() and len(str(folder)) < 80 and not list(long.iterdir())
+        (folder / "file").touch()
+    assert not folder.exists()
+    with made(prefix="t", dir="/tmp") as short:
+        monkeypatch.setenv("TMPDIR", short)
+        with short_folder() as folder:
+            assert folder.parent == Path(short)
+        refused |= {short, "/var/tmp", "/dev/shm"}
+        with pytest.raises(InputError, match="cannot write /tmp: Read-only file system; TMPDIR can be another folder"):
+            short_folder().__enter__()
 
 
 def test_only_one_process_has_a_lock(tmp_path):

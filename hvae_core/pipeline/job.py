@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hvae_core.errors import InputError
-from hvae_core.files import ROOT, locked, read_text, timestamp, write_text
+from hvae_core.files import ROOT, locked, read_text, short_folder, timestamp, write_text
 from hvae_core.pipeline.batch import Job, holds, jobs, key, made, missing, read_notebook, record_file
 from hvae_core.progress import STATUS_FILE
 from hvae_core.runs.config import Config
@@ -178,9 +178,7 @@ def execute(config: Config, asked: Job, text: str, processes: int) -> str:
     target = run_folder(config.name) / "notebooks" / f"{asked.name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        place = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp"))
-        )  # paths must be short
+        place = stack.enter_context(short_folder())  # the kernel's sockets lie there
         os.environ |= environment() | {
             STATUS_FILE: str(record_file(config.name, asked.name).with_suffix(".json")),
             "OMP_NUM_THREADS": "1",  # the batch runs as many notebooks at once as there are cores

@@ -17,7 +17,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -57,7 +56,9 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     if sys.platform != "linux":
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="hvae-", dir="/tmp") as folder:  # paths of sockets must be short
+    from hvae_core.files import short_folder  # not in the server, which imports nothing of this package
+
+    with short_folder() as folder:
         address = f"{folder}/warm"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
