@@ -2,6 +2,7 @@
 
 import copy
 import math
+import zlib
 
 import numpy as np
 import pytest
@@ -217,6 +218,15 @@ def test_a_posterior_beyond_the_bins_is_held_at_the_last():
     assert k.tolist() == [16, -16] and grid.value(p, k, (2,)).tolist() == [[9.0, -7.0]]
 
 
+def test_what_a_layer_should_cost_is_the_ratio_of_densities_at_the_coded_latents():
+    grid, k = Grid(width=0.25, reach=4.0), np.array([-3, 0, 7])
+    p = Gaussian(numbers(1.0, -2.0, 0.5), numbers(2.0, 0.1, 1.0))
+    q = Gaussian(numbers(0.5, -1.9, 2.0), numbers(1.0, 0.2, 0.1))
+    z = grid.value(p, k, (3,))
+    nats = (q.log_prob(z) - p.log_prob(z)).item()
+    assert grid.log_ratio(q, p, k) == pytest.approx(nats / math.log(2))
+
+
 def test_the_grid_is_as_fine_as_the_latents_need():
     """What is coded is z in bins of the prior's standard deviation, in the middle of each."""
     p = Gaussian(torch.tensor([[3.0]], dtype=torch.float64), torch.tensor([[0.1]], dtype=torch.float64))
@@ -254,6 +264,35 @@ def test_threads_and_other_images_change_no_bit():
         stack.mix(pad(count + 1, code.initial), back=True)
         coder.pop(stack)
         np.testing.assert_array_equal(stack.words(), encode(made, images[:count]).words)
+
+
+class Grey(Chain):
+    """Its pixels are Gaussian."""
+
+    def likelihood(self, z):
+        return Gaussian(super().likelihood(z).mode, torch.tensor(0.1, dtype=z[0].dtype))
+
+
+def plain(kind):
+    """Three layers with weights that a formula gives, without rounding."""
+    made = kind(3, 4, 4)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(((7 * torch.arange(parameter.numel()) % 23 - 11) / 32).view_as(parameter))
+    return made
+
+
+def squares(levels):
+    """Four images: 0, and levels where the number of the pixel is a multiple of 2, 3, 5 or 7."""
+    multiples = np.arange(16).reshape(4, 4) % np.array([2, 3, 5, 7]).reshape(4, 1, 1, 1) == 0
+    return (np.linspace(levels, 255, 16).reshape(4, 4) * multiples).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("kind", "levels", "expected"), [(Chain, 255, 3322273660), (Grey, 100, 2858906653)])
+def test_a_file_keeps_its_meaning(kind, levels, expected):
+    """Another sum of these bits is another format, and needs another number in `files.KIND`: old files would break."""
+    words = encode(plain(kind), squares(levels)).words.astype("<u4").tobytes()
+    assert zlib.crc32(words) == expected
 
 
 @pytest.mark.parametrize("name", ["ghvae", "colour"])
