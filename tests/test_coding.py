@@ -11,7 +11,7 @@ from conftest import Chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvae_core.coding import Grid, decode, encode
+from hvae_core.coding import Grid, decode, encode, encode_lossy
 from hvae_core.coding.bitsback import Account, Coder, decoded, initial_words, pad
 from hvae_core.coding.stack import Stack
 from hvae_core.coding.symbols import pixel_bits, pixels_under
@@ -80,7 +80,11 @@ def test_every_image_comes_back(name):
 def test_any_number_of_images_comes_back(count):
     torch.manual_seed(0)
     made, images = Chain(layers=2), some_images(count, (1, 4, 4))
-    np.testing.assert_array_equal(decode(made, encode(made, images)), images)
+    code = encode(made, images)
+    np.testing.assert_array_equal(decode(made, code), images)
+    assert [part.shape for part in code.account] == [(count, 3), (count, 3), (count, 2), (count, 2)]
+    taken, put = code.account.taken, code.account.coded[:, :2] + code.account.taken
+    assert (taken > 0).all() and (put > 0).all()
 
 
 @settings(max_examples=40)
@@ -136,6 +140,7 @@ def test_the_stack_gives_back_what_it_began_with():
     stack.put(symbols, stack.take(symbols))
     np.testing.assert_array_equal(stack.initial(), words)
     np.testing.assert_array_equal(Stack(stack.words(), state=True).initial(), words)
+    assert Stack(initial_words(0), state=True).bits == 0
 
 
 # --- what it costs --------------------------------------------------------------------------------------------------
@@ -351,8 +356,9 @@ def test_models_of_other_distributions_are_refused_by_name(family, named):
     ],
 )
 def test_other_images_are_refused(images, named):
-    with pytest.raises(InputError, match=named):
-        encode(model(), images)
+    for initial in (None, 9):
+        with pytest.raises(InputError, match=named):
+            encode(model(), images, initial=initial)
 
 
 def test_a_model_that_gives_no_numbers_is_refused():
@@ -360,3 +366,5 @@ def test_a_model_that_gives_no_numbers_is_refused():
     torch.nn.init.constant_(made.p1_fc.weight, math.nan)
     with pytest.raises(InputError, match="no numbers"):
         encode(made, some_images(1))
+    with pytest.raises(InputError, match="no numbers"):
+        encode_lossy(made, torch.from_numpy(some_images(1)), [0.1, 0.1])

@@ -114,6 +114,7 @@ def test_a_lossy_file_keeps_its_meaning():
     streams = encode_lossy(plain(Grey), torch.from_numpy(squares(100)), [0.01, 0.05, 0.2])
     sums = [zlib.crc32(words.astype("<u4").tobytes()) for words in streams.words]
     assert sums == [4172588593, 1746445508, 3635471300]
+    assert streams.bits == [8 * words.nbytes for words in streams.words]
 
 
 def test_the_first_stream_alone_is_a_preview():

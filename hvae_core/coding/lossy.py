@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvae_core.coding.stack import Integers, Words, library
-from hvae_core.coding.symbols import Floats
+from hvae_core.coding.symbols import Floats, finite
 from hvae_core.data.dataset import pixels, to_uint8
 from hvae_core.errors import InputError
 from hvae_core.models.distributions import Gaussian, Product
@@ -62,7 +62,7 @@ def encode_lossy(model: HierarchicalVAE, images: Tensor, dials: Sequence[float])
         dials: of each layer, top layer first: what a binary digit costs, in nats. Higher ones make shorter files.
 
     Raises:
-        InputError: for another number of dials, or one that is not above 0.
+        InputError: for another number of dials, or one that is not above 0; when the model gives no numbers.
 
     Example:
         >>> from hvae_core.models import build
@@ -79,8 +79,9 @@ def encode_lossy(model: HierarchicalVAE, images: Tensor, dials: Sequence[float])
         features, z = model.features(x), list[Tensor]()
         for writer, dial in zip(writers, dials, strict=True):
             q, p = _gaussians(model.posterior(x, z, features), model.prior(z))
-            mean, std = (((q.mean - p.mean) / p.std), q.std / p.std)
-            digits, order = quantised(mean.flatten(1).double().numpy(), std.flatten(1).double().numpy(), dial)
+            relative = (q.mean - p.mean) / p.std, q.std / p.std
+            mean, std = (finite(values.double()).reshape(len(batch), -1) for values in relative)
+            digits, order = quantised(mean, std, dial)
             for row in zip(digits, order, strict=True):
                 writer.put(*row)
             z.append(_latents(p, digits, order, q.mean.shape))
@@ -130,12 +131,11 @@ def quantised(mean: Floats, std: Floats, dial: float) -> tuple[Integers, Integer
     best = np.full(mean.shape, np.inf)
     digits, order = np.zeros((2, *mean.shape), np.int64)
     for n in range(1, DIGITS + 1):
-        first = np.floor((below * 2**n - 1) / 2)
-        for candidate in (first, first + 1):
-            i = np.clip(candidate, 0, 2 ** (n - 1) - 1).astype(np.int64)
-            cost = (latent(n, i) - mean) ** 2 / (2 * std**2) + dial * n
-            better = cost < best
-            best[better], digits[better], order[better] = cost[better], n, i[better]
+        # The interval in which the mean lies has one such number; to any other there is one of fewer digits on the way.
+        i = np.minimum(below * 2 ** (n - 1), 2 ** (n - 1) - 1).astype(np.int64)
+        cost = (latent(n, i) - mean) ** 2 / (2 * std**2) + dial * n
+        better = cost < best
+        best[better], digits[better], order[better] = cost[better], n, i[better]
     return digits, order
 
 

@@ -97,7 +97,7 @@ class Grid(NamedTuple):
             InputError: when the model gives no numbers.
         """
         bin_ = p.std * self.width
-        mean, std = (_finite(values) for values in ((q.mean - p.mean) / bin_, q.std / bin_))
+        mean, std = (finite(values) for values in ((q.mean - p.mean) / bin_, q.std / bin_))
         return mean, std
 
     def log_ratio(self, q: Gaussian | Product, p: Gaussian, k: Integers) -> float:
@@ -114,10 +114,10 @@ def pixels_under(likelihood: Bernoulli | Gaussian) -> Symbols:
     """
     model = library().model
     if isinstance(likelihood, Bernoulli):
-        logits = _rounded(_finite(likelihood.logits))
+        logits = _rounded(finite(likelihood.logits))
         return Symbols(model.Bernoulli(perfect=False), (expit(logits),), len(logits))
-    mean = _rounded(np.clip(_finite(likelihood.mean) * (LEVELS - 1), -(2.0**20), 2.0**20))
-    std = np.exp2(_rounded(np.log2(_finite(likelihood.std) * (LEVELS - 1))))
+    mean = _rounded(np.clip(finite(likelihood.mean) * (LEVELS - 1), -(2.0**20), 2.0**20))
+    std = np.exp2(_rounded(np.log2(finite(likelihood.std) * (LEVELS - 1))))
     return Symbols(model.QuantizedGaussian(0, LEVELS - 1), (mean, np.broadcast_to(std, mean.shape).copy()), len(mean))
 
 
@@ -151,8 +151,13 @@ def _rounded(values: Floats) -> Floats:
     return np.rint(values * STEPS) / STEPS
 
 
-def _finite(values: Tensor) -> Floats:
+def finite(values: Tensor) -> Floats:
+    """All numbers of a tensor, one after the other.
+
+    Raises:
+        InputError: when one is infinite, or no number.
+    """
     numbers = values.detach().flatten().numpy()
     if not np.isfinite(numbers).all():
-        raise InputError("coding: the model gives no numbers for this image; was it trained well?")
+        raise InputError("coding: the model gives no numbers; was it trained well?")
     return numbers
