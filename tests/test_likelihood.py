@@ -262,6 +262,7 @@ def test_the_families_are_measured(name, images):
 
 
 def test_everything_at_once(grey, chain, monkeypatch):
+    assert likelihood.MANY == 500, "as the name of the bound says"
     monkeypatch.setattr(likelihood, "MANY", 40)
     row = likelihood.evaluate(Linear(widened=1.3), grey, 0, images=50, generated=200)
     assert list(row) == ["iwae_5", "iwae_500", "mi_lower", "mi_upper", "active_units"]

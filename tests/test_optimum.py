@@ -144,6 +144,15 @@ def test_how_far_a_setting_is_behind_is_a_mean_over_seeds_and_images():
         np.testing.assert_array_equal(found[[2, 4]], found[[3, 5]])
         assert np.isnan(found[1])
     assert np.isnan(behind(np.full((2, 3), np.nan), "ab")).all()
+    half = values.astype(np.float16)  # as they are kept
+    np.testing.assert_array_equal(behind(half, settings), behind(half.astype(float), settings))
+
+
+def test_two_images_have_a_standard_error_and_one_has_none():
+    values = np.array([[10.0, 20.0], [9.0, 18.0]])  # differences 1 and 2, whose mean deviates by a half
+    np.testing.assert_allclose(behind(values, "ab"), [[0, 1.5], [0, 0.5]])
+    difference, error = behind(values[:, :1], "ab")
+    assert difference.tolist() == [0, 1] and np.isnan(error).all()
 
 
 def test_the_bests_of_two_latents_differ_by_more_than_that_of_twice_as_many_settings():
