@@ -376,7 +376,8 @@ def test_a_pixel_is_sampled_from_its_row_and_those_above_alone():
         seen.append((x.shape[2], condition.shape[2]))
         return torch.zeros_like(x)
 
-    AutoregressiveBernoulli(network, torch.zeros(1, 1, 3, 2)).sample(torch.zeros(1, 1, 3, 2))
+    x = AutoregressiveBernoulli(network, torch.zeros(1, 1, 3, 2)).sample(torch.zeros(1, 1, 3, 2))
+    assert not x.any(), "at a half the threshold is not below the probability"
     assert seen == [(1, 1), (1, 1), (2, 2), (2, 2), (3, 3), (3, 3)]
 
 

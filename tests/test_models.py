@@ -164,6 +164,9 @@ def test_densities_of_samples_and_their_ratio_are_those_at_the_samples(double):
         ratio = at_z - D.Normal(b.mean, b.std).log_prob(z).sum((1, 2))
         for found, expected in zip(q.log_ratio(b, noise), (z, ratio), strict=True):
             torch.testing.assert_close(found, expected)
+        divergence = D.kl_divergence(D.Normal(q.mean, q.std), D.Normal(b.mean, b.std)).sum((1, 2))
+        for found, expected in zip(q.rate(b, noise), (z, divergence), strict=True):
+            torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("narrow", [1e-6, 1e-3, 1.0])
@@ -226,6 +229,7 @@ def test_bernoulli_probabilities_sum_to_one(double):
         torch.randn(100_000, 3, generator=torch.Generator().manual_seed(0))
     )
     torch.testing.assert_close(samples.mean(0), logits[0].sigmoid(), atol=0.01, rtol=0)
+    torch.testing.assert_close(Bernoulli(logits).mode, logits.sigmoid())
 
 
 def test_sigma_x_is_kept_with_the_model():
