@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -538,6 +539,16 @@ def test_a_probe_learns_from_a_fixed_four_fifths_of_the_features_as_they_are():
         (*probe.train, probe.test), (features[order[:80]], y[order[:80]], features[order[80:]]), strict=True
     ):
         np.testing.assert_array_equal(seen, wanted)
+
+
+def test_a_probe_that_does_not_converge_says_nothing():
+    features, y = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 2
+    probe = LogisticRegression(max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(representation.right(probe, features, y)) == 10
+    with pytest.warns(ConvergenceWarning):
+        probe.fit(features, y)
 
 
 def test_a_probe_needs_two_classes_and_as_many_images_as_it_looks_at_neighbours():
