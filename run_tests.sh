@@ -13,6 +13,7 @@ while [ -L "$script" ]; do # by hand, because not every readlink has -f
 done
 cd -P "$(dirname "$script")"
 source ./setup.sh
+unset PYTHONDONTWRITEBYTECODE # as many containers set it: what pytest makes of the tests is made once, not by each process
 cores=$(.venv/bin/python -c "import joblib; print(joblib.cpu_count())") # that this process may use
 spread=(-n "$((cores < 4 ? cores + 1 : 4))" --dist loadfile)
 if [ $# -eq 0 ]; then

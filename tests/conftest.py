@@ -4,6 +4,7 @@ Double precision where truths are checked, places for results, and one small run
 """
 
 import ast
+import contextlib
 import json
 import linecache
 import os
@@ -22,7 +23,7 @@ from hvae_core.claims.report import report
 from hvae_core.files import ROOT, locked, write_table
 from hvae_core.models.distributions import Bernoulli, Gaussian
 from hvae_core.models.hierarchy import HierarchicalVAE
-from hvae_core.pipeline import stages
+from hvae_core.pipeline import stages, warm
 from hvae_core.pipeline.batch import jobs, missing
 from hvae_core.pipeline.job import function
 from hvae_core.runs.config import Config
@@ -130,7 +131,7 @@ class Batch(NamedTuple):
     output: Path
 
     def run_all(self, *arguments: str, **env: str) -> Done:
-        """``./run_all.sh`` without its set-up, in a process of its own."""
+        """``./run_all.sh`` without its set-up, in a process of its own; its jobs are forked from `server`."""
         return self._done("hvae_core", *arguments, **env)
 
     def job(self, *arguments: str) -> Done:
@@ -139,11 +140,11 @@ class Batch(NamedTuple):
 
     def _done(self, module: str, *arguments: str, **env: str) -> Done:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", module, *arguments],
+            [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", module, *arguments],
             cwd=self.checkout,
             capture_output=True,
             text=True,
-            env=self.environment(**env),
+            env=self.environment(**(server() | env)),
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
@@ -151,6 +152,17 @@ class Batch(NamedTuple):
     def environment(self, **more: str) -> dict[str, str]:
         places = {"HVAE_OUTPUT": str(self.output), "PYTHONPATH": str(self.checkout)}
         return {**os.environ, **places, **more}
+
+
+SERVER: dict[str, str] = {}
+END = contextlib.ExitStack()  # of all tests
+
+
+def server() -> dict[str, str]:
+    """Where processes begin with PyTorch loaded: one server for all tests, in all processes that run them."""
+    if not SERVER:
+        SERVER.update(END.enter_context(warm.server(os.environ)))
+    return SERVER
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +180,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Batch, Done]:
             for name in ("hvae_core", "notebooks", "profiles"):
                 shutil.copytree(ROOT / name, batch.checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy2(ROOT / "Snakefile", batch.checkout)
-            done = batch.run_all(*TINY, HVAE_PROGRESS="")
+            done = batch.run_all(*TINY, **{"HVAE_PROGRESS": "", warm.WARM: ""})  # with a server of its own
             for path, value in zip(reversed(said), reversed(done), strict=True):
                 path.write_text(str(value))
     done = Done(int(said[0].read_text()), said[1].read_text(), said[2].read_text())
@@ -244,9 +256,9 @@ def keep_results(config: Config, results: pd.DataFrame) -> None:
 SLOW = [
     "slurm",
     "up_to_date",
+    "conditioned",
     "chaos",
     "batch",
-    "conditioned",
     "target_rates",
     "deep",
     "families",
@@ -263,12 +275,25 @@ SLOW = [
     "collections",
 ]
 """Files of tests that train, or execute notebooks, the longest first: ``./run_tests.sh fast`` leaves them out."""
-LONG = ["population", "gpu_kit", "explorer", "style", "shell", "warm"]
+LONG = ["gpu_kit", "report", "figures", "explorer", "findings", "population", "shell", "style", "warm", "convolutions"]
 """Of the others, those that take longest."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", type=int, default=3, help="how many mishaps of a batch to try (tests/test_chaos.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    SERVER.update(getattr(config, "workerinput", {}).get("server", {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["server"] = server()
+
+
+def pytest_unconfigure() -> None:
+    END.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -278,6 +303,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     order = SLOW + LONG
     for item in items:
-        if place(item) < len(SLOW):
+        if place(item) < len(SLOW) or "tiny_run" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
     items.sort(key=place)  # processes take files in this order: none is left alone with a long one in the end

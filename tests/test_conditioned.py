@@ -487,7 +487,7 @@ def trained():
     data = load("digits").first(400, 200)
     members = [Member((0.1, 0.1), 0), Member((10.0, 10.0), 0)]
     networks = train_conditioned(
-        MAKE, members, data.x_train, Plan(epochs=80, batch_size=50, learning_rate=2e-3, schedule="two-phase")
+        MAKE, members, data.x_train, Plan(epochs=40, batch_size=50, learning_rate=2e-3, schedule="two-phase")
     )
     return networks.networks[0], data.x_test
 

@@ -188,6 +188,7 @@ def test_bfloat16_is_of_the_layers_only(shape):
     assert not torch.equal(rough.distortion, exact.distortion)
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_ends_where_float32_does():
     x = load("digits").x_train[:500]
     ends = {}

@@ -13,7 +13,7 @@ import time
 
 import pytest
 import torch
-from conftest import Batch
+from conftest import Batch, server
 
 from hvae_core.files import ROOT
 from hvae_core.pipeline import job, stages
@@ -148,13 +148,14 @@ stages.device = lambda config: "cpu"
 config = stages.begin("quick", {"betas": [1, 10], "epochs": 1, "train_images": 40, "test_images": 20, "blocks": 2})
 keep_data(config, stages.load_data(config))
 """
-    run = [sys.executable, "-P"]
-    env = batch.environment(**{job.GPUS: "2", "TMPDIR": str(tmp_path)})
+    (batch.checkout / "begin.py").write_text(begin)
+    run = [sys.executable, "-P", "-m", "hvae_core.pipeline.warm"]
+    env = batch.environment(**{job.GPUS: "2", "TMPDIR": str(tmp_path)} | server())
     env.pop("CUDA_VISIBLE_DEVICES", None)
-    subprocess.run([*run, "-c", begin], env=env, check=True)
+    subprocess.run([*run, "begin"], env=env, check=True)
     started = [
         subprocess.Popen(
-            [*run, "-m", "hvae_core.pipeline.job", "quick", "10_train", "--block", block],
+            [*run, "hvae_core.pipeline.job", "quick", "10_train", "--block", block],
             env=env,
             stderr=subprocess.PIPE,
             text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from conftest import TINY, Batch
+from conftest import TINY, Batch, server
 from safetensors.numpy import load_file
 
 from hvae_core.data.readers import load
@@ -295,7 +295,9 @@ def objective(terms, betas):
 """
 
 
-def test_an_objective_of_ones_own_lives_beside_the_original(output, capfd):
+def test_an_objective_of_ones_own_lives_beside_the_original(output, capfd, monkeypatch):
+    for name, value in server().items():
+        monkeypatch.setenv(name, value)
     idea = output / "my_idea.py"
     idea.write_text(IDEA)
     config = load_profile(

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from conftest import server
 
 from hvae_core.files import ROOT
 from hvae_core.pipeline import warm
@@ -19,11 +21,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def warmed(folder):
-    """The environment in which a server answers."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
-    with warm.server(environment) as given:
-        yield {**environment, **given}
+def cold(folder):
+    """An environment in which modules are found."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+
+
+@pytest.fixture(scope="module")
+def warmed(cold):
+    """And in which a server answers, which knows nothing of the modules."""
+    return cold | server()
 
 
 def begin(folder, code, environment, **options):
@@ -93,7 +99,7 @@ def test_each_sees_the_code_as_it_is_when_it_begins(warmed, folder):
 def test_nothing_of_this_package_is_there_before(warmed, folder):
     code = "import sys; print([name for name in sys.modules if name.startswith('hvae_core')])"
     out, _ = begin(folder, code, warmed).communicate()
-    assert set(eval(out)) <= {"hvae_core", "hvae_core.pipeline", "hvae_core.pipeline.warm"}
+    assert eval(out) == []
 
 
 def test_what_was_to_be_done_at_the_end_is_done(warmed, folder):
@@ -154,6 +160,7 @@ def test_the_server_ends_with_its_command(folder):
     code = """
 import os, signal
 from hvae_core.pipeline import warm
+warm.LIBRARIES = ()
 with warm.server(dict(os.environ)):
     print(open(f"/proc/self/task/{os.getpid()}/children").read(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -164,8 +171,24 @@ with warm.server(dict(os.environ)):
     gone(int(server))
 
 
-def test_a_server_that_is_gone_is_done_without(folder):
-    with warm.server({**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}) as given:
-        environment = {**os.environ, **given, "PYTHONPATH": str(folder) + os.pathsep + str(ROOT)}
-    out, _ = begin(folder, "print('done')", environment).communicate()
+@pytest.fixture
+def gone_server(tmp_path):
+    """Where one listened that was killed."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "warm"))
+        listener.listen()
+    return {warm.WARM: str(tmp_path / "warm")}
+
+
+def test_a_server_that_is_gone_is_done_without(folder, cold, gone_server):
+    out, _ = begin(folder, "print('done')", cold | gone_server).communicate()
     assert out == "done\n"
+
+
+def test_a_server_that_is_there_serves_the_next_batch_too(cold, warmed, gone_server, monkeypatch):
+    monkeypatch.setattr(warm, "LIBRARIES", ())
+    with warm.server(warmed) as given:
+        assert given == {}
+    for environment in (cold, cold | gone_server):
+        with warm.server(environment) as given:
+            assert given[warm.WARM] not in environment.values()

@@ -50,10 +50,10 @@ SET_SIGNAL = 10  # F_SETSIG of Linux, which the module fcntl does not name
 def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Start a server for as long as the context is open; yields what its clients need in their environment.
 
-    It ends with this process, too, however that ends. Elsewhere than on Linux there is none: libraries of macOS may
-    not be forked.
+    It ends with this process, too, however that ends. Where one is there already, as in the notebooks of a batch, that
+    one serves. Elsewhere than on Linux there is none: libraries of macOS may not be forked.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _listens(environment.get(WARM)):
         yield {}
         return
     from hvae_core.files import short_folder  # not in the server, which imports nothing of this package
@@ -64,7 +64,8 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             listener.bind(address)
             listener.listen(64)  # who asks before all is imported waits
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "hvae_core.pipeline.warm", "--serve", str(listener.fileno())],
+                # By its file: nothing of this package is loaded, so that children take it from where their clients do.
+                [sys.executable, "-P", __file__, "--serve", str(listener.fileno()), *LIBRARIES],
                 env={**environment, "OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -80,6 +81,13 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             process.wait()
 
 
+def _listens(address: str | None) -> bool:
+    """Whether a server is there."""
+    with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+        return address is not None and connection.connect_ex(address) == 0
+    return False
+
+
 def run(module: str, arguments: Sequence[str]) -> None:
     """``python -m MODULE ARGUMENTS``, in this process."""
     sys.argv = [module, *arguments]
@@ -90,6 +98,7 @@ def ask(address: str, module: str, arguments: Sequence[str]) -> int | None:
     """Let the server run a module, and wait for its end; returns its exit status, or None if no server answers."""
     connection = socket.socket(socket.AF_UNIX)
     environment = dict(os.environ)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until there is a child to pass them on to
     parent = int(environment.get("JPY_PARENT_PID") or 0)  # whose kernel this is: with it the kernel ends
     child = parent == os.getppid()  # it may have gone already
     if parent:
@@ -102,6 +111,7 @@ def ask(address: str, module: str, arguments: Sequence[str]) -> int | None:
         answer = connection.makefile("rb")
         pid = int(answer.readline())
     except (OSError, ValueError):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return None
 
     def pass_on(number: int, _: object) -> None:
@@ -111,6 +121,7 @@ def ask(address: str, module: str, arguments: Sequence[str]) -> int | None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     return _status(connection, answer, parent, child)
 
 
@@ -135,13 +146,13 @@ def _is_there(pid: int) -> bool:
         return False
 
 
-def serve(listener: socket.socket) -> socket.socket | None:
+def serve(listener: socket.socket, libraries: Sequence[str]) -> socket.socket | None:
     """Fork a child for each that asks, until the standard input is closed; returns in each child, with its client."""
     import gc
     import importlib
     import select
 
-    for library in LIBRARIES:
+    for library in libraries:
         importlib.import_module(library)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that have ended leave nothing behind
@@ -167,11 +178,15 @@ def become(client: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     length, files, _, _ = socket.recv_fds(client, 8, 3)
-    with client.makefile("rb") as stream:
-        module, arguments, environment, folder = json.loads(stream.read(struct.unpack("!Q", length)[0]))
+    if not length:  # it only asked whether a server is there
+        return
+    with client.makefile("rb") as request:
+        module, arguments, environment, folder = json.loads(request.read(struct.unpack("!Q", length)[0]))
     for target, file in enumerate(files):
         os.dup2(file, target)
         os.close(file)
+    _open_streams(at_once=bool(environment.get("PYTHONUNBUFFERED")))
+    sys.path[:] = _given_paths(environment) + [path for path in sys.path if path not in _given_paths(os.environ)]
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -199,9 +214,28 @@ def become(client: socket.socket) -> None:
         raise
 
 
+def _open_streams(at_once: bool) -> None:
+    """Open what a program reads and writes anew: the server's are of other kinds of files."""
+    import io
+
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        raw = io.FileIO(number, "w" if number else "r", closefd=False)
+        binary = raw if at_once and number else io.BufferedWriter(raw) if number else io.BufferedReader(raw)
+        errors = "backslashreplace" if name == "stderr" else None
+        lines = name == "stderr" or raw.isatty()
+        stream = io.TextIOWrapper(binary, errors=errors, line_buffering=lines, write_through=at_once)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _given_paths(environment: Mapping[str, str]) -> list[str]:
+    """The folders in which Python looks for modules first."""
+    return [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+
+
 def main(argv: Sequence[str]) -> None:
     if argv[0] == "--serve":
-        if (client := serve(socket.socket(fileno=int(argv[1])))) is not None:
+        if (client := serve(socket.socket(fileno=int(argv[1])), argv[2:])) is not None:
             become(client)
         return
     module, *arguments = argv
