@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import server
 
-from hvae_core.files import ROOT
+from hvae_core.files import ROOT, short_folder
 from hvae_core.pipeline import warm
 
 
@@ -172,12 +172,14 @@ with warm.server(dict(os.environ)):
 
 
 @pytest.fixture
-def gone_server(tmp_path):
+def gone_server():
     """Where one listened that was killed."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "warm"))
-        listener.listen()
-    return {warm.WARM: str(tmp_path / "warm")}
+    with short_folder() as place:
+        address = f"{place}/warm"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+        yield {warm.WARM: address}
 
 
 def test_a_server_that_is_gone_is_done_without(folder, cold, gone_server):
