@@ -24,6 +24,7 @@ from hvae_core.coding.files import (
     KIND,
     LENGTH,
     images_in,
+    is_lossy,
     read_code,
     read_streams,
     write_code,
@@ -252,6 +253,11 @@ def test_a_file_holds_all_of_a_code(tmp_path):
     np.testing.assert_array_equal(again.words, code.words)
     assert again[1:-1] == code[1:-1] and about == {"run": "a", "member": 3}
     np.testing.assert_array_equal(decode(made, again), some_images(3, (1, 4, 4)))
+    write_code(tmp_path / "one.bits", encode(made, some_images(1, (1, 4, 4)), initial=0))
+    np.testing.assert_array_equal(decode(made, read_code(tmp_path / "one.bits")[0]), some_images(1, (1, 4, 4)))
+    (tmp_path / "other.bits").write_bytes(b"P" + (tmp_path / "a.bits").read_bytes())
+    with pytest.raises(InputError, match="is no file that"):
+        read_code(tmp_path / "other.bits")
 
 
 # --- with loss ------------------------------------------------------------------------------------------------------
@@ -278,6 +284,32 @@ def test_a_lossy_file_may_be_cut_between_its_layers(run, lossy, tmp_path, images
         assert run("decode", "tiny", coded, tmp_path / "back.npz")[0] == 0
         wanted = decode_lossy(made, streams._replace(words=streams.words[:layers]))
         np.testing.assert_array_equal(np.load(tmp_path / "back.npz")["x"], wanted)
+
+
+def test_a_lossy_file_is_read_where_it_may_be_cut_and_refused_where_it_was_cut_or_altered_elsewhere(tmp_path):
+    path, made = tmp_path / "a.bits", Chain(layers=3)
+    streams = encode_lossy(made, torch.from_numpy(some_images(3, (1, 4, 4))), [0.1, 0.1, 0.1])
+    ends = write_streams(path, streams, "its weights", member=2)
+    content = path.read_bytes()
+    assert ends[-1] == len(content) and is_lossy(path)
+    header = ends[0] - streams.words[0].nbytes - 36  # where it ends, before the length of a stream and its checksum
+    for length in sorted({*range(0, len(content), 19), *(end + by for end in (header, *ends) for by in (-1, 0, 1))}):
+        path.write_bytes((content + b"0")[:length])
+        if length not in ends:
+            with pytest.raises(InputError, match=r"a\.bits is damaged"):
+                read_streams(path)
+            continue
+        found, weights, about = read_streams(path)
+        layers = ends.index(length) + 1
+        assert (found.images, weights, about, len(found.words)) == (3, "its weights", {"member": 2}, layers)
+        for words, wanted in zip(found.words, streams.words[:layers], strict=True):
+            np.testing.assert_array_equal(words, wanted)
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(InputError, match="is damaged"):
+            read_streams(path)
+    path.write_bytes(b"")
+    assert not is_lossy(path)
 
 
 @pytest.mark.parametrize("kind", ["cut within", "cut early", "header alone", "flipped", "more", "another run's"])
