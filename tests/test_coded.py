@@ -309,7 +309,29 @@ def test_a_lossy_file_is_read_where_it_may_be_cut_and_refused_where_it_was_cut_o
         with pytest.raises(InputError, match="is damaged"):
             read_streams(path)
     path.write_bytes(b"")
-    assert not is_lossy(path)
+    assert not is_lossy(path) and not is_lossy(tmp_path / "missing")
+
+
+def test_a_file_that_cannot_be_written_to_its_end_is_as_it_was(tmp_path, monkeypatch):
+    path, made, images = tmp_path / "a", Chain(layers=1), some_images(2, (1, 4, 4))
+    code, streams = encode(made, images), encode_lossy(made, torch.from_numpy(images), [0.1])
+    path.write_bytes(b"before")
+
+    def full(file, content):
+        with open(file, "wb") if isinstance(file, Path) else file as begun:
+            begun.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    for write in (
+        lambda: write_code(path, code),
+        lambda: write_streams(path, streams, "its weights"),
+        lambda: write_images(path, "x", images.shape, enumerate(images)),
+    ):
+        with pytest.raises(InputError, match="No space left"):
+            write()
+        assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("kind", ["cut within", "cut early", "header alone", "flipped", "more", "another run's"])
