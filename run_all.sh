@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up the environment (once) and runs a profile: ./run_all.sh --help
 set -euo pipefail
-unset CDPATH
+unset CDPATH PYTHONINSPECT
 script=${BASH_SOURCE[0]}
 while [ -L "$script" ]; do # by hand, because not every readlink has -f
     folder=$(cd -P "$(dirname "$script")" && pwd)

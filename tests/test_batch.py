@@ -3,10 +3,12 @@
 import ast
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -392,6 +394,14 @@ def test_families_of_colour_images_are_refused_and_leave_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_where_too_few_files_may_be_open_nothing_begins(output, monkeypatch, capfd):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, 100))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: None)
+    assert main(["rd-toy"]) == 2
+    assert "error: a process may open 100 files here; 128 are needed: ulimit -n 1024" in capfd.readouterr().err
+    assert not list((output / "runs").glob("*/notebooks"))
+
+
 @pytest.fixture
 def hostile(tmp_path):
     """A folder to stand in, and what else may be in the way of a batch: its environment."""
@@ -407,6 +417,7 @@ def hostile(tmp_path):
     return tmp_path / "here", {
         "HOME": "/dev/null/none",
         "SNAKEMAKE_PROFILE": "mine",
+        "PYTHONINSPECT": "1",
         "JUPYTER_PATH": str(tmp_path / "jupyter"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "HVAE_OUTPUT": str(tmp_path / "{out}"),
@@ -414,13 +425,20 @@ def hostile(tmp_path):
 
 
 def test_the_toy_run_is_one_notebook_wherever_it_is_called(tmp_path, hostile):
-    """Its own code runs in its own environment."""
+    """Its own code runs in its own environment, with as many open files as it needs."""
     here, environment = hostile
+    few_files = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     command = [sys.executable, "-P", "-m", "hvae_core", "rd-toy", "--set", "seeds=2", "epochs=300", "--name", "toy"]
     done = subprocess.run(
-        command, cwd=here, env={**Batch(ROOT, tmp_path).environment(), **environment}, capture_output=True, text=True
+        command,
+        cwd=here,
+        env={**Batch(ROOT, tmp_path).environment(), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        preexec_fn=few_files,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "toy: done in" in done.stdout, done.stdout + done.stderr  # the status is Python's, which was to go on
     tmp_path = tmp_path / "{out}"
     results = pd.read_parquet(tmp_path / "runs/toy/results.parquet")
     assert sorted(results["objective"]) == ["elbo"] * 4 + ["target_rate"] * 2

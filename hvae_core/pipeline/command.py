@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -50,6 +51,7 @@ from hvae_core.runs.provenance import provenance
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from hvae_core.data.dataset import Dataset
 
+OPEN_FILES, FEWEST_FILES = 1024, 128  # of a process: what is asked for, and what a notebook takes
 COMMANDS = {
     comparing.WORD: (comparing.arguments, comparing.run),
     coded.CODE: (coded.code_arguments, coded.code),
@@ -158,6 +160,22 @@ def _check_place() -> None:
         Path.cwd()
     except OSError as error:
         raise InputError(f"the working directory: {error.strerror}; change to one that is there") from None
+
+
+def _open_files() -> None:
+    """Let a process have as many open files as its notebook's sockets, data and libraries take.
+
+    Raises:
+        InputError: when it may not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited:
+        return
+    allowed = max(soft, OPEN_FILES if hard == unlimited else min(OPEN_FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < FEWEST_FILES:
+        raise InputError(f"a process may open {allowed} files here; {FEWEST_FILES} are needed: ulimit -n {OPEN_FILES}")
 
 
 def list_profiles() -> None:
@@ -346,6 +364,7 @@ def _run(
     for old in status.glob("*.json"):
         old.unlink()
     if to_do:
+        _open_files()
         if cluster:
             check_answers(cluster)
         with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:

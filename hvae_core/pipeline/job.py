@@ -36,7 +36,10 @@ GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTo
 GPU = "HVAE_GPU"  # the one that a notebook was given
 OF_GPUS = re.compile("cuda|cudnn|cublas|gpu|outofmemory|accelerator", re.IGNORECASE)
 """In the errors of GPUs, and in no others that a notebook raises."""
-MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG)
+MENDABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG),
+    *(errno.EMFILE, errno.ENFILE),
+)
 
 
 FUNCTIONS = {"collect": "runs.results", "join": "runs.results", "explorer": "pipeline.paging"}
@@ -68,7 +71,11 @@ def environment() -> dict[str, str]:
         for name in ("HVAE_DATA", "HVAE_OUTPUT")
         if os.environ.get(name)
     }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SNAKEMAKE_") and name != "PYTHONINSPECT"  # a prompt at the end of each process
+    }
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/"), ".cache"), "snakemake")
     try:
         cache.mkdir(parents=True, exist_ok=True)
