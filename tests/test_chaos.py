@@ -19,6 +19,7 @@ from conftest import TINY, Batch, Done
 from test_up_to_date import contents
 
 KEPT = ("checkpoints/*/*.parquet", "checkpoints/*/weights.safetensors", "tables/*.parquet", "results.*", "history.*")
+PATIENCE_S = 1800  # a busy machine takes its time
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -88,7 +89,7 @@ def touch(path: Path, draw: random.Random) -> None:
 
 def same_command(batch: Batch) -> Done:
     """It waits until what was killed has let go of the run."""
-    for _ in range(240):
+    for _ in range(2 * PATIENCE_S):
         done = batch.run_all(*TINY)
         if "is being computed by another process" not in done.errors:
             return done
@@ -96,6 +97,7 @@ def same_command(batch: Batch) -> Done:
     raise AssertionError(done.errors)
 
 
+@pytest.mark.timeout(3 * PATIENCE_S)
 def test_the_same_command_ends_well(own_run, mishap):
     draw = random.Random(mishap)
     wanted = contents(own_run.output / "runs/tiny", *KEPT)
@@ -124,7 +126,7 @@ def test_the_same_command_ends_well(own_run, mishap):
         elif what == "edit":
             edit(draw.choice(sorted((own_run.checkout / "notebooks").glob("[1-5]0_*.ipynb"))), draw)
     try:
-        process.wait(timeout=240)
+        process.wait(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         pytest.fail("the command does not end")
     done = same_command(own_run)
