@@ -197,8 +197,8 @@ def of_run(frame: pd.DataFrame, line: str) -> str:
 
 def values(points: pd.DataFrame, metric: Metric) -> np.ndarray:
     """The metric in the unit shown, ``(points,)``; null where it was not computed or the model's rate is unknown."""
-    stored = points.get(metric.column, pd.Series(np.nan, index=points.index)).to_numpy(float)
-    return np.where(np.isfinite(points["rate"]), metric.factor * stored, np.nan)
+    stored = points[metric.column].to_numpy(float) if metric.column in points else np.nan
+    return np.where(np.isfinite(points["rate"].to_numpy(float)), metric.factor * stored, np.nan)
 
 
 def bins(points: pd.DataFrame) -> list[tuple[int, ...]]:

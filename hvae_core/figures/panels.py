@@ -387,7 +387,8 @@ def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
         for application, marker in APPLICATIONS.items()
     }
     small = tuple(mark("as good", m, 2.6, BLACK, mfc="white", mew=0.5) for m in APPLICATIONS.values())
-    drawn = {artist.get_gid() for artist in cast(Figure, place.get_figure(root=True)).findobj()}
+    figure = cast(Figure, place.get_figure(root=True))
+    drawn = {artist.get_gid() for ax in figure.axes for artist in ax.get_children()}
     shown = [name for name in names if name in drawn or name in APPLICATIONS]
     if not shown:
         return
