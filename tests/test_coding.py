@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvae_core.coding import Grid, decode, encode, encode_lossy
-from hvae_core.coding.bitsback import Account, Coder, decoded, initial_words, pad
+from hvae_core.coding.bitsback import SPARE, Account, Coder, decoded, initial_words, pad, weights_of
 from hvae_core.coding.stack import Stack
 from hvae_core.coding.symbols import pixel_bits, pixels_under
 from hvae_core.data.dataset import pixels
@@ -129,6 +129,9 @@ def test_too_few_initial_words_cost_length_and_nothing_else():
     made, images = model(), some_images(5)
     plenty, none = encode(made, images), encode(made, images, initial=0)
     assert plenty.initial > 20 and none.initial == 0
+    spare = 32 * plenty.initial - plenty.account.taken[0].sum()
+    assert 0 < spare < 32 * (SPARE + 2), "about what the first image takes, and a few words"
+    assert plenty.net_bits == 8 * (plenty.words.nbytes - initial_words(plenty.initial).nbytes)
     np.testing.assert_array_equal(decode(made, none), images)
     assert none.net_bits > plenty.net_bits
 
@@ -172,7 +175,7 @@ def test_the_table_of_an_account_has_means_and_standard_errors_by_hand():
     coded, wanted = np.array([[3.0, 20.0], [6.0, 20.0], [9.0, 23.0]]), np.array([[2.0, 20.0], [4.0, 20.0], [6.0, 20.0]])
     account = Account(coded, wanted, rates=np.array([[1.0], [6.0], [11.0]]), taken=np.full((3, 1), 50.0))
     table = account.table()
-    assert table.index.tolist() == ["z_1", "x"]
+    assert (table.index.tolist(), table.index.name) == (["z_1", "x"], "layer")
     np.testing.assert_allclose(table[["coded", "wanted", "rate"]], [[6, 4, 6], [21, 20, math.nan]])
     np.testing.assert_allclose(table[["error", "rate_error"]], [[1 / 3**0.5, 2 / 3**0.5], [1, math.nan]])
     one = Account(*(values[:1] for values in account)).table()
@@ -326,6 +329,15 @@ def test_an_altered_code_is_refused(place):
         decode(made, code._replace(words=words))
     with pytest.raises(InputError, match="damaged"):
         list(decoded(made, code._replace(images=2)))
+
+
+def test_a_model_in_double_precision_is_the_same_model():
+    made = Chain(layers=2)
+    double = copy.deepcopy(made).double()
+    assert weights_of(made) == weights_of(double) == encode(made, some_images(1, (1, 4, 4))).weights
+    with torch.no_grad():
+        double.px.bias[0] += 1e-12
+    assert weights_of(double) != weights_of(made)
 
 
 def test_other_models_are_refused():
