@@ -60,6 +60,7 @@ def gone(pid):
 SAYS = """
 import multiprocessing.process as process, os, sys
 print(process.ORIGINAL_DIR == os.getcwd(), __name__, sys.argv[1:], os.environ["WHAT"])
+sys.stdout.reconfigure(errors="backslashreplace")  # as of a pipe
 print(os.getcwd(), sys.stdin.read(), "torch" in sys.modules)
 print("error", file=sys.stderr)
 sys.exit(7)
@@ -130,6 +131,20 @@ def test_signals_are_passed_on(warmed, folder):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate()
     assert (out, process.returncode) == ("stopped\n", 0)
+
+
+def test_a_signal_that_comes_early_waits_for_the_child(folder, cold):
+    with short_folder() as place, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{place}/warm")
+        listener.listen()
+        process = begin(folder, "", cold | {warm.WARM: f"{place}/warm"})
+        client, _ = listener.accept()
+        process.terminate()
+        with client, subprocess.Popen(["sleep", "60"]) as child:
+            client.sendall(f"{child.pid}\n".encode())
+            assert child.wait() == -signal.SIGTERM
+            client.sendall(b"3\n")
+            assert process.wait() == 3
 
 
 def test_who_kills_it_kills_the_child(warmed, folder):
