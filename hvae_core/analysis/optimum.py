@@ -54,7 +54,8 @@ def as_good(points: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, str]:
 
     Example: accuracies of three settings on 100 test images
         >>> from hvae_core.analysis.points import accuracy
-        >>> frame = pd.DataFrame({"rate": [1.0, 2.0, 3.0], "seeds": 1, "acc_mu1_knn": [0.5, 0.89, 0.9]})
+        >>> frame = pd.DataFrame({"rate_1": [1.0, 2.0, 3.0], "beta_1": [4.0, 2.0, 1.0]})
+        >>> frame = frame.assign(rate=frame["rate_1"], seeds=1, acc_mu1_knn=[0.5, 0.89, 0.9])
         >>> frame.attrs["scored"] = 100
         >>> as_good(frame, accuracy("mu1", "knn"))
         (array([1]), 'test images')
