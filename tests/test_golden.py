@@ -41,6 +41,7 @@ def compute():
     return result
 
 
+@pytest.mark.slow
 def test_golden_numbers(double):
     actual = compute()
     if os.environ.get("RENEW_GOLDEN"):

@@ -231,7 +231,7 @@ def test_other_ways_are_the_same_training(double, images, monkeypatch, device, w
     """Of a whole update everything that changes is handed over: batch, noise, betas and learning rate."""
     monkeypatch.setattr(engine, "COMPILED_FROM", 1)
     images = images.double() / 255
-    settings = replace(SETTINGS, epochs=4, batch_size=12, warm_up=0.5, schedule="two-phase")
+    settings = replace(SETTINGS, batch_size=12, warm_up=0.5, schedule="two-phase")
     plain, other = (
         train(MAKE, GRID, images.to(device), settings, chunk=9, way=chosen) for chosen in (Way(compiled=False), way)
     )
