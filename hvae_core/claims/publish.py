@@ -90,8 +90,10 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bo
         new = Path(folder)
         run, figures = new / "runs" / name, new / "figures" / name
         if redraw:
-            for part in ("runs", "figures"):  # others, too: a network is drawn beside grids
-                shutil.copytree(root / part, new / part)
+            for other in {name} | {path.name for path in root.glob("figures/*")}:  # a network is drawn beside grids
+                for part in ("runs", "figures"):
+                    if (root / part / other).exists():
+                        shutil.copytree(root / part / other, new / part / other)
             _draw(name, new)
         else:
             _copy_run(run_folder(name), run, notebooks=drawn)
