@@ -15,7 +15,7 @@ from hvae_core.figures import composed
 from hvae_core.files import ROOT
 from hvae_core.pages.site import Card, front
 
-RUNS = ("cifar10-jpeg-60", "cifar10-jpeg-conditioned", "rd-toy")
+RUNS = ("cifar10-conditioned", "cifar10-jpeg-60", "rd-toy")
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def root(tmp_path_factory):
 
 def test_a_site_has_all_runs_and_their_pages(root, output, capsys, monkeypatch):
     monkeypatch.setattr(readers, "load", lambda name: pytest.fail("no weights, so no data"))
-    own = output / "figures/cifar10-jpeg-conditioned/explorer.html"
+    own = output / "figures/cifar10-conditioned/explorer.html"
     own.parent.mkdir(parents=True)
     own.write_text("<!doctype html>of the run itself")
-    shutil.copytree(root / "runs/cifar10-jpeg-conditioned", output / "runs/cifar10-jpeg-conditioned")
+    shutil.copytree(root / "runs/cifar10-conditioned", output / "runs/cifar10-conditioned")
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     page = site(output / "site", root)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
@@ -47,7 +47,7 @@ def test_a_site_has_all_runs_and_their_pages(root, output, capsys, monkeypatch):
     text = page.read_text()
     assert re.findall("<h3>(.*?)</h3>", text) == list(RUNS)
     assert text.count(">explorer</a>") == 2
-    assert "of the run itself" in (page.parent / "figures/cifar10-jpeg-conditioned/explorer.html").read_text()
+    assert "of the run itself" in (page.parent / "figures/cifar10-conditioned/explorer.html").read_text()
     assert 'id="betas"' in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
     assert "a beta controls the rate of its own layer" in text and "target rate: R = 0.4999 nats" in text
     assert not list(page.parent.rglob("*.npz"))
@@ -55,11 +55,11 @@ def test_a_site_has_all_runs_and_their_pages(root, output, capsys, monkeypatch):
         assert str(output) not in one.read_text() and ".making" not in one.read_text(), "no path of this machine"
     assert "Made of the run cifar10-jpeg-60;" in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
 
-    results = output / "runs/cifar10-jpeg-conditioned/results.csv"
+    results = output / "runs/cifar10-conditioned/results.csv"
     results.write_text(results.read_text().replace("0", "1"))  # another run of that name
     text = site(output / "site", root).read_text()
     assert text.count(">explorer</a>") == 1, "the site is replaced, and the other run is not shown"
-    assert "cifar10-jpeg-conditioned has no explorer here: " in capsys.readouterr().err
+    assert "cifar10-conditioned has no explorer here: " in capsys.readouterr().err
 
 
 @browsing
