@@ -107,3 +107,12 @@ def test_keys_that_had_no_effect_are_left_out(output):
     open_run(load_profile("quick", ["blocks=1"], "old"))  # the same command, as today's version takes it
     with pytest.raises(InputError, match="epochs is"):
         open_run(load_profile("quick", ["blocks=1", "epochs=1"], "old"))
+
+
+@pytest.mark.parametrize("model", ["{}", "[]", "[[a]]", "5"])
+def test_a_configuration_whose_model_is_no_name_is_refused_in_a_line(output, model):
+    folder = output / "runs/odd"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"model: {model}\nwidth: 0.5\n")
+    with pytest.raises(InputError, match=r"config\.yaml: model"):
+        load_config("odd")

@@ -103,6 +103,8 @@ def with_effect(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     model = values.get("model", "ghvae")
     first = model[0] if isinstance(model, list) and model else model
+    if not isinstance(first, str):  # which the configuration refuses in a line
+        return dict(values)
     return {key: value for key, value in values.items() if key not in HAVE or model_kind(first) in HAVE[key]}
 
 
