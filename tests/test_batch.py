@@ -298,6 +298,22 @@ def test_on_a_gpu_blocks_of_few_models_are_said_to_be_slow(output, capfd, monkey
     assert slow not in capfd.readouterr().out, "a run that is there keeps its blocks"
 
 
+def test_a_processor_without_bfloat16_is_told_that_float32_is_faster(output, capfd, monkeypatch):
+    x86 = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}
+    for able, changes, gpus, said in (
+        (x86, ["precision=bfloat16"], "0", True),
+        (x86, ["precision=bfloat16"], "1", False),
+        (x86, ["epochs=2"], "0", False),
+        (x86 | {"amx_bf16": True}, ["precision=bfloat16"], "0", False),
+        (x86 | {"avx512_bf16": True}, ["precision=bfloat16"], "0", False),
+        ({"architecture": "arm64"}, ["precision=bfloat16"], "0", False),
+    ):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda able=able: able)
+        monkeypatch.setenv(GPUS, gpus)
+        assert main(["quick", "--dry-run", "--set", *changes]) == 0
+        assert ("float32 is several times faster" in capfd.readouterr().out) is said, (able, changes, gpus)
+
+
 def test_gpus_are_shared_out_on_a_machine_and_not_in_a_folder(tmp_path, monkeypatch):
     """One kernel each, the name that the scheduler gave; jobs of a cluster number theirs from 0."""
     monkeypatch.setattr(job.tempfile, "gettempdir", lambda: str(tmp_path))

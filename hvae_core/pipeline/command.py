@@ -271,6 +271,11 @@ def run(
     config = settled(config, suggested)
     if data and fresh and config.kind is KINDS["conditioned"] and not (present or cluster):
         print(f"  training takes about {duration(own_images.training_time(config, data))} here", flush=True)
+    if fresh and config.precision == "bfloat16" and not (present or cluster):
+        from hvae_core.training.precision import has_bfloat16
+
+        if not has_bfloat16():
+            print("  precision: this processor has no bfloat16; float32 is several times faster here", flush=True)
     if present and suggested and suggested < config.block_count > len(config.members()) / TOGETHER:
         print(
             (

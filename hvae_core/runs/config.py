@@ -84,7 +84,7 @@ class Config(BaseModel):
     normalise_gradients: bool = False
     """Divide the gradient of each parameter tensor by its norm before Adam (Paper B)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """In which the network's layers are trained; all else stays in float32. Only for hierarchical models."""
+    """Of layers in training, of hierarchical models only. A processor that lacks bfloat16 is slow at it."""
     warm_up: Fraction | None = None
     """Over this fraction of training all betas rise from 0. `null`: 0.2 for lvae without target rates,
     else 0."""

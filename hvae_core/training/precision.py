@@ -37,6 +37,12 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16; where it does not, that is several times slower than float32."""
+    able = torch.cpu.get_capabilities()
+    return able["architecture"] != "x86_64" or able["avx512_bf16"] or able["amx_bf16"]
+
+
 @contextlib.contextmanager
 def tf32(device: torch.device) -> Iterator[None]:
     """On a GPU, matrix products as PyTorch computes convolutions there by default: in TF32."""
