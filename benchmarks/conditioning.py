@@ -44,10 +44,11 @@ from hvae_core.files import write_text
 from hvae_core.models import build
 from hvae_core.models.heads import SIZES, Sizes
 from hvae_core.models.hierarchy import HierarchicalVAE
+from hvae_core.objective import lagrangian
 from hvae_core.runs.about import constant
-from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, output_root
+from hvae_core.runs.identity import training_identity
 from hvae_core.runs.results import training_table
 from hvae_core.training import conditioned
 from hvae_core.training.conditioned import train_conditioned
@@ -184,6 +185,12 @@ def one_model(grid: Config, x: Tensor) -> float:
     return seconds(part) * grid.epochs / part
 
 
+def identity(grid: Config, fingerprint: str) -> str:
+    """What networks beside a grid are functions of: its name, and a hash of its training, of data and of code."""
+    network = Config.make({**grid.dump(), "model": f"{grid.model}-conditioned"})
+    return f"{grid.name}-{training_identity(network, fingerprint, lagrangian)}"
+
+
 def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if not path.exists():
         write_text(path, json.dumps(compute()))
@@ -260,9 +267,8 @@ def main() -> None:
         grid = load_config(args.grid)
     except InputError as error:
         parser.error(str(error))
-    code = code_fingerprint(code_of(Config.make({**grid.dump(), "model": f"{grid.model}-conditioned"}), "training"))
-    cache = args.cache / f"{grid.name}-{code}"
     data = load(grid.dataset).first(grid.train_images, grid.test_images)
+    cache = args.cache / identity(grid, data.fingerprint)
 
     def trained(part: str, name: str, seed: int) -> dict[str, Any]:
         learn, judge = held_out(data.x_train) if part == "choose" else (data.x_train, data.x_test)

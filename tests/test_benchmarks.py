@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hvae_core.files import ROOT
+from hvae_core.runs.profiles import load_profile
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +48,12 @@ def test_the_signed_difference_comes_before_the_better_points_as_0(conditioning,
     head, _, row = capsys.readouterr().out.strip().splitlines()[-3:]
     assert head.index("mean, %") < head.index("mean size") < head.index("better points as 0")
     assert row == "| 0 | 4.00 | 40 | 5 | -2.5 | 7.5 | -10.0 | +5.0 (1, 2) | 2.50 | 1 of 2 |"
+
+
+def test_networks_beside_a_grid_that_was_trained_otherwise_are_trained_anew(conditioning):
+    def identity(*changes):
+        return conditioning.identity(load_profile("quick", changes, "g"), "fingerprint")
+
+    assert identity() == identity("generated_samples=10")
+    assert identity() != identity("epochs=7")
+    assert identity() != identity("betas.points=3")
