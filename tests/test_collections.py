@@ -9,7 +9,7 @@ from matplotlib.collections import PathCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.testing import assert_allclose
 from test_explorer import browser, browsing  # noqa: F401  # a fixture, by its name
-from test_figures import synthetic
+from test_figures import controlled, drawn, synthetic
 from test_report import check_links
 
 from hvae_core.analysis.points import PSNR, best, grid_means, values
@@ -71,6 +71,16 @@ def test_fig7_has_a_row_a_run_with_axes_of_its_own(runs):
         for ax in line:
             assert len(dots(ax)) == len(results)
             assert ax.get_xlabel() and ax.xaxis.get_tick_params()["labelbottom"], "rates of rows differ"
+
+
+def test_what_is_said_of_strokes_names_the_run(runs):
+    fig = composed.fig7({**runs, "SVHN": controlled(runs["SVHN"], [2, 5])})
+    first = panels(fig)[0]
+    assert_allclose(drawn(first, "saturated"), runs["SVHN"].loc[[2, 5], ["rate_2", "rate_1"]])
+    assert sum(len(drawn(ax, "saturated")) for ax in panels(fig)) == 2
+    assert "SVHN: Strokes: 2 of 16 settings" in fig.caption
+    assert "MNIST: I_q of labels at random was not computed:" in fig.caption
+    assert "labels at random" not in composed.fig5(runs).caption
 
 
 @pytest.mark.parametrize("compose", composed.COMPOSED.values(), ids=composed.COMPOSED)

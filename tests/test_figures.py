@@ -24,6 +24,7 @@ from hvae_core.analysis.optimum import as_good, optimum
 from hvae_core.analysis.points import (
     INCEPTION,
     PSNR,
+    SATURATED,
     accuracy,
     best,
     chosen,
@@ -144,6 +145,12 @@ SHOWN = {
     "layers": figures.layers,
     "surface": lambda r: figures.surface(r, r),
 }
+
+
+def controlled(results, rows, top=2):
+    """With I_q of labels at random: just above what is marked at some rows, and just below at the others."""
+    value = np.where(results.index.isin(rows), 1.01 * SATURATED, 0.99 * SATURATED)
+    return results.assign(**{f"mi_z{top}_permuted": value})
 
 
 def drawn(ax, gid):
@@ -513,6 +520,50 @@ def test_the_colour_code_can_be_read_by_the_colour_blind():
         assert distance[~np.eye(25, dtype=bool)].min() > 0.04
 
 
+SHOWS_INFORMATION = {
+    "fig7": ["rate_2", "rate_1"],
+    "fig8": ["rate_2", "rate_1"],
+    "fig9": ["beta_2", "beta_1"],
+}
+
+
+@pytest.mark.parametrize("name", SHOWS_INFORMATION)
+def test_strokes_go_through_the_settings_where_random_labels_have_information_and_no_others(name):
+    rows = [3, 7, 12]
+    results = controlled(synthetic(5), rows)
+    fig = FIGURES[name](results)
+    for ax in fig.axes:
+        marked = rows if ax.get_title().startswith("$I_q(y; z_2)$") else []
+        assert_allclose(drawn(ax, "saturated"), results.loc[marked, SHOWS_INFORMATION[name]])
+    assert "Strokes: 3 of 25 settings whose labels at random have more than 0.1 nats" in fig.caption
+    assert "was not computed" not in fig.caption and "random labels: > 0.1 nats" in words(fig)
+
+
+@pytest.mark.parametrize("name", SHOWS_INFORMATION)
+def test_without_control_there_are_no_strokes_and_the_caption_says_so(name):
+    results = synthetic(5)
+    partly = controlled(results, [3])
+    partly.loc[[7, 12], "mi_z2_permuted"] = np.nan
+    for known, strokes, said in (
+        (controlled(results, []), 0, ""),
+        (results, 0, "was not computed: from an R(z_2) a few nats below log N on"),
+        (results.drop(columns="mi_z2_permuted"), 0, "was not computed: from"),
+        (partly, 1, "was not computed at 2 of 25 settings, which have no strokes: from"),
+        (synthetic(5, labels=False), 0, ""),
+    ):
+        fig = FIGURES[name](known)
+        assert sum(len(drawn(ax, "saturated")) for ax in fig.axes) == strokes
+        assert said in fig.caption and ("was not computed" in fig.caption) == bool(said)
+        assert ("Strokes: 1 of 23" in fig.caption) == ("random labels" in words(fig)) == bool(strokes)
+
+
+def test_of_some_points_measured_the_others_count_as_neither():
+    results = controlled(synthetic(5), [3, 7, 12])
+    rest = results.index.difference([0, 3, 7, 11])
+    results.loc[rest, [c for c in results if c.startswith(("acc", "mi_", "inception", "div", "sharp"))]] = np.nan
+    assert "Strokes: 2 of 4 settings" in (said := figures.fig7(results).caption) and "not computed" not in said
+
+
 def test_table1_is_the_best_of_all_models():
     results = synthetic(5, diverged=2)
     results["acc_z2_knn"] = None
@@ -560,12 +611,14 @@ def labels_of(fig):
         ("fig5", synthetic(5)),
         ("fig6", synthetic(5)),
         ("fig7", of_run(synthetic(5, seeds=2))),
+        ("fig7", controlled(synthetic(5), range(12))),
         ("fig4", synthetic(4)),
         ("fig8", synthetic(5)),
         ("fig9", synthetic(3, L=3)),
         ("rate_split", synthetic(3).iloc[:3]),
         ("diversity_sharpness", of_run(synthetic(4))),
         ("accuracy_and_bound", of_run(synthetic(4))),
+        ("accuracy_and_bound", controlled(synthetic(4), range(6))),
         ("layers", of_run(synthetic(4))),
         ("surface", of_run(synthetic(4))),
     ],

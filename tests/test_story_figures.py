@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
 
@@ -213,6 +214,55 @@ def test_mode_and_sample_stand_where_their_nats_are_and_the_bound_is_that_of_eq_
         assert ax.get_xlabel().endswith("(nats per image, √ scale)")
     assert fig.axes[0].get_ylabel().endswith("(%)")
     assert not lines(figures.accuracy_and_bound(results), "bound"), "without the labels' frequencies"
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_strokes_are_where_information_is_that_of_random_labels(layers):
+    results = results_of(layers).assign(**{f"mi_z{layers}_permuted": 0.09})
+    results.loc[[1, 4], f"mi_z{layers}_permuted"] = [0.11, 2.3]
+    results.loc[1, f"mi_z{layers}"] = -0.005
+    fig = figures.accuracy_and_bound(results, CLASSES)
+    by_rate, by_information = fig.axes
+    marks = results.loc[[1, 4], [f"mi_z{layers}", f"acc_z{layers}_rbf_svm"]].clip(lower=0) * [1, 100]
+    assert_allclose(marked(by_information, "saturated"), marks)
+    assert "saturated" not in {artist.get_gid() for artist in by_rate.collections}
+    assert f"Strokes: 2 of {len(results)} settings" in fig.caption and "random labels: > 0.1 nats" in words(fig)
+
+
+@pytest.mark.parametrize(("permuted", "said"), [(0.09, False), (np.nan, True)])
+def test_where_random_labels_have_nothing_or_are_unknown_are_no_strokes(permuted, said):
+    fig = figures.accuracy_and_bound(results_of().assign(mi_z2_permuted=permuted), CLASSES)
+    assert "saturated" not in {artist.get_gid() for ax in fig.axes for artist in ax.collections}
+    assert "random labels" not in words(fig) and "Strokes" not in fig.caption
+    assert ("I_q of labels at random was not computed: from an R(z_2)" in fig.caption) == said
+
+
+def test_the_trap_is_drawn_of_true_and_random_labels_and_the_bound():
+    results = results_of().assign(mi_z2_lower_se=0.02)
+    results.loc[3, ["mi_z2_permuted", "mi_z2_lower", "mi_z2_lower_se"]] = np.nan
+    results.loc[5, "status"] = "diverged"
+    fig = figures.information_trap(results, CLASSES, 5_000)
+    (ax,) = fig.axes
+    there = {"mi_z2": [5], "mi_z2_permuted": [3, 5], "mi_z2_lower": [3, 5]}
+    for column, lost in there.items():
+        (line,) = lines(fig, column)
+        assert_allclose(line.get_xydata(), results.drop(lost)[["rate_2", column]])
+    (bars,) = (c for c in ax.collections if isinstance(c, LineCollection))
+    ends = np.array(bars.get_segments())[:, :, 1]
+    assert_allclose(ends, results.drop([3, 5])["mi_z2_lower"].to_numpy()[:, None] + [-0.04, 0.04])
+    assert lines(fig, "entropy")[0].get_ydata() == pytest.approx([np.log(10)] * 2)
+    assert lines(fig, "log N")[0].get_xdata() == pytest.approx([np.log(5_000)] * 2)
+    assert "5,000 images" in words(fig) and "permuted labels" in words(fig) and "lower bound" in words(fig)
+    assert ax.get_xlabel() == "$R(z_2)$ (nats per image, √ scale)" and ax.get_ylabel().endswith("(nats)")
+    assert "two standard errors" in fig.caption and "1 not drawn (1 diverged)" in fig.caption
+
+
+def test_the_trap_of_a_run_without_control_has_its_information_only():
+    fig = figures.information_trap(results_of().assign(mi_z2_permuted=np.nan, mi_z2_lower=np.nan))
+    assert lines(fig, "mi_z2")
+    assert not any(lines(fig, gid) for gid in ("mi_z2_permuted", "mi_z2_lower", "entropy", "log N"))
+    nothing = results_of().assign(mi_z2=np.nan, mi_z2_permuted=np.nan, mi_z2_lower=np.nan)
+    assert "not computed" in words(figures.information_trap(nothing, CLASSES, 5_000))
 
 
 def test_the_best_the_vae_and_the_middle_are_shown_below_the_originals():

@@ -4,6 +4,7 @@
 
     points.py     one point a setting of the betas; the VAE, the beta-VAEs and the optima among them
     optimum.py    which settings may be the best: what seeds and test images do not tell apart
+    control.py    what of I_q(y; z_L) is about the label
     frontier.py   the best model for a total rate: hulls and frontiers
     plane.py      Paper B's questions to the models in the plane of rate and distortion
     surface.py    the rate/rate/distortion surface between the points of a grid

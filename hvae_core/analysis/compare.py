@@ -17,17 +17,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hvae_core.analysis.control import at_least, is_uncontrolled
 from hvae_core.analysis.points import (
     CLASSIFIERS,
     ELBO,
     INCEPTION,
     PSNR,
+    SATURATED,
     Metric,
     accuracy,
     count_layers,
     described,
     drawable,
     information,
+    is_saturated,
     rate_name,
     settings,
 )
@@ -98,7 +101,7 @@ class Comparison:
         """Those of the metrics that a summary names: the terms, and one or two of each application."""
         top = count_layers(self.points[0])
         first = [*(f"rate_{n}" for n in layer_numbers(top)), "distortion", "elbo", "psnr", "inception_score"]
-        first += [f"mi_z{top}", f"acc_mu{top}_rbf_svm", f"acc_z{top}_rbf_svm", "iwae_500"]
+        first += [at_least(top).column, f"acc_mu{top}_rbf_svm", f"acc_z{top}_rbf_svm", "iwae_500"]
         return [metric for metric in first if metric in self.metrics] or self.metrics
 
 
@@ -164,7 +167,26 @@ def compare(
     few = [f"{letter} has one seed" for letter, frame in zip("ab", frames, strict=True) if frame["seed"].nunique() < 2]
     if few:
         notes.append(f"{' and '.join(few)}: nothing is settled without the spread over seeds (--set seeds=3)")
+    notes += _of_the_rate((points[0], points[1]), chosen)
     return Comparison(names, keys, [*notes, left_out], table, overall, (points[0], points[1]))
+
+
+def _of_the_rate(points: tuple[pd.DataFrame, pd.DataFrame], chosen: Sequence[str]) -> list[str]:
+    """A line on the settings whose I_q(y; z_L) may say more of the rate than of the labels, if there are any."""
+    top = count_layers(points[0])
+    told, bound = information(top), at_least(top).column
+    if told.column not in chosen:
+        return []
+    both = np.logical_and.reduce([np.isfinite(frame[told.column]) for frame in points])
+    doubted = both & np.logical_or.reduce([is_saturated(frame) | is_uncontrolled(frame) for frame in points])
+    if not doubted.any():
+        return []
+    instead = f"; {bound} holds anywhere" if bound in chosen else ""
+    count = f"{doubted.sum()} of {both.sum()} {_settings(both.sum())}"
+    return [
+        f"{told.column} may be the rate's, not the labels', at {count}: "
+        f"{told.column}_permuted is above {SATURATED} there or not known{instead}"
+    ]
 
 
 def shown_metric(column: str, top: int) -> Metric:
@@ -174,7 +196,7 @@ def shown_metric(column: str, top: int) -> Metric:
         >>> shown_metric("acc_mu2_knn", 2).label, shown_metric("train_rate_1", 2).unit
         ('kNN on $\\\\mu_2$ (%)', 'nats per image')
     """
-    known = {metric.column: metric for metric in (PSNR, ELBO, INCEPTION, information(top))}
+    known = {metric.column: metric for metric in (PSNR, ELBO, INCEPTION, information(top), at_least(top))}
     known |= {f"rate_{n}": Metric(f"rate_{n}", rate_name(n, top), "nats per image") for n in layer_numbers(top)}
     known["distortion"] = Metric("distortion", "D", "nats per image")
     if column in known:

@@ -116,7 +116,9 @@ def _rows(runs: Runs, shown: Callable[[pd.DataFrame], list[Metric]], text: str, 
                 draw.saturated(ax, points, (plane.x, plane.y))
         label_outer(line[None], plane)
         line[0].set_ylabel(f"{name}\n{line[0].get_ylabel()}")
-        said.append(marks(points, *shown(points)) + DIAGONALS + saturation(points))
+        said.append(marks(points, *shown(points)) + DIAGONALS)
+        if information(count_layers(points)) in shown(points) and (control := saturation(points)):
+            said.append(f"{name}: {control}")
     draw.legend(fig, "VAE", "β-VAE", "hull", "best", "as good", "diagonal", "chosen", "saturated", columns=4)
     return _captioned(fig, runs, f"{text}Rows: {', '.join(runs)}. {_once(said)}{SURFACE}", rate_scale)
 

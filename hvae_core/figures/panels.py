@@ -30,6 +30,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from hvae_core.analysis.optimum import as_good
 from hvae_core.analysis.points import (
+    SATURATED,
     Metric,
     best,
     betas,
@@ -85,6 +86,8 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 BLACK, RED, PURPLE, GREY = "black", "#e3170a", "#a020c0", "0.55"
 HALO = [withStroke(linewidth=1.6, foreground="white")]
 APPLICATIONS = {"reconstruction": "s", "representation": "^", "generation": "D"}
+STROKE: tuple[int, Literal[2], int] = (2, 2, 45)
+STROKES = f"random labels: > {SATURATED} nats"
 # Areas of nested rings, in square points: a model may be VAE, beta-VAE and hull-optimal at once.
 RINGS = {"VAE": (BLACK, 9), "β-VAE": (RED, 22), "hull": (PURPLE, 42)}
 
@@ -354,10 +357,10 @@ def near_ties(ax: Axes, points: pd.DataFrame, metric: Metric, place: tuple[np.nd
 
 def saturated(ax: Axes, points: pd.DataFrame, place: tuple[np.ndarray, ...]) -> None:
     """A stroke through the models whose information on the label permuted labels have, too."""
-    rows = np.flatnonzero(is_saturated(points))
+    rows = np.flatnonzero(is_saturated(points) & np.isfinite(place).all(axis=0))
     if len(rows):
-        style: Any = {"s": 22, "c": BLACK, "linewidths": 0.7, "zorder": 4, "gid": "saturated"}
-        ax.scatter(*(c[rows] for c in place), marker=(2, 2, 45), **style)
+        style: Any = {"s": 40, "c": BLACK, "linewidths": 0.8, "zorder": 6.8, "gid": "saturated"}  # above stars
+        ax.scatter(*(c[rows] for c in place), marker=STROKE, path_effects=HALO, clip_on=False, **style)
 
 
 def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
@@ -380,7 +383,7 @@ def legend(place: FigureBase | Axes, *names: str, columns: int = 0) -> None:
         "as good": mark("as good", "*", 3.8, BLACK, mfc="white", mew=0.5),
         "diagonal": line("equal total rate (nats)", GREY, 0.6),
         "chosen": mark("shown in Fig. 4", "x", 4, BLACK),
-        "saturated": mark("labels at random: > 0.1 nats", (2, 2, 45), 5, BLACK),
+        "saturated": mark(STROKES, STROKE, 5, BLACK),
         "bound": line("bound $f^{-1}(R)$, Eq. 11", BLACK),
     } | {
         application: mark(f"best {application}", marker, 5, BLACK, mfc="white", mew=0.7)

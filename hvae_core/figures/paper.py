@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from hvae_core.analysis.control import is_uncontrolled
 from hvae_core.analysis.optimum import as_good
 from hvae_core.analysis.points import (
     CLASSIFIERS,
@@ -97,14 +98,24 @@ def near_ties(points: pd.DataFrame, *metrics: Metric) -> str:
 
 
 def saturation(points: pd.DataFrame) -> str:
-    """What the strokes say, where there are any, for a caption."""
-    rows = is_saturated(points).sum()
-    if not rows:
-        return ""
-    return (
-        f"Strokes: {rows} models whose labels at random have more than {SATURATED} nats as well; "
-        "what the estimator gives there says nothing of the labels. "
-    )
+    """What of I_q(y; z_L) is not about the label, or may not be, for a caption; empty where all of it is."""
+    top = count_layers(points)
+    known = np.isfinite(values(points, information(top)))
+    unknown = known & is_uncontrolled(points)
+    told, count = (known & ~unknown).sum(), (known & is_saturated(points)).sum()
+    text = ""
+    if count:
+        text = (
+            f"Strokes: {count} of {told} settings whose labels at random have more than {SATURATED} nats of I_q, too; "
+            "the value there may be the rate's, not the labels'. "
+        )
+    if unknown.any():
+        where = f" at {unknown.sum()} of {known.sum()} settings, which have no strokes" if told else ""
+        text += (
+            f"I_q of labels at random was not computed{where}: from an R(z_{top}) a few nats below log N on (9.2 for "
+            "N = 10,000 test images) the value may be the rate's, not the labels'. "
+        )
+    return text
 
 
 def label_outer(panels: np.ndarray, plane: Plane) -> None:

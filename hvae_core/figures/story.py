@@ -35,7 +35,7 @@ from hvae_core.analysis.points import (
 from hvae_core.evaluation.bounds import accuracy_bound, label_entropy
 from hvae_core.figures import panels as draw
 from hvae_core.figures.panels import PaperFigure, RateScale
-from hvae_core.figures.paper import caption, member_of, montage, near_ties, styled
+from hvae_core.figures.paper import caption, member_of, montage, near_ties, saturation, styled
 from hvae_core.names import CONDITIONED
 from hvae_core.terms import layer_numbers
 
@@ -496,6 +496,7 @@ def accuracy_and_bound(
         _mode_and_sample(ax, points, along, (mode, sample), label_probabilities, rate_scale)
         ax.set_xlabel(f"{name} ({draw.nats(rate_scale)})")
         ax.set_title(f"against {title}")
+    draw.saturated(panels[1], points, (told, values(points, sample)))
     panels[0].set_ylabel("accuracy of an RBF SVM (%)")
     panels[0].set_ylim(0, 103)
     marks = [
@@ -513,7 +514,9 @@ def accuracy_and_bound(
     ]
     if label_probabilities is not None:
         marks.append(Line2D([], [], ls="--", color=draw.BLACK, label="bound $f^{-1}$ for samples, Eq. 11"))
-    fig.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False)
+    if any(artist.get_gid() == "saturated" for artist in panels[1].collections):
+        marks.append(Line2D([], [], ls="", marker=draw.STROKE, ms=5, mew=0.9, color=draw.BLACK, label=draw.STROKES))
+    fig.legend(handles=marks, loc="outside lower center", ncols=2 if len(marks) == 4 else 3, frameon=False)
     bound = "The bound is not drawn, as the labels' frequencies are not known."
     if label_probabilities is not None:
         bound = (
@@ -523,7 +526,7 @@ def accuracy_and_bound(
     fig.caption = caption(
         results,
         "Two marks a model, joined by a line: accuracy on the mode of the top layer and on one sample of it, "
-        f"against its rate and against its information on the label. {bound}",
+        f"against its rate and against its information on the label. {bound} {saturation(points)}",
         rate_scale,
     )
     return fig
