@@ -129,6 +129,24 @@ def test_a_metric_is_not_compared_where_one_run_has_none():
     assert "mi_z2" not in compare(a, results(mi_z2=np.nan)).metrics
 
 
+def test_information_that_may_be_the_rates_is_said_to_be():
+    def run(start=0, **more):
+        return results(start=start, mi_z2=1.0, **more)
+
+    of_rate = results()["beta_2"].eq(0.1)
+    controlled = run(mi_z2_permuted=np.where(of_rate, 2.0, 0.0), mi_z2_lower=0.5)
+    said = [note for note in compare(run(mi_z2_permuted=0.0, mi_z2_lower=0.4), controlled).notes if "mi_z2" in note]
+    assert said == [
+        "mi_z2 may be the rate's, not the labels', at 3 of 9 settings: mi_z2_permuted is above 0.1 there or not known; "
+        "mi_z2_lower holds anywhere"
+    ]
+    for known, settings in ((run(mi_z2_permuted=0.0), 0), (run(), 9), (run(mi_z2_permuted=np.nan), 9)):
+        notes = str(compare(run(mi_z2_permuted=0.0), known).notes)
+        assert (f"at {settings} of 9 settings" in notes) == ("mi_z2 may be" in notes) == (settings > 0)
+    assert "mi_z2" not in str(compare(controlled, controlled, ["psnr"]).notes)
+    assert [name for name in compare(controlled, controlled).headline if "mi_" in name] == ["mi_z2_lower"]
+
+
 # --- many questions -----------------------------------------------------------------------------------------
 
 

@@ -595,6 +595,39 @@ def test_fidelity_is_the_difference_of_l_at_shared_betas():
         differences(rows([3, 4], lambda *_: 1, lambda *_: 1), models)
 
 
+def test_information_is_compared_by_a_bound_that_labels_at_random_do_not_reach():
+    """I_q is highest where the rate is, for whatever labels; the bound is highest where beta_2 is 1."""
+    own, models = (
+        rows([0.1, 1, 10], lambda *_: 95, lambda *_: 20).assign(
+            mi_z2=lambda frame: frame["rate_2"].clip(upper=2.3),
+            mi_z2_permuted=lambda frame: frame["rate_2"].clip(upper=2.3),
+            mi_z2_lower=lambda frame, best=best: best - np.log10(frame["beta_2"]).abs(),
+        )
+        for best in (1.5, 1.25)
+    )
+    table, places = differences(own, models), optima(own, models).set_index("metric")
+    assert table["mi_z2_lower"].tolist() == pytest.approx([0.25] * 9)
+    assert places.loc["mi_z2_lower", "models"].startswith("1,")
+    assert "mi_z2" not in table and "mi_z2" not in places.index
+    known = models.drop(columns="mi_z2_lower")
+    assert not [name for name in differences(own, known) if "mi_z2" in name]
+    assert list(optima(own, known)["metric"]) == ["psnr"]
+
+
+def test_the_surface_is_coloured_by_what_does_not_depend_on_the_unit_of_a_pixel():
+    own, models = (rows([0.1, 1, 10], lambda *_, d=d: 1770.8 + d, lambda *_: 20) for d in (95, 90))
+    own.attrs = models.attrs = {"constant": 1770.8}
+    made = figures.surface(own, models)
+    maps = [found for ax in made.axes for found in ax.collections if found.get_gid() == "models"]
+    of_l, of_d = maps[0], maps[1]
+    np.testing.assert_allclose(of_d.get_array(), [95] * 9)
+    assert of_d.get_clim() == pytest.approx((90, 95))
+    rated = own["beta_2"] * own["rate_2"] + own["beta_1"] * own["rate_1"]
+    np.testing.assert_allclose(of_l.get_array(), 95 + rated)
+    np.testing.assert_allclose(maps[4].get_array(), 90 + rated)
+    assert "− c" in made.axes[0].get_title() and "c = 1770.8 nats" in made.caption
+
+
 def test_nothing_relative_depends_on_the_unit_of_a_pixel():
     """In a unit k times as large, D of a Gaussian likelihood has 3072 log k more, and its constant as well."""
 

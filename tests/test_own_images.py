@@ -62,6 +62,9 @@ def test_images_known_by_heart_are_said_to_be_too_few():
     results = load_results(ROOT / "published/runs/mnist-singles")
     assert too_few(results) == ""
     assert abs(gap(results)) < 0.02
+    colour = results.assign(**{name: results[name] + 1770.8 for name in ("distortion", "train_distortion")})
+    colour.attrs["constant"] = 1770.8
+    assert gap(colour) == pytest.approx(gap(results)), "it does not depend on the unit of a pixel"
     easy = {name: 0.8 * results[name] for name in ("train_distortion", "train_rate_2", "train_rate_1")}
     assert too_few(results.assign(**easy)).startswith("Too few images: L is 24% higher")
     assert too_few(results.drop(columns=list(easy))) == ""

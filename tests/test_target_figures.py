@@ -33,6 +33,8 @@ def row(r2, r1, seed=0, off=(0.0, 0.0), **more):
         "psnr": 10 + r1 + seed,
         "inception_score": 2 + r2 * r1 / 100,
         "mi_z2": min(2.3, r2),
+        "mi_z2_permuted": min(2.3, r2),
+        "mi_z2_lower": r2 * r1 / 100,
         "acc_z2_rbf_svm": min(1, 0.1 + r2 / 20),
         "acc_mu2_rbf_svm": np.nan,
         **more,
@@ -114,6 +116,10 @@ def test_the_best_share_is_the_highest_and_of_the_distortion_the_lowest():
     assert table.loc["psnr", "lead"] == pytest.approx(5)
     assert table.loc["psnr", "settled"]
     assert "acc_mu2_rbf_svm" not in table.index
+    assert table.loc["mi_z2_lower", "best share"] == 0.5, "and not 1, where labels at random have the most"
+    assert "mi_z2" not in table.index
+    unbounded = figures.shares_table(SHARES.drop(columns="mi_z2_lower"))
+    assert not unbounded["metric"].str.startswith("mi_").any(), "of an older run nothing is said"
     missed = SHARES.assign(target_status=SHARES["target_status"].where(SHARES["target_2"] > 0, "unreached"))
     assert figures.shares_table(missed).set_index("metric").loc["psnr", "best share"] == 0.25, (
         "what is not held does not win"
@@ -128,5 +134,6 @@ def test_the_figure_of_shares_marks_the_optimum():
     fig = figures.shares(SHARES)
     titles = [ax.get_title() for ax in fig.axes]
     assert any("PSNR" in title for title in titles)
+    assert "$I(y; z_2)$, at least (nats)" in titles and not any("I_q" in title for title in titles)
     assert "total rate is held fixed" in fig.caption
     fig.draw_without_rendering()
