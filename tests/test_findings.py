@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from hvae_core.analysis.points import grid_means
 from hvae_core.analysis.surface import objective_values
 from hvae_core.claims import comparison, statements_a, statements_b
-from hvae_core.claims.findings import AGREES, DIFFERS, NOT_SETTLED, PARTLY, UNTESTED
+from hvae_core.claims.findings import AGREES, DIFFERS, FEW, NOT_SETTLED, PARTLY, UNTESTED
 from hvae_core.claims.statements_a import findings_a
 from hvae_core.claims.statements_b import findings_b, findings_toy
 from hvae_core.evaluation.bounds import accuracy_bound
@@ -41,6 +41,7 @@ def grid(**formulas):
             "psnr": rate_1 - 0.5 * (beta_2 == 0.1),
             "mi_z2": rate_2 / 20,
             "mi_z2_permuted": 0.0,
+            "mi_z2_lower": rate_2 / 25,
             "sharpness": rate_1 / 18,
             "diversity": 2 - 0.1 * (beta_2 < 10),
             "accuracy_bound_rate": 0.9,
@@ -98,10 +99,13 @@ def test_numbers_stand_beside_the_verdicts():
     assert findings_a(grid(), scored=10_000)[1].ours.endswith("at (0.1, 1); one seed")
     assert ours[2].startswith("0 of 3. Equal betas reach PSNR 59.5 dB, Inception Score ")
     assert ours[3] == "of 3 slopes 3 up, 0 down: +1.000 to +1.025 dB"
-    assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2"
+    assert ours[5] == "0 of 3, among all 10 of 25; beta_2 < 1 in 2 (25 of 25)"
     assert ours[12] == "so in 4, the other way in 0"
     assert ours[13] == "so in 2, the other way in 2"
-    assert ours[14] == "0 of 100"
+    assert ours[8] == (
+        "R_2 > 0.01, 0.1: 1.00 (25 settings, 0 saturated); lower bound, R_2 > 0.01, 0.1: 1.00 (25 settings)"
+    )
+    assert ours[14] == "0 of 100 (25 of 25)"
 
 
 def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
@@ -117,7 +121,7 @@ def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
 def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
     results = grid(psnr=lambda row: row["rate_1"] if row["beta_2"] < 10 else None, rate_2=lambda row: row["beta_1"])
     ours = findings_a(results.query("beta_1 < 1"), scored=10_000)
-    assert ours[3].ours == "of 0 slopes 0 up, 0 down"
+    assert ours[3].ours == "R > 0.01: of 0 slopes 0 up, 0 down; R > 0.1: of 0 slopes 0 up, 0 down; 1 empty"
 
 
 def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
@@ -162,9 +166,10 @@ def low(row):
         ("sharpness depends", {"sharpness": lambda row: row["rate_2"] + 0.5 * row["rate_1"]}, AGREES),
         ("sharpness depends", {"sharpness": lambda row: row["rate_2"] + 2 * row["rate_1"]}, PARTLY),
         ("sharpness depends", {"sharpness": lambda row: None}, UNTESTED),
-        ("mainly on R(z_2)", {"mi_z2": lambda row: row["rate_1"]}, DIFFERS),
-        ("mainly on R(z_2)", {"mi_z2_permuted": lambda row: None}, UNTESTED),
-        ("mainly on R(z_2)", {"mi_z2_permuted": lambda row: 0.2}, UNTESTED),
+        ("mainly on R(z_2)", dict.fromkeys(("mi_z2", "mi_z2_lower"), of("rate_1")), DIFFERS),
+        ("mainly on R(z_2)", {"mi_z2": of("rate_1")}, NOT_SETTLED),
+        ("mainly on R(z_2)", dict.fromkeys(("mi_z2_permuted", "mi_z2_lower"), lambda row: None), UNTESTED),
+        ("mainly on R(z_2)", {"mi_z2_permuted": lambda row: 0.2}, AGREES),
         ("for RBF SVM and kNN", {"acc_mu2_knn": lambda row: row["rate_1"]}, PARTLY),
         ("for linear classifiers", dict.fromkeys(LINEAR, of("rate_2")), DIFFERS),
         ("for linear classifiers", dict.fromkeys(LINEAR, lambda row: 3 * row["rate_2"] + 0.4 * row["rate_1"]), AGREES),
@@ -249,6 +254,103 @@ def test_empty_layers_do_not_decide_rank_correlations():
     assert "(54 of 81)" in found.ours
 
 
+def in_use(formula, otherwise):
+    """One formula where z_2 is in use, another where it is empty."""
+    return lambda row: (formula if row["rate_2"] > 1 else otherwise)(row)
+
+
+HIGH = ("inception_score", "sharpness", "diversity")
+OF_EMPTY = {  # what holds where z_2 is in use, and something else where it is empty
+    "rate of its own layer": (
+        {"rate_2": lambda row: row["rate_2"] + (row["rate_2"] < 1) * row["beta_2"] / 1e4},
+        AGREES,
+    ),
+    "rather than at high R(z_2)": (
+        {"inception_score": lambda row: 1.0 + (row["rate_2"] == 15 and row["rate_1"] == 25)},
+        AGREES,
+    ),
+    "(beta_2 < beta_1)": (
+        {
+            "inception_score": in_use(
+                lambda row: 10 + row["rate_2"] - 0.1 * row["rate_1"], lambda row: 1000 + row["rate_1"]
+            )
+        },
+        AGREES,
+    ),
+    "driven by sharpness": (
+        {
+            "sharpness": in_use(lambda row: row["rate_1"], lambda row: 45.0),
+            "diversity": in_use(lambda row: 2.0, lambda row: 2 + row["rate_1"]),
+            "inception_score": in_use(lambda row: 2 * row["rate_1"], lambda row: 45 * (2 + row["rate_1"])),
+        },
+        AGREES,
+    ),
+    "sharpness depends": (
+        {"sharpness": in_use(lambda row: row["rate_2"] + row["rate_1"] / 2, lambda row: 200 - row["rate_1"])},
+        AGREES,
+    ),
+    "mainly on R(z_2)": (
+        {
+            "mi_z2": in_use(lambda row: row["rate_2"] / 20, lambda row: 2.3),
+            "mi_z2_lower": in_use(lambda row: row["rate_2"] / 25, lambda row: 2.3),
+            "mi_z2_permuted": lambda row: 0.0,
+        },
+        AGREES,
+    ),
+    "for RBF SVM and kNN": (
+        dict.fromkeys(
+            ("acc_mu2_rbf_svm", "acc_mu2_knn"), in_use(lambda row: 0.3 + row["rate_2"] / 100, lambda row: 0.9)
+        ),
+        AGREES,
+    ),
+    "for linear classifiers": ({}, AGREES),
+    "of all classifiers": ({}, AGREES),
+    "more accurate than": (
+        {
+            "accuracy_bound_rate": lambda row: 0.8,
+            **{f"acc_z2_{probe}": in_use(lambda row: 0.7, lambda row: 0.9) for probe in PROBES},
+        },
+        AGREES,
+    ),
+    "on the mode mu_2": (
+        {
+            "rate": in_use(lambda row: row["rate"], lambda row: 0.2),
+            **{f"acc_mu2_{probe}": lambda row: 0.9 for probe in PROBES},
+        },
+        AGREES,
+    ),
+}
+
+
+def rule_of(words):
+    (rule,) = (rule for rule in statements_a.STATEMENTS if words in rule.statement)
+    return rule
+
+
+@pytest.mark.parametrize("words", OF_EMPTY)
+def test_no_verdict_is_that_of_empty_layers(words, monkeypatch):
+    """Each of these rules says otherwise once no layer counts as empty, and names how many settings are left."""
+    formulas, expected = OF_EMPTY[words]
+    results = a_third_empty(**formulas)
+    assert verdict(results, words) == expected
+    rule = rule_of(words)
+    found = {name: measure(grid_means(results).assign(scored=10_000)) for name, measure in rule.measure.items()}
+    assert len(found) >= 2, "two limits"
+    uncontrolled = grid_means(results).assign(scored=10_000)
+    for n in (1, 2):  # nothing is empty: the rates that a control looks at are high, their order is the same
+        uncontrolled[f"rate_{n}"] += 1
+    assert {rule.verdict(measure(uncontrolled)) for measure in rule.measure.values()} != {expected}
+
+
+@pytest.mark.parametrize("words", [*OF_EMPTY, "PSNR is improved"])
+def test_each_rule_is_shown_at_both_limits(words):
+    """A third of the settings has 0.05 nats in z_2: empty by one limit and not by the other."""
+    formulas, _ = OF_EMPTY.get(words, ({"psnr": lambda row: row["rate_1"] + row["beta_2"]}, None))
+    results = a_third_empty(**formulas).assign(rate_2=lambda table: table["rate_2"].where(table["rate_2"] > 1, 0.05))
+    (found,) = (one for one in findings_a(results, 100) if words in one.statement)
+    assert "> 0.01" in found.ours and ("> 0.1" in found.ours or "> 0.01, 0.1" in found.ours)
+
+
 def test_where_limits_of_what_is_empty_disagree_nothing_is_settled():
     """A third of the settings has 0.05 nats: empty by one limit and not by the other."""
     results = a_third_empty().assign(rate_2=lambda table: table["rate_2"].where(table["rate_2"] > 1, 0.05))
@@ -303,7 +405,7 @@ def test_a_step_counts_where_the_layer_has_more_than_the_limit_and_an_equal_rate
     """Along beta_2: a fall, a step of an empty layer, a rise, and no change."""
     along = dict(zip(BETAS, (0.02, 0.01, 0.01, 0.03, 0.03), strict=True))
     found = points(rate_2=lambda row: along[row["beta_2"]], rate_1=lambda row: 0.0)
-    assert statements_a._own_rate(found, 0.01) == {"lowered": 5, "steps": 15}
+    assert statements_a._own_rate(found, 0.01) == {"lowered": 5, "steps": 15, "empty": 25}
 
 
 def test_the_best_samples_stand_in_the_order_of_the_settings_that_use_a_layer():
@@ -330,9 +432,9 @@ def test_the_share_of_sharpness_is_that_of_independent_factors():
     u, v = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1)] * 2 + [(0, 0)]).T
     models = pd.DataFrame({"inception_score": np.exp(3 * u + v), "sharpness": np.exp(3 * u), "diversity": np.exp(v)})
     found = statements_a._inception_driver(models)
-    assert found == {"good": pytest.approx(100 * 7.2 / 11.2), "all": pytest.approx(90)}
+    assert found == {"good": pytest.approx(100 * 7.2 / 11.2), "whole": pytest.approx(90)}
     apart = statements_a._inception_driver(models.iloc[:8])
-    assert apart == {"good": pytest.approx(0, abs=1e-9), "all": pytest.approx(90)}, "two scores, apart in diversity"
+    assert apart == {"good": pytest.approx(0, abs=1e-9), "whole": pytest.approx(90)}, "two scores, apart in diversity"
     more = pd.concat([models, pd.DataFrame({"inception_score": [100.0]})], ignore_index=True)
     assert statements_a._inception_driver(more) == found, "its factors are not known"
     assert statements_a._inception_driver(models.iloc[:4]) is None, "two from the median on"
@@ -366,10 +468,28 @@ def test_information_is_asked_where_labels_at_random_have_at_most_a_tenth_of_a_n
 
 
 def test_a_layer_is_in_use_above_the_limit_and_ten_settings_are_enough():
-    measure = statements_a._without_empty(lambda kept: {"lowest": kept["rate_2"].min()}, 2, 1, least=0.01)
-    table = pd.DataFrame({"rate_2": [0.02] * 11 + [0.01] * 4, "rate_1": [0.01, *[1.0] * 14]})
+    measure = statements_a._without_empty(lambda kept: {"lowest": kept["rate_2"].min()}, "a", 2, 1, least=0.01)
+    table = pd.DataFrame({"rate_2": [0.02] * 11 + [0.01] * 4, "rate_1": [0.01, *[1.0] * 14], "a": 1.0})
     assert measure(table) == {"lowest": 0.02, "settings": 10, "all": 15}
-    assert measure(table.iloc[:10]) is None
+    assert measure(table.iloc[:10]) == {FEW: 9}
+    assert measure(table.assign(a=[None, None, *[1.0] * 13])) == {FEW: 9}, "one was not measured"
+    assert measure(table.assign(a=None)) is None and measure(table.drop(columns="a")) is None, "none was"
+
+
+@pytest.mark.parametrize(
+    ("permuted", "ours", "expected"),
+    [
+        (lambda row: 0.0 if row["beta_1"] == 1 else None, "5 settings, too few", UNTESTED),
+        (lambda row: 0.0 if row["beta_1"] == 1 else 0.2, "5 settings, too few", UNTESTED),
+        (lambda row: 0.0 if row["beta_1"] < 0.5 else 0.2, "1.00 (10 settings, 15 saturated)", AGREES),
+    ],
+)
+def test_information_is_asked_of_ten_settings_whose_control_is_known_and_low(permuted, ours, expected):
+    words = "mainly on R(z_2)"
+    results = grid(mi_z2_permuted=permuted, mi_z2_lower=lambda row: None)
+    assert [(one.ours, one.verdict) for one in findings_a(results, 100) if words in one.statement] == [(ours, expected)]
+    bounded = grid(mi_z2_permuted=permuted, mi_z2_lower=of("rate_1"))
+    assert verdict(bounded, words) == (DIFFERS if expected == UNTESTED else NOT_SETTLED), "the bound has a say"
 
 
 def test_an_accuracy_lies_above_a_bound_by_more_than_two_standard_errors():

@@ -24,6 +24,8 @@ NOT_SETTLED = "not settled"  # a control, such as leaving out empty layers, chan
 
 Numbers = Mapping[str, Any]
 """What was measured, by name: numbers, words, or lists of `Numbers`; None where it does not apply."""
+FEW = "few"
+"""Among the numbers where too little is left for a verdict: how many settings."""
 Measure = Callable[[pd.DataFrame], Numbers | None]
 
 
@@ -97,8 +99,9 @@ def _finding(rule: Rule, results: pd.DataFrame) -> Finding:
         return Finding(rule.source, rule.statement, rule.otherwise, UNTESTED, rule.rule)
     said: dict[str, list[str]] = {}
     for name, numbers in found.items():
-        said.setdefault(_sentence(rule.sentence, numbers), []).append(name)
-    verdicts = [rule.verdict(numbers) for numbers in found.values()]
+        words = f"{numbers[FEW]} settings, too few" if FEW in numbers else _sentence(rule.sentence, numbers)
+        said.setdefault(words, []).append(name)
+    verdicts = [UNTESTED if FEW in numbers else rule.verdict(numbers) for numbers in found.values()]
     ours = next(iter(said))
     if len(said) > 1:  # where controls say the same, it is said once
         ours = "; ".join(f"{_listed(names)}: {words}" for words, names in said.items())

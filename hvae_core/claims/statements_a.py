@@ -24,6 +24,7 @@ from hvae_core.analysis.points import (
 from hvae_core.claims.findings import (
     AGREES,
     DIFFERS,
+    FEW,
     NOT_SETTLED,
     PARTLY,
     UNTESTED,
@@ -39,7 +40,7 @@ from hvae_core.evaluation.bounds import accuracy_bound
 from hvae_core.names import PROBES
 
 EMPTY = (0.01, 0.1)  # nats: rates up to which a layer counts as empty; each rule is asked with both
-ENOUGH = 10  # settings that a rank correlation takes
+ENOUGH = 10  # settings that a verdict takes, once those that say nothing are left out
 CLASSES = 10  # of Paper A's data sets
 APPLICATIONS: dict[str, Metric] = {
     "PSNR": PSNR,
@@ -117,27 +118,33 @@ def _served_so(numbers: Numbers) -> str:
 # --- controls -----------------------------------------------------------------------------------------------
 
 
-def _without_empty(measure: Measure, *layers: int, least: float) -> Measure:
-    """A measure of the settings in which none of these layers is empty: each has a rate above so many nats."""
+def _without_empty(measure: Measure, known: str, *layers: int, least: float) -> Measure:
+    """A measure of the settings in which none of these layers is empty: each has a rate above so many nats.
+
+    ``known`` is a column that it takes; where that was not computed a setting does not count.
+    """
 
     def measured(points: pd.DataFrame) -> Numbers | None:
-        used = np.logical_and.reduce([points[f"rate_{n}"].to_numpy(float) > least for n in layers])
-        kept = points.loc[used].reset_index(drop=True)
-        numbers = measure(kept) if len(kept) >= ENOUGH else None
-        return numbers and {**numbers, "settings": len(kept), "all": len(points)}
+        of = points[points[known].notna()] if known in points else points.iloc[:0]
+        used = np.logical_and.reduce([of[f"rate_{n}"].to_numpy(float) > least for n in layers])
+        kept = of.loc[used].reset_index(drop=True)
+        if len(kept) < ENOUGH:
+            return {FEW: len(kept)} if len(of) else None
+        numbers = measure(kept)
+        return numbers and {**numbers, "settings": len(kept), "all": len(of)}
 
     return measured
 
 
-def _of_upper(measure: Measure) -> Mapping[str, Measure]:
+def _of_upper(measure: Measure, known: str) -> Mapping[str, Measure]:
     """What is asked about z_2, with two limits of what is empty."""
-    return {f"R_2 > {least:g}": _without_empty(measure, 2, least=least) for least in EMPTY}
+    return {f"R_2 > {least:g}": _without_empty(measure, known, 2, least=least) for least in EMPTY}
 
 
-def _of_both(measure: Measure) -> Mapping[str, Measure]:
+def _of_both(measure: Measure, known: str) -> Mapping[str, Measure]:
     """What is asked about one layer of z_2 at a fixed rate of the other: z_2 alone in use, then both."""
-    both = {f"both > {least:g}": _without_empty(measure, 2, 1, least=least) for least in EMPTY}
-    return {**_of_upper(measure), **both}
+    both = {f"both > {least:g}": _without_empty(measure, known, 2, 1, least=least) for least in EMPTY}
+    return {**_of_upper(measure, known), **both}
 
 
 def _limit_of_empty(measure: Callable[..., Numbers | None]) -> Mapping[str, Measure]:
@@ -171,7 +178,7 @@ def _value(points: pd.DataFrame, row: int, name: str) -> str:
 
 def _own_rate(points: pd.DataFrame, least: float) -> Numbers:
     """In how many steps along a beta the rate of its layer falls."""
-    lowered, steps = 0, 0
+    lowered, steps, empty = 0, 0, 0
     for n in range(count_layers(points), 0, -1):
         others = [f"beta_{m}" for m in range(1, count_layers(points) + 1) if m != n]
         for _, line in points.sort_values(f"beta_{n}").groupby(others):
@@ -179,7 +186,8 @@ def _own_rate(points: pd.DataFrame, least: float) -> Numbers:
             there = np.maximum(rate[1:], rate[:-1]) > least  # an empty layer has nothing to lose
             lowered += int((np.diff(rate) < 0)[there].sum())
             steps += int(there.sum())
-    return {"lowered": lowered, "steps": steps}
+            empty += int((~there).sum())
+    return {"lowered": lowered, "steps": steps, "empty": empty or None}
 
 
 def _seeds_known(points: pd.DataFrame) -> bool:
@@ -271,9 +279,11 @@ def _psnr_slopes(points: pd.DataFrame, least: float) -> Numbers | None:
             variance = np.square(psnr - columns @ found).sum() / (9 - 3)
             slopes.append(found[2])
             errors.append(math.sqrt(variance * np.linalg.inv(columns.T @ columns)[2, 2]))
+    empty = int((is_beta_vae(points) & ~asked).sum()) or None
     if not slopes:
         known = np.isfinite(points["psnr"]).any()
-        return {"slopes": 0, "up": 0, "down": 0, "lowest": None, "highest": None} if known else None
+        none = {"slopes": 0, "up": 0, "down": 0, "lowest": None, "highest": None, "empty": empty}
+        return none if known else None
     slope, error = np.array(slopes), np.array(errors)
     away = np.abs(slope) > np.maximum(2 * error, 1e-6)
     return {
@@ -282,6 +292,7 @@ def _psnr_slopes(points: pd.DataFrame, least: float) -> Numbers | None:
         "down": int((away & (slope < 0)).sum()),
         "lowest": slope.min(),
         "highest": slope.max(),
+        "empty": empty,
         "each": list(zip(slopes, errors, strict=True)),
     }
 
@@ -299,6 +310,8 @@ def _inception_place(points: pd.DataFrame, least: float) -> Numbers | None:
         "rate_1": lower[row],
         "above_2": 100 * (upper[upper > least] < upper[row]).mean(),
         "above_1": 100 * (lower[lower > least] < lower[row]).mean(),
+        "used_2": int((upper > least).sum()),
+        "used_1": int((lower > least).sum()),
     }
 
 
@@ -332,7 +345,7 @@ def _inception_driver(points: pd.DataFrame) -> Numbers | None:
         return float(100 * covariance["sharpness"] / (covariance["sharpness"] + covariance["diversity"]))
 
     good = percent(known[known["inception_score"] >= known["inception_score"].median()])
-    return None if math.isnan(good) else {"good": good, "all": percent(known)}
+    return None if math.isnan(good) else {"good": good, "whole": percent(known)}
 
 
 def _correlation(points: pd.DataFrame, metric: str, with_: str) -> float:
@@ -361,13 +374,18 @@ def _sharpness(points: pd.DataFrame) -> Numbers | None:
     return None if np.isnan([upper, lower]).any() else {"upper": upper, "lower": lower}
 
 
-def _information(points: pd.DataFrame) -> Numbers | None:
+def _information(points: pd.DataFrame) -> Numbers:
     """How I_q(y; z_2) is correlated with R(z_2), where labels at random have none."""
-    if "mi_z2_permuted" not in points or points["mi_z2_permuted"].isna().all():
-        return None
     told = points.loc[~is_saturated(points)]
+    if len(told) < ENOUGH:
+        return {FEW: len(told)}
     found = _correlation(told, "mi_z2", "rate_2")
     return {"correlation": found, "told": len(told), "saturated": len(points) - len(told)}
+
+
+def _bounded_information(points: pd.DataFrame) -> Numbers:
+    """How the lower bound on the information of z_2 on the label is correlated with R(z_2): it does not saturate."""
+    return {"correlation": _correlation(points, "mi_z2_lower", "rate_2"), "told": len(points), "saturated": None}
 
 
 def _gains(points: pd.DataFrame, layer: int, probes: Sequence[str]) -> Numbers:
@@ -411,9 +429,8 @@ def _modes_above_bound(points: pd.DataFrame) -> Numbers:
 
 # --- Paper A: what it says ----------------------------------------------------------------------------------
 
-_CORRELATIONS: Sequence[str | Each] = [
-    "{lowest:.2f} to {highest:.2f} ({settings} of {all})",
-]
+_SETTINGS = " ({settings} of {all})"
+_CORRELATIONS: Sequence[str | Each] = ["{lowest:.2f} to {highest:.2f}", _SETTINGS]
 _DECIDED = "so in {well}, the other way in {ill}"
 _ALL_ABOVE = ", layers in use (the paper: on the hull): agrees if all are above 0.3, partly if some, differs if none"
 _MORE_ACCURATE = "rank correlation of the accuracy with R(z_2) at fixed R(z_1 given z_2)" + _ALL_ABOVE
@@ -422,14 +439,14 @@ _BETTER_MODE = (
     "best accuracies on mu_2 and mu_1 (Table 1), decided if further apart than Tukey's range of all (5 %): "
     "agrees if three are so and none the other way, differs if more are the other way, not settled if none is"
 )
-_ABOVE_BOUND = "accuracies of four classifiers more than two standard errors above: agrees if at most 5 %"
+_ABOVE_BOUND = "accuracies of four classifiers more than two standard errors above, z_2 in use: agrees if at most 5 %"
 
 STATEMENTS = (
     Rule(
         source="A, Section 3.2",
         statement="a beta controls the rate of its own layer",
         measure=_limit_of_empty(_own_rate),
-        sentence=["{lowered} of {steps} steps"],
+        sentence=["{lowered} of {steps} steps", ", {empty} left out"],
         verdict=limits("lowered", "steps", agrees=0.95, differs=0.75),
         rule="steps along a beta that lower the rate of its layer, if it has more than 0.01 and 0.1 nats: agrees "
         "from 95 %, differs below 75 %",
@@ -446,8 +463,8 @@ STATEMENTS = (
         ],
         verdict=_no_common_optimum,
         rule="agrees if no setting may be the best in all three, differs if just one may be, in all, else not settled. "
-        "May be: within Tukey's range of as many equal settings (5 %), by the spread over seeds and paired test "
-        "images; with one seed all may be",
+        "May be: within Tukey's range of as many equal settings (5 %), by the spread over seeds and, where kept, "
+        "paired test images; with one seed all may be",
     ),
     Rule(
         source="A, Section 5.2 and Fig. 1, of SVHN",
@@ -472,6 +489,7 @@ STATEMENTS = (
         sentence=[
             "of {slopes} slopes {up} up, {down} down",
             ": {lowest:+.3f} to {highest:+.3f} dB",
+            "; {empty} empty",
         ],
         verdict=_one_way,
         rule="change of PSNR at a beta-VAE, dB, if a nat moves from z_2 to z_1 at a fixed total rate: slopes of planes "
@@ -482,7 +500,10 @@ STATEMENTS = (
         source="A, Appendix A.2.1 and Fig. 8, of MNIST",
         statement="the best Inception Score occurs at high R(z_1 given z_2) rather than at high R(z_2)",
         measure=_limit_of_empty(_inception_place),
-        sentence=["{value} at {betas}, {rate_2:.1f} and {rate_1:.1f} nats, above {above_2:.0f} and {above_1:.0f} %"],
+        sentence=[
+            "{value} at {betas}, {rate_2:.1f} and {rate_1:.1f} nats, "
+            "above {above_2:.0f} % of {used_2} and {above_1:.0f} % of {used_1}"
+        ],
         verdict=_stands_higher(25),
         rule="settings with a lower rate, %, of those that use the layer: "
         "agrees if 25 points more for R(z_1 given z_2), differs if 25 "
@@ -491,8 +512,8 @@ STATEMENTS = (
     Rule(
         source="A, Section 5.5 and Fig. 5, of SVHN",
         statement="the Inception Score is high where z_2 has more rate than in a comparable beta-VAE (beta_2 < beta_1)",
-        measure=_of_upper(_inception_region),
-        sentence=["{lower} of {high}, among all {all_lower} of {known}; beta_2 < 1 in {below_1}"],
+        measure=_of_upper(_inception_region, "inception_score"),
+        sentence=["{lower} of {high}, among all {all_lower} of {known}; beta_2 < 1 in {below_1}", _SETTINGS],
         verdict=limits("lower", "high", agrees=0.75, differs=0.5, enough=("known", 10)),
         rule="models with beta_2 < beta_1 in the best tenth, or three, z_2 in use: agrees from 75 %, differs below 50 "
         "%; fewer than ten models are not tested",
@@ -500,16 +521,17 @@ STATEMENTS = (
     Rule(
         source="A, Section 5.5 and Fig. 5, of SVHN",
         statement="the Inception Score is mainly driven by sharpness",
-        measure=_inception_driver,
-        sentence=["{good:.0f} %, among all models {all:.0f} %"],
+        measure=_of_both(_inception_driver, "inception_score"),
+        sentence=["{good:.0f} %, among all models {whole:.0f} %", _SETTINGS],
         verdict=limits("good", agrees=60, differs=40),
-        rule="share of sharpness in the variance of log IS, above its median: agrees from 60 %, differs below 40 %",
+        rule="share of sharpness in the variance of log IS, above its median, layers in use: agrees from 60 %, "
+        "differs below 40 %; not from 0 to 100 % where sharpness and diversity work against each other",
     ),
     Rule(
         source="A, Section 5.5 and Fig. 5, of SVHN",
         statement="sharpness depends mostly on R(z_2)",
-        measure=_of_both(_sharpness),
-        sentence=["{upper:.2f}, other {lower:.2f}", " ({settings} of {all})"],
+        measure=_of_both(_sharpness, "sharpness"),
+        sentence=["{upper:.2f}, other {lower:.2f}", _SETTINGS],
         verdict=_mostly(0.3),
         rule="rank correlation with R(z_2) at fixed R(z_1 given z_2), and the other way round, layers in use: agrees "
         "if the first is above 0.3 and the larger, partly if above 0.3 only, else differs",
@@ -517,17 +539,23 @@ STATEMENTS = (
     Rule(
         source="A, Section 5.6 and Fig. 7, of SVHN and CIFAR-10",
         statement="I_q(y; z_2) depends mainly on R(z_2)",
-        measure=_of_upper(_information),
-        sentence=["{correlation:.2f} ({told} settings, {saturated} saturated)"],
+        measure={
+            **_of_upper(_information, "mi_z2_permuted"),
+            **{
+                f"lower bound, {name}": measure
+                for name, measure in _of_upper(_bounded_information, "mi_z2_lower").items()
+            },
+        },
+        sentence=["{correlation:.2f} ({told} settings", ", {saturated} saturated", ")"],
         otherwise="labels at random were not computed",
         verdict=limits("correlation", agrees=0.9, differs=0.5),
-        rule="rank correlation, where z_2 is in use and labels at random have at most 0.1 nats: agrees from 0.9, "
-        "differs below 0.5",
+        rule="rank correlation, where z_2 is in use and labels at random have at most 0.1 nats; and that of a lower "
+        "bound, which does not saturate: agrees from 0.9, differs below 0.5",
     ),
     Rule(
         source="A, Section 5.6 and Fig. 7, of simple data (SVHN)",
         statement="for RBF SVM and kNN on mu_2, higher R(z_2) corresponds to higher accuracy",
-        measure=_of_both(partial(_gains, layer=2, probes=("rbf_svm", "knn"))),
+        measure=_of_both(partial(_gains, layer=2, probes=("rbf_svm", "knn")), "acc_mu2_rbf_svm"),
         sentence=_CORRELATIONS,
         verdict=_all_above(0.3),
         rule=_MORE_ACCURATE,
@@ -535,7 +563,7 @@ STATEMENTS = (
     Rule(
         source="A, Section 5.6 and Fig. 7, of SVHN and CIFAR-10",
         statement="for linear classifiers on mu_2, increasing R(z_1 given z_2) improves the accuracy",
-        measure=_of_both(partial(_gains, layer=1, probes=("logistic", "linear_svm"))),
+        measure=_of_both(partial(_gains, layer=1, probes=("logistic", "linear_svm")), "acc_mu2_linear_svm"),
         sentence=_CORRELATIONS,
         verdict=_all_above(0.3),
         rule=_MORE_ACCURATE_BY_Z1,
@@ -543,7 +571,7 @@ STATEMENTS = (
     Rule(
         source="A, Section 5.6 and Fig. 7, of complex data (CIFAR-10)",
         statement="increasing R(z_1 given z_2) improves the accuracy of all classifiers on mu_2",
-        measure=_of_both(partial(_gains, layer=1, probes=PROBES)),
+        measure=_of_both(partial(_gains, layer=1, probes=PROBES), "acc_mu2_rbf_svm"),
         sentence=_CORRELATIONS,
         verdict=_all_above(0.3),
         rule=_MORE_ACCURATE_BY_Z1,
@@ -568,16 +596,16 @@ STATEMENTS = (
         source="A, Eq. 11",
         statement="no classifier on z_2 is more accurate than f^-1(R(z_2)): "
         "a theorem on samples of z_2, which tests the code",
-        measure=_samples_above_bound,
-        sentence=["{over} of {known}"],
+        measure=_of_upper(_samples_above_bound, "acc_z2_rbf_svm"),
+        sentence=["{over} of {known}", _SETTINGS],
         verdict=limits("within", "known", agrees=0.95, differs=0.95),
         rule=_ABOVE_BOUND,
     ),
     Rule(
         source="A, Fig. 6",
         statement="accuracies on the mode mu_2, of which Eq. 11 does not speak, lie below f^-1(R) all the same",
-        measure=_modes_above_bound,
-        sentence=["{over} of {known}"],
+        measure=_of_upper(_modes_above_bound, "acc_mu2_rbf_svm"),
+        sentence=["{over} of {known}", _SETTINGS],
         verdict=limits("within", "known", agrees=0.95, differs=0.95),
         rule=_ABOVE_BOUND,
     ),
