@@ -502,6 +502,7 @@ def test_what_is_said_of_models_of_a_cpu_beside_those_of_a_gpu(name):
 
 
 def test_the_page_is_what_the_notebook_writes(tmp_path):
-    target = tmp_path / "page.md"
-    executed("99_paper_vs_ours", target=str(target))
-    assert target.read_text() == Path(ROOT / "docs/paper-vs-ours.md").read_text()
+    page, table = tmp_path / "page.md", tmp_path / "verdicts.csv"
+    executed("99_paper_vs_ours", target=str(page), table=str(table))
+    assert page.read_text() == Path(ROOT / "docs/paper-vs-ours.md").read_text()
+    assert table.read_text() == (PUBLISHED / "verdicts.csv").read_text()

@@ -157,6 +157,24 @@ def numbers(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
     return _side_by_side(found, lambda run, one: one.ours)
 
 
+def listing(found: Mapping[str, Mapping[str, Sequence[Finding]]]) -> pd.DataFrame:
+    """Every verdict with its numbers: one row a paper, run and statement.
+
+    Arguments:
+        found: by paper, the findings of each run.
+    """
+    rows = []
+    for paper, runs in found.items():
+        place = dict(statements(runs)[["the paper", "no."]].to_numpy().tolist())
+        rows += [
+            [paper, place[one.statement], run, one.verdict, one.ours, one.statement]
+            for run, findings in runs.items()
+            for one in findings
+        ]
+    table = pd.DataFrame(rows, columns=["paper", "no.", "run", "verdict", "numbers", "statement"])
+    return table.sort_values(["paper", "no."], kind="stable", ignore_index=True)
+
+
 def _side_by_side(found: Mapping[str, Sequence[Finding]], cell: Callable[[str, Finding], str]) -> pd.DataFrame:
     table = statements(found).drop(columns=["where", "rule"])
     for run, findings in found.items():
