@@ -494,7 +494,8 @@ STATEMENTS = (
         verdict=_one_way,
         rule="change of PSNR at a beta-VAE, dB, if a nat moves from z_2 to z_1 at a fixed total rate: slopes of planes "
         "through 3 x 3 settings. Agrees if 75 % are up, differs if 75 % are down by two standard errors, else not "
-        "settled; fewer than three are not tested. To first order D gains nothing: D + beta R is minimised there",
+        "settled; fewer than three are not tested. To first order D gains nothing: D + beta R is minimised there. "
+        "[At a fixed total](target-rates.md#at-a-fixed-total-rate) digits have a flat optimum",
     ),
     Rule(
         source="A, Appendix A.2.1 and Fig. 8, of MNIST",
