@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/conditioning.py digits-singles # choose a variant, then report it
     .venv/bin/python benchmarks/conditioning.py digits-singles --choose # the first half of it
-    .venv/bin/python benchmarks/conditioning.py published/runs/mnist-singles --only "budget 4x" # report that one
+    .venv/bin/python benchmarks/conditioning.py published/runs/mnist-7x7 --only "budget 4x" # report that one
 
 ``digits-singles`` is a grid of the plain model, of which the training is enough, made by
 
