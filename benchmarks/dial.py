@@ -4,8 +4,9 @@
 
 For every target of a finished run with target rates, `hvae_core.dial` looks for betas on the first half of the test
 images, without training. Its rates are then measured on the second half, beside those of the model that was driven to
-the same target on training images, and so is L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled: both
-models at about the same rates, so that to first order it compares their distortions.
+the same target on training images, and so is L = D + beta_2 R_2 + beta_1 R_1 at the betas that were dialled, without
+what the unit of a pixel alone adds to D: both models at about the same rates, so that to first order it compares their
+distortions.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.pipeline.stages import load_data
 from hvae_core.progress import track
+from hvae_core.runs.about import constant
 from hvae_core.runs.folder import load_config
 from hvae_core.runs.results import training_table
 from hvae_core.runs.weights import load_model, load_network
@@ -42,6 +44,7 @@ def measure(conditioned: str, driven: str) -> pd.DataFrame:
     x = load_data(load_config(conditioned)).x_test
     network = load_network(conditioned, device=x.device)
     first, second = x[: len(x) // 2], x[len(x) // 2 :]
+    unit = constant(x.shape[1:], config.sigma_x)
     numbers, rows = layer_numbers(config.layers), []
     with track("targets", len(results), "targets") as progress:
         for row, result in results.iterrows():
@@ -67,6 +70,7 @@ def measure(conditioned: str, driven: str) -> pd.DataFrame:
                 both = [
                     terms["distortion"]
                     + sum(beta * terms[f"rate_{n}"] for n, beta in zip(numbers, found.betas, strict=True))
+                    - unit
                     for terms in (dialled, trained)
                 ]
                 line |= {"dialled_off": off(dialled), "percent": 100 * (both[0] / both[1] - 1)}

@@ -17,6 +17,8 @@ minimum of L there; so what is found against the driven models is an upper bound
 There the model that was driven would, were it just another seed, lie between the lowest and the highest of n seeds with
 probability (n - 1) / (n + 1), and below or above all of them with 1 / (n + 1) each. Prints how often it does. An
 interrupted measurement goes on.
+
+Percentages are of L without what the unit of a pixel alone adds to D.
 """
 
 import argparse
@@ -39,6 +41,7 @@ from hvae_core.files import write_table
 from hvae_core.models import build
 from hvae_core.pipeline.stages import load_data
 from hvae_core.runs import provenance
+from hvae_core.runs.about import about
 from hvae_core.runs.code import code_fingerprint, code_of
 from hvae_core.runs.config import Config
 from hvae_core.runs.folder import load_config, run_folder
@@ -126,6 +129,8 @@ def from_grid(run: str, every: int, jobs: int, start: Sequence[float] | None) ->
 
 def report_grid(run: str, table: pd.DataFrame, betas: list[str]) -> None:
     """Paired differences, beside the spread of the seeds."""
+    unit = about(run)["constant"]
+    table = table.assign(driven=table["driven"] - unit, fixed=table["fixed"] - unit)
     table = table.assign(percent=100 * (table["driven"] / table["fixed"] - 1))
     print(table.drop(columns=["fixed", "driven"]).round(2).to_string(index=False))
     by_setting = table.groupby(betas)
@@ -221,7 +226,8 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    by_row = table.groupby("row")
+    unit = about(args.run)["constant"]
+    by_row = table.assign(driven=table["driven"] - unit, fixed=table["fixed"] - unit).groupby("row")
     driven, spread = by_row["driven"].first(), by_row["fixed"]
     low, mean, high = spread.min(), spread.mean(), spread.max()
     seeds = args.seeds

@@ -4,7 +4,7 @@
 
 Distortion and rates of a finished run, which are of float32 weights, beside those of the same weights rounded: on all
 test images, with the same noise, at five betas of each layer. The table has the differences, in nats per image; L is D
-+ beta_2 R_2 + beta_1 R_1, in percent.
++ beta_2 R_2 + beta_1 R_1, in percent, without what the unit of a pixel alone adds to D.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from hvae_core.errors import InputError
 from hvae_core.evaluation.rates import average_terms
 from hvae_core.pipeline.stages import load_data
 from hvae_core.progress import track
+from hvae_core.runs.about import constant
 from hvae_core.runs.config import few
 from hvae_core.runs.folder import load_config
 from hvae_core.runs.results import load_results
@@ -30,7 +31,9 @@ from hvae_core.terms import layer_numbers
 
 def measure(run: str) -> pd.DataFrame:
     """One row a setting: its betas, and by how much float16 changes each term and L."""
-    results, network, x = load_results(run), load_network(run), load_data(load_config(run)).x_test
+    config, results, network = load_config(run), load_results(run), load_network(run)
+    x = load_data(config).x_test
+    unit = constant(x.shape[1:], config.sigma_x)
     results = results[results["seed"] == 0]
     at = betas(results)
     shown = np.logical_and.reduce([np.isin(column, sorted(few(column, 5))) for column in at.T])
@@ -43,7 +46,7 @@ def measure(run: str) -> pd.DataFrame:
             before, after = (np.array([values[name] for name in terms], float) for values in (row, found))
             change, weights = after - before, np.array([1, *point])
             named = dict(zip([f"beta_{n}" for n in numbers] + terms, [*point, *change], strict=True))
-            rows.append(named | {"L, %": 100 * (weights @ change) / (weights @ before)})
+            rows.append(named | {"L, %": 100 * (weights @ change) / (weights @ before - unit)})
             progress.update(len(rows))
     return pd.DataFrame(rows)
 
