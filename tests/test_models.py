@@ -1,5 +1,6 @@
 """The architectures and what every hierarchical VAE must fulfil."""
 
+import copy
 import math
 
 import pytest
@@ -11,11 +12,12 @@ from torch import distributions as D
 
 from hvae_core.errors import InputError
 from hvae_core.models import IMAGE_SHAPES, REGISTRY, build
-from hvae_core.models.distributions import Bernoulli, Gaussian, Mixture, Product, kl
+from hvae_core.models.distributions import Bernoulli, Gaussian, Mixture, Product, PushedWithPrior, Pushforward, kl
 from hvae_core.models.ghvae import GHVAE
 from hvae_core.models.heads import SIZES
 from hvae_core.models.lvae import LVAE
 from hvae_core.models.paper_b.families import Family
+from hvae_core.models.paper_b.flows import IAF, MAF
 from hvae_core.models.paper_b.toy import Toy
 from hvae_core.models.table import architecture_table
 from hvae_core.names import FAMILIES, HIERARCHICAL, LAYERS
@@ -186,12 +188,10 @@ WIDTHS = [1e-6, 1e-3, 1.0, 100.0]
 
 
 def widened(distribution):
-    """The same in double precision, from the same numbers."""
-    return type(distribution)(
-        *(
-            widened(part) if isinstance(part, tuple) else part.double() for part in distribution
-        )  # a Gaussian, or a tensor
-    )
+    """The same in double precision, from the same numbers: a distribution, its parts, a flow or a tensor."""
+    if isinstance(distribution, tuple):
+        return type(distribution)(*map(widened, distribution))
+    return copy.deepcopy(distribution).double()
 
 
 @pytest.mark.parametrize("narrow", WIDTHS)
@@ -219,6 +219,37 @@ def test_ratios_of_densities_are_exact_in_single_precision(pair, narrow, wide):
     found = q.log_ratio(prior, noise)[1].double()
     expected = widened(q).log_ratio(widened(prior), noise.double())[1]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("std", WIDTHS)
+@pytest.mark.parametrize("pair", ["flow of the prior", "flow of the encoder", "flows of both", "one flow of both"])
+def test_ratios_of_densities_behind_flows_are_exact_in_single_precision(pair, std):
+    """As Paper B's families have them, over N(0, I) or the mixture of a VampPrior."""
+    random = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    maf, iaf = (bent(kind(16, (32, 32))) for kind in (MAF, IAF))
+    normal = Gaussian(torch.zeros(1, 16), torch.ones(1, 16))
+    plain = Gaussian(torch.randn(3, 16, generator=random), std * (0.5 + torch.rand(3, 16, generator=random)))
+    near = plain.mean[:1] + 0.3 * std * torch.randn(5, 16, generator=random)
+    components = Mixture(near, std * (0.5 + torch.rand(5, 16, generator=random)), torch.zeros(5).log_softmax(0))
+    q, p = {
+        "flow of the prior": (plain, Pushforward(normal, maf)),
+        "flow of the encoder": (Pushforward(plain, iaf), normal),
+        "flows of both": (Pushforward(plain, iaf), Pushforward(normal, maf)),
+        "one flow of both": (PushedWithPrior(plain, iaf), Pushforward(components, iaf)),
+    }[pair]
+    noise = torch.randn(3, 16, generator=random)
+    found = q.log_ratio(p, noise)[1].double()
+    expected = widened(q).log_ratio(widened(p), noise.double())[1]
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5)
+
+
+def bent(flow):
+    """A flow that shifts by numbers of the size of 1: as initialised it is almost the identity."""
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.mul_(2)
+    return flow
 
 
 def test_bernoulli_probabilities_sum_to_one(double):
