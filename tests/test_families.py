@@ -223,6 +223,18 @@ def test_a_flow_without_context_is_another_marginal_of_the_plain_encoder(margina
     assert (q.sample(noise) - u).abs().max() > 0.1, "the flow does something"
 
 
+def test_with_a_vamp_prior_a_flow_without_context_drops_out_of_the_rate(double):
+    """Posterior and prior go through the same flow: the rate is that of the family without it."""
+    strong, plain = small("+-v"), small("--v")
+    shifting_strongly(strong.q_flow)
+    shared, flow = plain.load_state_dict(strong.state_dict(), strict=False)
+    assert not shared and all(name.startswith("q_flow.") for name in flow)
+    x, noise = binary(4, *GREY), [normal(4, 64)]
+    terms, expected = strong(x, noise), plain(x, noise)
+    torch.testing.assert_close(terms.rates, expected.rates)
+    assert (terms.distortion - expected.distortion).abs().min() > 0.01, "the decoder sees the flow"
+
+
 def test_with_context_no_marginal_does_what_the_flow_does(double):
     """At one u the two images have different z, which no function of u alone could give."""
     model = build("+--", GREY, encoder_context="image", **SMALL)
