@@ -1,4 +1,9 @@
-"""Autoregressive flows that shift means only: MADE, IAF and MAF (Paper B, Appendix F)."""
+"""Autoregressive flows that shift means only: MADE, IAF and MAF (Paper B, Appendix F).
+
+The library zuko has them, too: its `MaskedAutoregressiveTransform` with `AdditiveTransform` shifts means, takes a
+context, is inverted in as many passes, and runs under `torch.func.vmap`. Written here, they are no dependency, keep
+their masks out of stored weights, and each MADE says its layers in the paper's notation.
+"""
 
 from itertools import pairwise
 from typing import NamedTuple
