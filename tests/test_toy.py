@@ -237,6 +237,9 @@ def test_results_are_rows_of_exact_terms(populations):
         "rate",
         "elbo",
         "kl_to_data",
+        "rate_change",
+        "objective_change",
+        "converged",
     ]
     assert results["objective"].tolist() == ["elbo"] * 3 + ["target_rate"] * 3
     assert results["beta_1"].tolist()[:3] == [1.0] * 3 and results["beta_1"][3:].isna().all()
@@ -263,11 +266,37 @@ def test_models_start_with_a_rate(spread, low, high):
     assert table.loc[("elbo", spread), "R at first, median"] == pytest.approx(results["start_rate"].median(), abs=1e-4)
 
 
+def test_what_still_moves_at_the_end_has_not_converged():
+    """By the rate or by the objective, over the last tenth of the epochs."""
+    for name, (objective, value) in {"elbo": (lagrangian, 1.0), "target_rate": (target_rate, 0.5)}.items():
+        population = trained(objective, value, epochs=50)
+        results = measured.results([(name, population)])
+        assert not results["converged"].any() and measured.fits(results)["converged"].tolist() == [0]
+        rates = population.history[:, :, 1].double()
+        losses = population.history[:, :, 0].double() + ((rates - 0.5).abs() if name == "target_rate" else rates)
+        for column, values in (("rate_change", rates), ("objective_change", losses)):
+            np.testing.assert_allclose(results[column], values[:, 49] - values[:, 44])
+
+    def ended(rate, distortion):
+        """A population of two models whose terms change once, in the last tenth."""
+        population = trained(lagrangian, 1.0, [0, 1], epochs=1)
+        population.history = torch.full((2, 20, 2), 1.0)
+        population.history[1, 19] = torch.tensor([distortion, rate])
+        return measured.results([("elbo", population)])["converged"].tolist()
+
+    assert ended(1.0, 1.0) == [True, True]
+    assert ended(1.002, 0.998) == [True, False], "the rate moves along D + R"
+    assert ended(1.0, 0.998) == [True, False]
+    assert ended(1.0005, 1.0002) == [True, True]
+    assert measured.results([("elbo", trained(lagrangian, 1.0, [0], epochs=9))])["converged"].tolist() == [False]
+
+
 def test_a_diverged_start_is_a_row_without_numbers():
     population = trained(lambda terms, betas: terms.distortion.mean() / 0, 1.0, [0], epochs=2)
     (row,) = measured.results([("elbo", population)]).to_dict("records")
     assert row["status"] == "diverged"
-    assert all(pd.isna(row[name]) for name in ("distortion", "rate_1", "rate", "elbo", "kl_to_data"))
+    names = ("distortion", "rate_1", "rate", "elbo", "kl_to_data", "rate_change", "objective_change")
+    assert all(pd.isna(row[name]) for name in names) and not row["converged"]
 
 
 # --- the figure ---------------------------------------------------------------------------------------------
@@ -297,5 +326,9 @@ def test_figure_2_shows_the_tables():
         shown = [ax.images[0].get_array() for ax in matrices]
         for matrix, table in zip(shown, (tables.encoder, tables.decoder, tables.reconstruction), strict=True):
             np.testing.assert_allclose(matrix, table)
-    assert "p(z*) e(z|z*)" in fig.caption
+    assert "p(z*) e(z|z*)" in fig.caption and "converged" not in fig.caption
+    noted = b_fig2(models, moving=["one"])
+    titles = [ax.get_title().partition("\n")[0] for ax in noted.axes[::5]]
+    assert titles == ["hand-made", "one, not converged", "two"]
+    assert "moved by 0.001 nats or more" in noted.caption
     assert fig._repr_png_()[:4] == b"\x89PNG"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # it imports the models
     from hvae_core.training.population import Population
 
 NEAR, FITS = 0.01, 0.005  # nats: how near a rate is to the one asked for, and g(x) to the data
+STILL = 0.001  # nats: by how much less the rate and the objective of a converged model move in the last tenth
 PAPER = {
     "elbo": {"R": 0.0002},
     "target_rate": {"R": 0.4999, "mass of class-0 states": 0.7},
@@ -32,8 +33,11 @@ def results(trained: Iterable[tuple[str, Population]]) -> pd.DataFrame:
 
     Returns:
         Columns dataset, model, seed, objective, spread, target, beta_1, epochs, status, start_rate, distortion,
-        rate_1, rate, elbo, kl_to_data. ``spread`` is that of the initial parameters, and ``start_rate`` the rate with
-        them. ``target`` is null without a target rate, ``beta_1`` with one.
+        rate_1, rate, elbo, kl_to_data, rate_change, objective_change, converged. ``spread`` is that of the initial
+        parameters, and ``start_rate`` the rate with them. ``target`` is null without a target rate, ``beta_1`` with
+        one. The two changes are those over the last tenth of the epochs, null for fewer than ten; ``converged`` says
+        that both are smaller than 0.001 nats. A learning rate that falls to 0 makes them small, too: a model that has
+        not converged by them is on its way, one that has may still be slow.
     """
     rows = []
     for objective, population in trained:
@@ -63,8 +67,24 @@ def results(trained: Iterable[tuple[str, Population]]) -> pd.DataFrame:
                     "elbo": -(tables.distortion + tables.rate),
                     "kl_to_data": tables.kl_to_data,
                 }
-            rows.append(row | terms)
+            rows.append(row | terms | _last_tenth(population, index, targeted))
     return pd.DataFrame(rows)
+
+
+def _last_tenth(population: Population, index: int, targeted: bool) -> dict[str, Any]:
+    """By how much the rate and the objective of a model moved at the end of its training, nats."""
+    history, (value, *_) = population.history[index].double(), population.members[index].betas
+    tenth = len(history) // 10
+    if not tenth or population.diverged_epoch[index] is not None:
+        return {"rate_change": np.nan, "objective_change": np.nan, "converged": False}
+    distortion, rate = history.T
+    objective = distortion + ((rate - value).abs() if targeted else value * rate)
+    changes = [float(values[-1] - values[-1 - tenth]) for values in (rate, objective)]
+    return {
+        "rate_change": changes[0],
+        "objective_change": changes[1],
+        "converged": all(abs(change) < STILL for change in changes),
+    }
 
 
 def _start(population: Population, seed: int) -> Tables:
@@ -83,8 +103,8 @@ def fits(results: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row an objective and a spread: ``starts``; the median rate before training and the lowest, median and
-        highest after; those with the rate and the data right (R within 0.01 nats of the one asked for, KL[p* || g]
-        below 0.005); and those of them with a tight bound, D + R - H < 0.01.
+        highest after; those that converged; those with the rate and the data right (R within 0.01 nats of the one
+        asked for, KL[p* || g] below 0.005); and those of them with a tight bound, D + R - H < 0.01.
     """
     aim = results["target"].fillna(0)
     fit = ((results["rate"] - aim).abs() < NEAR) & (results["kl_to_data"] < FITS)
@@ -97,7 +117,10 @@ def fits(results: pd.DataFrame) -> pd.DataFrame:
             **{f"R, {word}": results["rate"].groupby(keys).agg(how) for word, how in RANGE.items()},
         }
     )
-    counted = pd.DataFrame({"rate and data are right": fit, "bound is tight, too": tight}).groupby(keys).sum()
+    counted = pd.DataFrame(
+        {"converged": results["converged"], "rate and data are right": fit, "bound is tight, too": tight}
+    )
+    counted = counted.groupby(keys).sum()
     return rates.round(4).join(counted)
 
 

@@ -1,6 +1,6 @@
 """The figure of Paper B's toy model, from tables of probabilities."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from hvae_core.evaluation.toy import STILL
 from hvae_core.figures.panels import BLACK, PaperFigure, new_figure
 from hvae_core.figures.paper import styled
 from hvae_core.models.paper_b.toy import STATES, Tables, entropy, mutual_information, p_x, truth
@@ -19,11 +20,12 @@ LABELS = np.arange(STATES)
 
 
 @styled
-def b_fig2(models: Mapping[str, Tables], run: str = "toy model") -> PaperFigure:
+def b_fig2(models: Mapping[str, Tables], run: str = "toy model", moving: Sequence[str] = ()) -> PaperFigure:
     """What three models learn of one data distribution: in x-space, in z-space, and as matrices.
 
     Arguments:
         models: one column each, by title, such as ``{"hand-made": hand_made(), "ELBO": ..., "target rate": ...}``.
+        moving: titles of those that had not converged when their training ended; the figure says so.
         run: what the figure is of.
 
     Source: Paper B, Fig. 2.
@@ -34,7 +36,8 @@ def b_fig2(models: Mapping[str, Tables], run: str = "toy model") -> PaperFigure:
     for column, (title, tables) in enumerate(models.items()):
         across = slice(3 * column, 3 * column + 3)
         rows = [fig.add_subplot(grid[row, across], sharey=first[row] if first else None) for row in range(2)]
-        rows[0].set_title(f"{title}\nR = {tables.rate:.4f}, D = {tables.distortion:.4f} nats")
+        note = ", not converged" if title in moving else ""
+        rows[0].set_title(f"{title}{note}\nR = {tables.rate:.4f}, D = {tables.distortion:.4f} nats")
         _data_space(rows[0], tables)
         _latent_space(rows[1], tables)
         for ax in rows:
@@ -69,6 +72,10 @@ def b_fig2(models: Mapping[str, Tables], run: str = "toy model") -> PaperFigure:
         "Below: encoder, decoder and reconstructions; the given state goes down, probabilities in a row add up "
         "to 1, and each matrix has a scale of its own, from 0 (dark) to its largest entry. R and D in nats, exact."
     )
+    if moving:
+        fig.caption += (
+            f" Not converged: in the last tenth of its training R or the objective moved by {STILL} nats or more."
+        )
     return fig
 
 
