@@ -9,7 +9,7 @@ The parts come in this order, each with its share of the time, and what one leav
 tests        `pytest -m gpu`.
 ways         What `hvae_core.training.ways` offers side by side, and the authors' way: one model at a time. Each is a
              process of its own; several prepare at once, and are timed one after the other. With the time of matrix
-             products and of all else by the profiler, and the roofline of this card.
+             products and of all else by the profiler, what noise takes of it, and the roofline of this card.
 training     The runs of the protocol, block after block, in the fastest way that was found.
 evaluation   The models of finished blocks: reconstruction, generation, representation.
 
@@ -106,6 +106,7 @@ class Size:
     updates: int = 10
     square: int = 8192  # side of the matrices whose product gives the roofline
     copied: int = 2**31  # bytes
+    drawn: int = 2**25  # numbers of noise: several times what is drawn at once
 
 
 TINY = Size(
@@ -116,6 +117,7 @@ TINY = Size(
     updates=1,
     square=64,
     copied=2**20,
+    drawn=2**17,
 )
 TINY_RUN: Row = {
     "betas": [0.5, 2.0],
@@ -268,7 +270,10 @@ def ways(kit: Kit, until: float) -> None:
 
 def said(row: Row) -> str:
     start = f"{row['images']}, {row['members']} models, {row['way']}: "
-    return start + (row["error"] if "error" in row else f"{row['model_steps_per_s']:,.1f} model-steps/s")
+    if "error" in row:
+        return start + row["error"]
+    noise = f", noise, share of an epoch: {row['noise_share']:.2%}" if "noise_share" in row else ""
+    return start + f"{row['model_steps_per_s']:,.1f} model-steps/s{noise}"
 
 
 def best(rows: list[Row], images: str, **wanted: Any) -> Row | None:
@@ -447,10 +452,24 @@ def measured(images: str, members: int, name: str, size: Size) -> Iterator[Any]:
         "prepared_s": prepared,
         "loss": losses[-1].item(),
         "at_once": len(learner.chunks[0].indices),
+        "noise_share": noise_seconds(learner.model, batch, size, device) / seconds,
     }
     if device.type == "cuda":
         row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     yield row | {"split": split(update, device, seconds)}
+
+
+def noise_seconds(model: Any, batch: int, size: Size, device: Any) -> float:
+    """What it takes to draw the noise of an update, which all its models share: a part of its time."""
+    from hvae_core.randomness import Noise, Purpose
+
+    noise = Noise(0, Purpose.NOISE, 1, device)
+    numbers = sum(part.numel() for part in model.noise(batch, noise))
+    synchronise(device)
+    start = time.perf_counter()
+    noise.normal(size.drawn)
+    synchronise(device)
+    return (time.perf_counter() - start) * numbers / size.drawn
 
 
 def updating(shape: tuple[int, int, int], members: int, options: Row, batch: int, device: Any) -> tuple[Any, Any]:

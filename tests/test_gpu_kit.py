@@ -53,6 +53,20 @@ def test_the_ways_of_a_dry_run_agree(dry):
     assert list(losses.values()) == pytest.approx([losses[gpu.FIRST]] * len(losses), rel=5e-3)
 
 
+@pytest.mark.slow
+def test_a_dry_run_says_what_noise_takes_of_an_epoch(dry):
+    _, found = dry
+    shares = [row["noise_share"] for row in found["ways"] if row["way"] != gpu.AUTHORS]
+    assert len(shares) == len(gpu.TINY.ways) - 1
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_the_share_of_noise_is_said_where_it_is_known():
+    row = {"images": "28x28x1", "members": 81, "way": gpu.FIRST, "model_steps_per_s": 10}
+    assert gpu.said(row | {"noise_share": 0.012}).endswith("10.0 model-steps/s, noise, share of an epoch: 1.20%")
+    assert gpu.said(row).endswith("10.0 model-steps/s")
+
+
 def test_of_an_unfinished_block_the_last_state_is_packed(tmp_path):
     args = SimpleNamespace(out=tmp_path, dry_run=False, piece=1.0)
     kit = gpu.Kit(args)
