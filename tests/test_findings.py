@@ -103,7 +103,7 @@ def test_numbers_stand_beside_the_verdicts():
     assert ours[12] == "so in 4, the other way in 0"
     assert ours[13] == "so in 2, the other way in 2"
     assert ours[8] == (
-        "R_2 > 0.01, 0.1: 1.00 (25 settings, 0 saturated); lower bound, R_2 > 0.01, 0.1: 1.00 (25 settings)"
+        "R_2 > 0.01, 0.1: 1.00 (25 settings, 0 saturated). Lower bound, R_2 > 0.01, 0.1: 1.00 (25 settings)"
     )
     assert ours[14] == "0 of 100 (25 of 25)"
 
@@ -121,7 +121,7 @@ def test_optima_at_equal_betas_are_named_and_what_equal_betas_reach():
 def test_a_part_of_a_sentence_that_lacks_a_number_is_left_out():
     results = grid(psnr=lambda row: row["rate_1"] if row["beta_2"] < 10 else None, rate_2=lambda row: row["beta_1"])
     ours = findings_a(results.query("beta_1 < 1"), scored=10_000)
-    assert ours[3].ours == "R > 0.01: of 0 slopes 0 up, 0 down; R > 0.1: of 0 slopes 0 up, 0 down; 1 empty"
+    assert ours[3].ours == "R > 0.01: of 0 slopes 0 up, 0 down. R > 0.1: of 0 slopes 0 up, 0 down; 1 empty"
 
 
 def test_what_was_not_computed_is_said_so_and_gets_no_verdict():
@@ -721,10 +721,13 @@ def test_the_toy_run():
     assert [finding.verdict for finding in lost] == [AGREES, PARTLY], "without the start that diverged"
     assert findings_toy(results.assign(rate=[0.0, 0.0, 0.5, 0.51]))[1].verdict == PARTLY, "within 0.01 of 0.5"
     assert {finding.ours for finding in findings_toy(results.drop(columns="spread"))} == {"no such model"}
+    still = findings_toy(results.assign(converged=[True, False, True, True]))
+    assert [finding.verdict for finding in still] == [NOT_SETTLED, AGREES], "one of the first two still moves"
+    assert [finding.ours[-11:] for finding in still] == ["1 converged", "2 converged"]
     far = results.assign(spread=3.0, rate=[0.4, 0.3, 0.5, 0.5])
     both = findings_toy(pd.concat([results.assign(rate=[0.001, 0.002, 0.5, 0.5]), far]))
     assert [finding.verdict for finding in both] == [NOT_SETTLED, AGREES], "where it ends is where it begins"
-    assert both[0].ours.startswith("spread 1: 2 of 2, from 0.30 to 0.0010 … 0.0020 nats; spread 3: 0")
+    assert both[0].ours.startswith("spread 1: 2 of 2, from 0.30 to 0.0010 … 0.0020 nats. spread 3: 0")
 
 
 def test_the_projection_is_steps_by_speed():

@@ -104,7 +104,7 @@ def _finding(rule: Rule, results: pd.DataFrame) -> Finding:
     verdicts = [UNTESTED if FEW in numbers else rule.verdict(numbers) for numbers in found.values()]
     ours = next(iter(said))
     if len(said) > 1:  # where controls say the same, it is said once
-        ours = "; ".join(f"{_listed(names)}: {words}" for words, names in said.items())
+        ours = ". ".join(f"{_listed(names)}: {words}" for words, names in said.items())
     return Finding(rule.source, rule.statement, ours, _together(verdicts), rule.rule)
 
 

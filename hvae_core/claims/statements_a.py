@@ -543,7 +543,7 @@ STATEMENTS = (
         measure={
             **_of_upper(_information, "mi_z2_permuted"),
             **{
-                f"lower bound, {name}": measure
+                f"Lower bound, {name}": measure
                 for name, measure in _of_upper(_bounded_information, "mi_z2_lower").items()
             },
         },

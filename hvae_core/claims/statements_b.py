@@ -7,7 +7,18 @@ from functools import partial
 import pandas as pd
 
 from hvae_core.analysis.frontier import pareto_frontier
-from hvae_core.claims.findings import AGREES, DIFFERS, PARTLY, UNTESTED, Finding, Numbers, Rule, judge, limits
+from hvae_core.claims.findings import (
+    AGREES,
+    DIFFERS,
+    NOT_SETTLED,
+    PARTLY,
+    UNTESTED,
+    Finding,
+    Numbers,
+    Rule,
+    judge,
+    limits,
+)
 from hvae_core.names import SPREADS
 
 # --- verdicts -----------------------------------------------------------------------------------------------
@@ -261,7 +272,18 @@ def _ends_at(results: pd.DataFrame, objective: str, spread: float, low: float, h
         "first": ours["start_rate"].median(),
         "lowest": ours["rate"].min(),
         "highest": ours["rate"].max(),
+        "converged": int(ours["converged"].sum()) if "converged" in ours else None,
     }
+
+
+def _settled(verdict: Callable[[Numbers], str]) -> Callable[[Numbers], str]:
+    """A verdict on where training ends, once it did: while a model still moves, nothing is settled."""
+
+    def judged(numbers: Numbers) -> str:
+        moving = numbers["converged"] is not None and numbers["converged"] < numbers["starts"]
+        return NOT_SETTLED if moving else verdict(numbers)
+
+    return judged
 
 
 def _toy_rule(objective: str, rate: str, low: float, high: float) -> Rule:
@@ -272,10 +294,13 @@ def _toy_rule(objective: str, rate: str, low: float, high: float) -> Rule:
             f"spread {spread:g}": partial(_ends_at, objective=objective, spread=spread, low=low, high=high)
             for spread in SPREADS
         },
-        sentence=["{well} of {starts}, from {first:.2f} to {lowest:.4f} … {highest:.4f} nats"],
-        verdict=limits("well", "starts", agrees=1, differs=0.5),
+        sentence=[
+            "{well} of {starts}, from {first:.2f} to {lowest:.4f} … {highest:.4f} nats",
+            "; {converged} converged",
+        ],
+        verdict=_settled(limits("well", "starts", agrees=1, differs=0.5)),
         rule="random starts that end below 0.01 nats (ELBO) or within 0.01 of 0.5: "
-        "agrees if all do, differs if less than half",
+        "agrees if all do, differs if less than half, not settled while a model still moves",
         otherwise="no such model",
     )
 
