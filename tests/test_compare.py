@@ -385,6 +385,6 @@ def test_the_command_refuses_in_one_line(output, capsys, words, said):
 
 def test_published_runs_can_be_compared():
     runs = ROOT / "published/runs"
-    found = compare(runs / "mnist-singles", runs / "mnist-9x9", ["psnr"])
-    assert found.notes[-1] == "25 settings in both are compared; left out: 0 of 25 of a, 56 of 81 of b"
-    assert found.overall["verdict"].tolist() == [MOVED] and found.overall["difference"][0] > 0
+    found = compare(runs / "mnist-7x7", runs / "mnist-9x9", ["psnr"])
+    assert found.notes[-1] == "49 settings in both are compared; left out: 0 of 49 of a, 32 of 81 of b"
+    assert found.overall["verdict"].tolist() == [NOT_SETTLED] and found.overall["difference"][0] > 0, "one has one seed"
