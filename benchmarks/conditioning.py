@@ -187,8 +187,9 @@ def one_model(grid: Config, x: Tensor) -> float:
 
 def identity(grid: Config, fingerprint: str) -> str:
     """What networks beside a grid are functions of: its name, and a hash of its training, of data and of code."""
-    network = Config.make({**grid.dump(), "model": f"{grid.model}-conditioned"})
-    return f"{grid.name}-{training_identity(network, fingerprint, lagrangian)}"
+    name = Path(grid.name).name  # of a published run it is a folder
+    network = Config.make({**grid.dump(), "name": name, "model": f"{grid.model}-conditioned"})
+    return f"{name}-{training_identity(network, fingerprint, lagrangian)}"
 
 
 def cached(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

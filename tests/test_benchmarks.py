@@ -9,6 +9,7 @@ import torch
 
 from hvae_core.files import ROOT
 from hvae_core.runs.about import COLOUR, constant
+from hvae_core.runs.folder import load_config
 from hvae_core.runs.profiles import load_profile
 
 
@@ -134,3 +135,4 @@ def test_driven_models_are_told_in_percent_of_what_models_can_change(monkeypatch
     printed = capsys.readouterr().out
     assert "against the mean of the seeds: median +1.00 %" in printed
     assert "standard deviation of the seeds: 1.41 %" in printed
+    assert conditioning.identity(load_config(ROOT / "published/runs/mnist-7x7"), "f").startswith("mnist-7x7-")
