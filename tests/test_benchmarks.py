@@ -65,6 +65,7 @@ def test_networks_beside_a_grid_that_was_trained_otherwise_are_trained_anew(cond
     assert identity() == identity("generated_samples=10")
     assert identity() != identity("epochs=7")
     assert identity() != identity("betas.points=3")
+    assert conditioning.identity(load_config(ROOT / "published/runs/mnist-7x7"), "f").startswith("mnist-7x7-")
 
 
 # --- of colour images percentages are of L without the constant that the unit of a pixel sets
@@ -135,4 +136,3 @@ def test_driven_models_are_told_in_percent_of_what_models_can_change(monkeypatch
     printed = capsys.readouterr().out
     assert "against the mean of the seeds: median +1.00 %" in printed
     assert "standard deviation of the seeds: 1.41 %" in printed
-    assert conditioning.identity(load_config(ROOT / "published/runs/mnist-7x7"), "f").startswith("mnist-7x7-")
