@@ -19,12 +19,12 @@ from scipy.spatial import ConvexHull
 from scipy.stats import sem, studentized_range
 
 from hvae_core import figures
+from hvae_core.analysis.control import SATURATED
 from hvae_core.analysis.frontier import upper_hull
 from hvae_core.analysis.optimum import as_good, optimum
 from hvae_core.analysis.points import (
     INCEPTION,
     PSNR,
-    SATURATED,
     accuracy,
     best,
     chosen,

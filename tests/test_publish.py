@@ -133,10 +133,19 @@ def test_a_published_grid_is_drawn_anew_of_what_is_stored(finished, monkeypatch)
     folder = publish.publish("grid", root)
     shutil.copytree(driven, root / "runs/driven")
     before = files(folder)
-    monkeypatch.setattr(publish, "_draw", lambda name, root: write_text(root / "figures" / name / "fig3.json", "new"))
+    for beside in ("grid", "gone"):
+        inputs = {"runs/grid/results.parquet": "1", f"runs/{beside}/results.parquet": "2", "mnist": "3"}
+        write_text(root / f"figures/grid/fidelity_{beside}.json", json.dumps({"inputs": inputs}))
+        write_text(root / f"figures/grid/fidelity_{beside}.pdf", "a figure")
+    new = json.dumps({"inputs": {"runs/grid/results.parquet": "new"}})
+    monkeypatch.setattr(publish, "_draw", lambda name, root: write_text(root / "figures" / name / "fig3.json", new))
     assert publish.publish("grid", root, redraw=True) == folder
-    assert files(root / "figures/grid")["fig3.json"] == b"new"
+    made = files(root / "figures/grid")
+    assert made["fig3.json"] == new.encode()
     assert files(folder) == before
+    assert {name for name in made if name.startswith("fidelity")} == {"fidelity_grid.json", "fidelity_grid.pdf"}, (
+        "what was drawn beside a run that is gone goes, too"
+    )
     for name in ("driven", "nothing"):
         with pytest.raises(InputError, match=f"{name} is not published, or its figures need more"):
             publish.publish(name, root, redraw=True)

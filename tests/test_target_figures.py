@@ -130,6 +130,42 @@ def test_the_best_share_is_the_highest_and_of_the_distortion_the_lowest():
     assert single["settled"].isna().all(), "one seed settles nothing"
 
 
+def test_what_a_nat_is_worth_where_betas_are_equal():
+    """A known truth: PSNR gains 0.3 and 0.5 dB a nat of R(z_1|z_2) in two seeds; D is lowest where betas are equal."""
+
+    def model(share, seed, **more):
+        r2, r1 = 20 * share, 20 * (1 - share)
+        learned = 100 + 0.5 * (share - 0.45) ** 2
+        psnr = 10 + (0.3 + 0.2 * seed) * 1.1 * r1 + 5 * (share == 0.8)
+        betas = {"beta_2": 2.0 ** (4.5 - 10 * share), "beta_1": 2.0 ** (10 * share - 4.5)}
+        return row(r2, r1, seed, **betas, **{"psnr": psnr, "train_distortion": learned} | more)
+
+    shares = (0.1, 0.3, 0.4, 0.5, 0.6, 0.8)
+    frame = pd.DataFrame([model(share, seed) for seed in (0, 1) for share in shares])
+    table = figures.equal_betas_table(frame).set_index("metric")
+    assert table["share"].tolist() == pytest.approx([0.45] * len(table))
+    gain = table.loc["psnr"]
+    assert gain["a nat to z_1"] == pytest.approx(0.4), "and what lies far away, at 0.8, does not count"
+    assert gain["standard error"] == pytest.approx(0.1)
+    assert gain["seeds"] == 2
+    assert table.loc["train_distortion", "a nat to z_1"] == pytest.approx(0, abs=1e-4)
+    assert table.loc["acc_z2_rbf_svm", "a nat to z_1"] == pytest.approx(-100 / 20 / 1.1, rel=1e-4), "in percent"
+    assert "acc_mu2_rbf_svm" not in table.index
+    one = figures.equal_betas_table(frame[frame["seed"] == 0])
+    assert one["standard error"].isna().all(), "one seed has no error"
+    broken = frame.assign(psnr=frame["psnr"].where((frame["seed"] == 0) | (frame["target_2"] != 10), 99.0))
+    missed = broken["target_status"].where(broken["target_2"] != 10, "unreached")
+    left = figures.equal_betas_table(broken.assign(target_status=missed)).set_index("metric")
+    assert left.loc["psnr", "a nat to z_1"] == pytest.approx(0.4), "a share that is not held does not count"
+    lost = broken.assign(status=broken["status"].where(broken["psnr"] < 99, "diverged"))
+    assert figures.equal_betas_table(lost).set_index("metric").loc["psnr", "a nat to z_1"] == pytest.approx(0.4)
+    assert figures.equal_betas_table(frame.assign(beta_2=1.0, beta_1=2.0)).empty, "betas are equal nowhere"
+    restless = frame.assign(beta_1=1.0, beta_2=[0.5, 2.0] * 6)
+    assert figures.equal_betas_table(restless).empty, "betas that cross more than once are no slopes"
+    deep = frame.assign(target_3=1.0, beta_3=1.0, rate_3=1.0)
+    assert figures.equal_betas_table(deep).empty, "with three layers there is more than one way to move a nat"
+
+
 def test_the_figure_of_shares_marks_the_optimum():
     fig = figures.shares(SHARES)
     titles = [ax.get_title() for ax in fig.axes]

@@ -17,20 +17,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hvae_core.analysis.control import at_least, is_uncontrolled
+from hvae_core.analysis.control import SATURATED, at_least, is_saturated, is_uncontrolled
 from hvae_core.analysis.points import (
     CLASSIFIERS,
     ELBO,
     INCEPTION,
     PSNR,
-    SATURATED,
     Metric,
     accuracy,
     count_layers,
     described,
     drawable,
     information,
-    is_saturated,
     rate_name,
     settings,
 )

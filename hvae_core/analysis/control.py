@@ -10,10 +10,20 @@ import pandas as pd
 
 from hvae_core.analysis.points import Metric, count_layers, information
 
+SATURATED = 0.1  # nats that permuted labels may have: above, I_q(y; z_L) says more of the rate than of the labels
+
 
 def at_least(top: int) -> Metric:
     """The lower bound on I(y; z_L): what settings are compared by, whatever their rates."""
     return Metric(f"mi_z{top}_lower", f"$I(y; z_{top})$, at least", "nats")
+
+
+def is_saturated(points: pd.DataFrame) -> np.ndarray:
+    """The models whose I_q(y; z_L) labels at random have, too, ``(points,)``; none where that is not known."""
+    column = f"mi_z{count_layers(points)}_permuted"
+    if column not in points:
+        return np.zeros(len(points), bool)
+    return points[column].to_numpy(float) > SATURATED
 
 
 def is_uncontrolled(points: pd.DataFrame) -> np.ndarray:

@@ -53,17 +53,6 @@ def information(top: int) -> Metric:
     return Metric(f"mi_z{top}", f"$I_q(y; z_{top})$", "nats")
 
 
-SATURATED = 0.1  # nats that permuted labels may have: above, I_q(y; z_L) says more of the rate than of the labels
-
-
-def is_saturated(points: pd.DataFrame) -> np.ndarray:
-    """The models whose I_q(y; z_L) is not to be trusted, as labels at random have some, too; none where not known."""
-    column = f"mi_z{count_layers(points)}_permuted"
-    if column not in points:
-        return np.zeros(len(points), bool)
-    return points[column].to_numpy(float) > SATURATED
-
-
 def count_layers(frame: pd.DataFrame) -> int:
     """The number L of latent layers, from the columns ``rate_L`` ... ``rate_1`` and ``beta_L`` ... ``beta_1``.
 

@@ -95,6 +95,7 @@ def publish(name: str, root: Path = PUBLISHED, redraw: bool = False, weights: bo
                     if (root / part / other).exists():
                         shutil.copytree(root / part / other, new / part / other)
             _draw(name, new)
+            _drop_orphans(figures, new / "runs")
         else:
             _copy_run(run_folder(name), run, notebooks=drawn)
             if weights:
@@ -192,6 +193,15 @@ def _without(text: str, *folders: Path) -> str:
     for folder in sorted(folders, key=lambda folder: -len(str(folder))):  # one may lie in another
         text = text.replace(f"{folder}/", "")
     return text
+
+
+def _drop_orphans(figures: Path, runs: Path) -> None:
+    """Delete what was drawn beside a run that is published no more, going by the notes."""
+    for note in figures.glob("*.json"):
+        inputs = json.loads(note.read_text()).get("inputs", {})
+        if any(not (runs / name.split("/")[1]).exists() for name in inputs if name.startswith("runs/")):
+            for path in figures.glob(f"{note.stem}.*"):
+                path.unlink()
 
 
 def _pack(run: Path, figures: Path) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from hvae_core.analysis.control import is_saturated
 from hvae_core.analysis.optimum import bests_differ, optimum
 from hvae_core.analysis.points import (
     INCEPTION,
@@ -18,7 +19,6 @@ from hvae_core.analysis.points import (
     count_layers,
     grid_means,
     is_beta_vae,
-    is_saturated,
     known_together,
 )
 from hvae_core.claims.findings import (

@@ -56,7 +56,7 @@ from hvae_core.figures.story import (
     rate_split,
     rates_in_training,
 )
-from hvae_core.figures.targets import shares, shares_table, targets, targets_table, two_rules
+from hvae_core.figures.targets import equal_betas_table, shares, shares_table, targets, targets_table, two_rules
 from hvae_core.figures.toy import b_fig2
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "best_and_typical",
     "bits",
     "diversity_sharpness",
+    "equal_betas_table",
     "fidelities",
     "fidelity",
     "fig1",

@@ -28,16 +28,15 @@ from matplotlib.ticker import (
 from matplotlib.tri import LinearTriInterpolator, TriAnalyzer, Triangulation
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from hvae_core.analysis.control import SATURATED, is_saturated
 from hvae_core.analysis.optimum import as_good
 from hvae_core.analysis.points import (
-    SATURATED,
     Metric,
     best,
     betas,
     bins,
     chosen,
     is_beta_vae,
-    is_saturated,
     is_vae,
     optimal,
     split,

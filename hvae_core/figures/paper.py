@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from hvae_core.analysis.control import is_uncontrolled
+from hvae_core.analysis.control import SATURATED, is_saturated, is_uncontrolled
 from hvae_core.analysis.optimum import as_good
 from hvae_core.analysis.points import (
     CLASSIFIERS,
@@ -20,7 +20,6 @@ from hvae_core.analysis.points import (
     ELBO,
     INCEPTION,
     PSNR,
-    SATURATED,
     SHARPNESS,
     Metric,
     accuracy,
@@ -35,7 +34,6 @@ from hvae_core.analysis.points import (
     grid_means,
     information,
     is_eq_8,
-    is_saturated,
     is_vae,
     latent_name,
     optimal,

@@ -38,6 +38,7 @@ LAYERS = (
     ("#cc3311", "v"),
 )  # by colour and by marker, from the top
 DISTORTION = Metric("distortion", "distortion D", "nats per image")
+LEARNED = Metric("train_distortion", "D on training images", "nats per image")
 
 
 def targeted(results: pd.DataFrame) -> list[int]:
@@ -395,6 +396,49 @@ def shares_table(results: pd.DataFrame) -> pd.DataFrame:
         f"The best share of z_{count_layers(results)} at a total rate that is fixed on training images, among those "
         "whose targets are all held; settled: it leads the second by more than the seeds spread (standard "
         f"deviations of both, added in squares). Test images. {described(results)}."
+    )
+    return frame
+
+
+def equal_betas_table(results: pd.DataFrame) -> pd.DataFrame:
+    """What metrics gain from a nat that moves from z_2 to z_1 at a fixed total rate, where both betas are equal.
+
+    To first order D gains nothing there, as D + beta R is what training makes lowest: D on training images is the
+    control. Slopes are of lines over R(z_1|z_2) through the two shares below the one with equal betas and the two
+    above, fewer at an end, a line a seed. Their errors are standard errors over seeds.
+
+    Returns:
+        A row a total rate and metric; none for other than two layers, and where betas are equal at no share.
+
+    Source: Paper A, Section 5.4, which reads such gains off a hull of many models.
+    """
+    names = ["total R, nats", "share", "metric", "a nat to z_1", "standard error", "seeds"]
+    rows: list[list[Any]] = []
+    for total, here in fixed_totals(results).groupby("total") if count_layers(results) == 2 else ():
+        ratio = np.log(here["beta_1"].to_numpy(float) / here["beta_2"].to_numpy(float))
+        before, after = ratio[:-1], ratio[1:]
+        crossings = np.flatnonzero((before <= 0) & (after > 0) | (before >= 0) & (after < 0))
+        if len(crossings) != 1:  # betas that cross more than once are no slopes
+            continue
+        (i,) = crossings
+        share = here["share"].iloc[i] - before[i] / (after - before)[i] * np.diff(here["share"])[i]
+        around = here.iloc[max(i - 1, 0) : i + 3].query("held")
+        models = results[drawable(results)].merge(around[["target_2", "target_1"]])
+        for metric, rate in [*((m, "rate_1") for m in share_metrics(results)), (LEARNED, "train_rate_1")]:
+            slope = [
+                metric.factor * np.polyfit(*well[[rate, metric.column]].to_numpy(float).T, 1)[0]
+                for _, seed in (models.groupby("seed") if metric.column in models else ())
+                if len(well := seed[np.isfinite(seed[[rate, metric.column]]).all(axis=1)]) > 1
+            ]
+            if slope:
+                error = np.std(slope, ddof=1) / len(slope) ** 0.5 if len(slope) > 1 else np.nan
+                rows.append([total, share, metric.column, np.mean(slope), error, len(slope)])
+    frame = pd.DataFrame(rows, columns=names).round(4)
+    frame.attrs["caption"] = (
+        "What a metric gains if a nat moves from z_2 to z_1 at a fixed total rate, at the share of z_2 at which both "
+        "betas are equal, in the metric's unit: slopes of lines over R(z_1|z_2) through at most four shares around it, "
+        "a line a seed. There D + beta R is lowest, so that D on training images gains nothing to first order. "
+        f"{described(results)}."
     )
     return frame
 

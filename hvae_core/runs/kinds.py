@@ -41,7 +41,9 @@ KINDS = {
         ("explorer",),
     ),
     "targets": Kind(_APPLICATIONS, "80_target_rates", ("targets",), ("targets_table",)),
-    "shares": Kind(_APPLICATIONS, "80_target_rates", ("targets", "shares"), ("targets_table", "shares_table")),
+    "shares": Kind(
+        _APPLICATIONS, "80_target_rates", ("targets", "shares"), ("targets_table", "shares_table", "equal_betas_table")
+    ),
     "families": Kind(  # Paper B, Appendix F
         ("likelihood",), "60_rate_distortion", ("b_fig3", "b_fig4"), ("b_table1",)
     ),
