@@ -162,7 +162,7 @@ def test_published_results_know_their_run():
 
 
 def test_colour_images_have_a_constant_and_binary_ones_have_none():
-    assert load_results("published/runs/cifar10-jpeg-60").attrs["constant"] == pytest.approx(1770.8, abs=0.05)
+    assert load_results("published/runs/cifar10-5x5").attrs["constant"] == pytest.approx(1770.8, abs=0.05)
     assert load_results("published/runs/mnist-9x9").attrs["constant"] == 0
 
 

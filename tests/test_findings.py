@@ -746,7 +746,7 @@ def test_verdicts_and_numbers_side_by_side():
         "a": findings_a(grid(), 100),
         "b": findings_a(grid(psnr=lambda row: -row["rate_1"] - 0.5 * (row["beta_2"] == 0.1)), 100),
     }
-    both = comparison.verdicts(found, {"a": "cifar10-jpeg", "b": "mnist"})
+    both = comparison.verdicts(found, {"a": "cifar10-exact", "b": "mnist"})
     bare = both[["a", "b"]].map(lambda verdict: verdict.strip("()"))
     assert bare["a"].tolist() == [one.verdict for one in found["a"]]
     assert bare["b"].tolist() == [one.verdict for one in found["b"]] != bare["a"].tolist()
@@ -766,7 +766,7 @@ def test_statements_are_numbered_and_a_run_without_one_has_an_empty_cell():
 
 
 def test_verdicts_on_other_data_stand_in_brackets():
-    runs = ("svhn", "mnist", "cifar10-jpeg", "digits")
+    runs = ("svhn", "mnist", "cifar10-exact", "digits")
     found = dict.fromkeys(runs, findings_a(grid(), 100))
     table = comparison.verdicts(found, {name: name for name in runs})
     where = comparison.statements(found)["where"]
@@ -775,10 +775,10 @@ def test_verdicts_on_other_data_stand_in_brackets():
         (row,) = table.index[where == place]
         return {name for name in runs if not table.loc[row, name].startswith("(")}
 
-    assert bare("A, Section 5.4 and Fig. 3, of SVHN and CIFAR-10") == {"svhn", "cifar10-jpeg"}
+    assert bare("A, Section 5.4 and Fig. 3, of SVHN and CIFAR-10") == {"svhn", "cifar10-exact"}
     assert bare("A, Appendix A.2.1 and Fig. 8, of MNIST") == {"mnist"}
     assert bare("A, Section 3.2") == set(runs)
-    assert bare("A, Table 1, of complex data (CIFAR-10)") == {"cifar10-jpeg"}
+    assert bare("A, Table 1, of complex data (CIFAR-10)") == {"cifar10-exact"}
 
 
 def published(model, results, fingerprint="f"):
@@ -820,9 +820,9 @@ def test_a_conditioned_network_stands_beside_the_grids_of_its_model_on_its_data(
 
 
 def test_what_the_name_of_a_data_set_does_not_say_is_said():
-    jpeg = published("ghvae", grid())._replace(data={"name": "cifar10-jpeg"})
-    notes = comparison.data_notes({"a": jpeg, "b": jpeg, "c": published("ghvae", grid())})
-    assert notes.startswith("`cifar10-jpeg`: CIFAR-10 as JPEG files") and "\n" not in notes
+    exact = published("ghvae", grid())._replace(data={"name": "cifar10-exact"})
+    notes = comparison.data_notes({"a": exact, "b": exact, "c": published("ghvae", grid())})
+    assert notes.startswith("`cifar10-exact`: 59,907 of CIFAR-10's") and "\n" not in notes
     assert comparison.page(["a", comparison.data_notes({}), pd.DataFrame({"b": [1]})]) == "a\n\n| b |\n| --- |\n| 1 |\n"
     assert comparison.folded("t", "a", "b") == "<details>\n<summary>t</summary>\n\na\n\nb\n\n</details>"
 

@@ -15,7 +15,7 @@ from hvae_core.figures import composed
 from hvae_core.files import ROOT
 from hvae_core.pages.site import Card, front
 
-RUNS = ("cifar10-conditioned", "cifar10-jpeg-60", "rd-toy")
+RUNS = ("cifar10-5x5", "cifar10-conditioned", "rd-toy")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ def test_a_site_has_all_runs_and_their_pages(root, output, capsys, monkeypatch):
     assert re.findall("<h3>(.*?)</h3>", text) == list(RUNS)
     assert text.count(">explorer</a>") == 2
     assert "of the run itself" in (page.parent / "figures/cifar10-conditioned/explorer.html").read_text()
-    assert 'id="betas"' in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
+    assert 'id="betas"' in (page.parent / "figures/cifar10-5x5/explorer.html").read_text()
     assert "a beta controls the rate of its own layer" in text and "target rate: R = 0.4999 nats" in text
     assert not list(page.parent.rglob("*.npz"))
     for one in page.parent.rglob("*.html"):
         assert str(output) not in one.read_text() and ".making" not in one.read_text(), "no path of this machine"
-    assert "Made of the run cifar10-jpeg-60;" in (page.parent / "figures/cifar10-jpeg-60/explorer.html").read_text()
+    assert "Made of the run cifar10-5x5;" in (page.parent / "figures/cifar10-5x5/explorer.html").read_text()
 
     results = output / "runs/cifar10-conditioned/results.csv"
     results.write_text(results.read_text().replace("0", "1"))  # another run of that name

@@ -90,7 +90,6 @@ def runs_table(runs: Mapping[str, Published]) -> pd.DataFrame:
 
 # What the name of a data set does not say.
 ABOUT_DATA = {
-    "cifar10-jpeg": "CIFAR-10 as JPEG files, on average 30.5 dB (PSNR) from the exact images",
     "cifar10-exact": "59,907 of CIFAR-10's 60,000 images, pixel for pixel",
 }
 
@@ -107,7 +106,6 @@ PAPERS_DATA = {
     "mnist": "MNIST",
     "static-mnist": "static binary MNIST",
     "cifar10": "CIFAR-10",
-    "cifar10-jpeg": "CIFAR-10",
     "cifar10-exact": "CIFAR-10",
     "svhn": "SVHN",
     "omniglot": "Omniglot",
