@@ -426,7 +426,7 @@ def equal_betas_table(results: pd.DataFrame) -> pd.DataFrame:
         models = results[drawable(results)].merge(around[["target_2", "target_1"]])
         for metric, rate in [*((m, "rate_1") for m in share_metrics(results)), (LEARNED, "train_rate_1")]:
             slope = [
-                metric.factor * np.polyfit(*well[[rate, metric.column]].to_numpy(float).T, 1)[0]
+                metric.factor * _slope(well[rate].to_numpy(float), well[metric.column].to_numpy(float))
                 for _, seed in (models.groupby("seed") if metric.column in models else ())
                 if len(well := seed[np.isfinite(seed[[rate, metric.column]]).all(axis=1)]) > 1
             ]
@@ -441,6 +441,11 @@ def equal_betas_table(results: pd.DataFrame) -> pd.DataFrame:
         f"{described(results)}."
     )
     return frame
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the line through points by least squares."""
+    return float((x - x.mean()) @ y / np.square(x - x.mean()).sum())
 
 
 @styled
