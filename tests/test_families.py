@@ -381,16 +381,25 @@ def test_greedy_image(double):
     assert 0 < expected.sum() < 9
 
 
-def test_a_pixel_is_sampled_from_its_row_and_those_above_alone():
-    seen = []
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 7), (13, 6), (28, 28)])
+def test_pixel_by_pixel_the_logits_are_those_of_the_image_filled_so_far(height, width, double):
+    torch.manual_seed(0)
+    network, image, condition = PixelCNN(8), binary(2, 1, height, width), normal(2, 1, height, width)
+    with torch.no_grad():
+        whole = network(image, condition)
+    x, order = torch.zeros_like(image), []
+    for row, column, logits in network.in_order(x, condition):
+        torch.testing.assert_close(logits, whole[:, :, row, column])
+        x[:, :, row, column] = image[:, :, row, column]
+        order.append((row, column))
+    assert order == list(itertools.product(range(height), range(width)))
 
-    def network(x, condition):
-        seen.append((x.shape[2], condition.shape[2]))
-        return torch.zeros_like(x)
 
-    x = AutoregressiveBernoulli(network, torch.zeros(1, 1, 3, 2)).sample(torch.zeros(1, 1, 3, 2))
-    assert not x.any(), "at a half the threshold is not below the probability"
-    assert seen == [(1, 1), (1, 1), (2, 2), (2, 2), (3, 3), (3, 3)]
+def test_the_threshold_of_a_pixel_is_not_below_a_probability_of_a_half():
+    network = PixelCNN(8)
+    torch.nn.init.zeros_(network.last.weight)
+    torch.nn.init.zeros_(network.last.bias)
+    assert not AutoregressiveBernoulli(network, torch.zeros(1, 1, 3, 2)).sample(torch.zeros(1, 1, 3, 2)).any()
 
 
 # --- the twelve
@@ -487,7 +496,8 @@ def test_sizes_of_maps_of_appendix_f():
     assert model.likelihood([z]).logits.shape == (1, *GREY)
     pixelcnn = small("-+-").d_pixels
     expected = [size for size in (28, 14, 7, 7, 14, 28) for _ in range(2)]
-    assert sizes_of_maps(pixelcnn.residual, pixelcnn, x, x) == expected
+    for stack in ("v_out", "h_out"):
+        assert sizes_of_maps([getattr(layer, stack) for layer in pixelcnn.residual], pixelcnn, x, x) == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,7 +6,7 @@ divergences are sums over them, in nats.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -295,6 +295,16 @@ class Bernoulli(NamedTuple):
         return (uniform < self.logits.sigmoid()).to(noise.dtype)
 
 
+class Autoregressive(Protocol):
+    """What gives the logits of binary pixels, each from the pixels before it in raster order and from a condition."""
+
+    def __call__(self, x: Tensor, condition: Tensor) -> Tensor:
+        """The logits of all pixels."""
+
+    def in_order(self, x: Tensor, condition: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """Row, column and logits of one pixel after the other; the caller fills x while they come."""
+
+
 class AutoregressiveBernoulli(NamedTuple):
     """Binary pixels, each given those before it in raster order: p(x) is the product of p(x_i | x_{<i}).
 
@@ -302,12 +312,10 @@ class AutoregressiveBernoulli(NamedTuple):
     the likelier value, given the pixels chosen before. It is binary, and may be improbable as a whole.
 
     Attributes:
-        network: ``network(x, condition)`` gives the logits of all pixels, each from the pixels before it and from
-            the condition; of images cut off below some row it gives the logits above.
         condition: ``(batch, 1, H, W)``.
     """
 
-    network: Callable[[Tensor, Tensor], Tensor]
+    network: Autoregressive
     condition: Tensor
 
     @property
@@ -318,19 +326,14 @@ class AutoregressiveBernoulli(NamedTuple):
         return Bernoulli(self.network(value, self.condition)).log_prob(value)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """One pixel after the other: as many passes through the network as an image has pixels."""
+        """One pixel after the other, each by a pass through part of the network."""
         return self._fill(torch.special.ndtr(noise))
 
-    @torch.no_grad()
     def _fill(self, thresholds: Tensor) -> Tensor:
         """Images whose pixels are 1 where the threshold is below their probability."""
         x = torch.zeros_like(thresholds)
-        height, width = x.shape[2:]
-        for row in range(height):
-            above = slice(row + 1)  # what lies below cannot matter
-            for column in range(width):
-                probability = self.network(x[:, :, above], self.condition[:, :, above])[:, :, row, column].sigmoid()
-                x[:, :, row, column] = (thresholds[:, :, row, column] < probability).to(x.dtype)
+        for row, column, logits in self.network.in_order(x, self.condition):
+            x[:, :, row, column] = (thresholds[:, :, row, column] < logits.sigmoid()).to(x.dtype)
         return x
 
 
