@@ -1,5 +1,7 @@
 """Convolutions computed in another way are the same convolutions; in bfloat16, nearly."""
 
+from collections import Counter
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from hvae_core.randomness import Noise
 from hvae_core.runs.config import Config
 from hvae_core.training.convolutions import (
     FEW,
+    CPUPointwise,
     _Double,
     _Halve,
     convolved,
@@ -131,10 +134,15 @@ def test_gradients(double, outputs):
     assert torch.autograd.gradcheck(_Halve.apply, tuple(t.requires_grad_() for t in (x, weight, bias)))
 
 
-@pytest.mark.parametrize("model", ["ghvae", "lvae"])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, shape):
-    plain, ours = build(model, shape), build(model, shape)
+@pytest.mark.parametrize(
+    ("model", "shape", "options"),
+    [
+        *((model, shape, {}) for model in ("ghvae", "lvae") for shape in ((1, 28, 28), (3, 32, 32))),
+        ("-+-", (1, 28, 28), {"width": 0.1}),
+    ],
+)
+def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, shape, options):
+    plain, ours = build(model, shape, **options), build(model, shape, **options)
     ours.load_state_dict(plain.state_dict())
     lay = layout(for_cpu(ours))
     x, noise = torch.rand(3, *shape).round(), plain.noise(3, Noise(0))
@@ -156,6 +164,11 @@ def test_a_model_for_the_cpu_has_the_same_terms_and_gradients(double, model, sha
         torch.nn.ConvTranspose2d(2, 3, 4, 2, 1, output_padding=1),
         torch.nn.Conv2d(2, 3, 4, 2, 1),
         torch.nn.Conv2d(2, 3, 4, 2, 1, padding_mode="reflect"),
+        torch.nn.Conv2d(2, 3, 1, 2),
+        torch.nn.Conv2d(2, 3, 1, padding=1),
+        torch.nn.Conv2d(2, 4, 1, groups=2),
+        torch.nn.Conv2d(2, 3, 1, bias=False),
+        torch.nn.ConvTranspose2d(2, 3, 1),
     ],
 )
 def test_shapes_that_are_not_ours_are_left_to_pytorch(layer):
@@ -164,6 +177,11 @@ def test_shapes_that_are_not_ours_are_left_to_pytorch(layer):
     found = for_cpu(torch.nn.Sequential(layer))(x)
     torch.testing.assert_close(found, expected)
     found.sum().backward()
+
+
+def test_the_layers_of_a_pixelcnn_with_kernel_1_are_products():
+    kinds = Counter(type(module) for module in for_cpu(build("-+-", (1, 28, 28), width=0.1)).modules())
+    assert kinds[CPUPointwise] == 12 + 6 + 1, "h_side of every residual layer, v_side of half of them, the logits"
 
 
 def test_other_layers_stay_as_they_are():
