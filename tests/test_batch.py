@@ -122,6 +122,24 @@ def test_without_labels_what_needs_them_is_null_and_the_rest_runs(output, capfd)
     assert results[["inception_score", "mi_z2", "acc_mu2_knn", "accuracy_bound_rate"]].isna().all().all()
 
 
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (None, "glibc.malloc.hugetlb=1"),
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.check=1", "glibc.malloc.check=1:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_jobs_ask_for_large_pages_unless_the_user_decides(given, seen, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", given)
+    for _ in range(2):  # in a job of a job, too
+        assert environment()["GLIBC_TUNABLES"] == seen
+        monkeypatch.setenv("GLIBC_TUNABLES", seen)
+
+
 def test_processes_that_train_nothing_do_without_pytorch():
     """It takes seconds to import, and Snakemake, each job, `collect` and `join` are processes of their own."""
     code = """
