@@ -175,8 +175,8 @@ class PixelCNN(nn.Module):
     def in_order(self, x: Tensor, condition: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         """Row, column and the logits of each pixel, ``(batch, 1)``, in raster order; fill x while they come.
 
-        The same as `forward` on x as it is then, for a tenth of the work: what is above stays, and the vertical stack
-        is computed once a row.
+        They are those of `forward` on x as it is then, for a fraction of the work: what is above stays, and the
+        vertical stack is computed once a row.
 
         Example:
             >>> x = torch.zeros(5, 1, 28, 28)
