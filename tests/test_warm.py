@@ -186,6 +186,15 @@ with warm.server(dict(os.environ)):
     gone(int(server))
 
 
+def test_a_server_that_still_imports_is_not_waited_for(folder, cold, monkeypatch):
+    (folder / "slow_to_import.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(warm, "LIBRARIES", ("slow_to_import",))
+    start = time.monotonic()
+    with warm.server(cold) as given:
+        assert given[warm.WARM]
+    assert time.monotonic() - start < 300
+
+
 @pytest.fixture
 def gone_server():
     """Where one listened that was killed."""

@@ -249,62 +249,70 @@ def run(
         from hvae_core.pipeline.place import device
 
         device(config)
-    wanted, data, described, question = config, None, None, None
-    if config.kind.stages:
-        question = asked(wanted, given)
-        described = known_data(wanted, question)
-        if described is None and (data := read_data(wanted, dry_run)):
-            described = described_data(data)
-    if described:
-        config = own_images.fitted(wanted, given, described.train_images)
-        if data:
-            check_data(config, data)
-        of = f"{described.name} ({described.train_images:,} training and {described.test_images:,} test images)"
-    else:
-        of = config.dataset
-    print(f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {of}", flush=True)
-    for note in described.notes if described else ():
-        print(f"  data: {note}", flush=True)
-    fresh = not (folder / "config.yaml").exists()
-    present = gpus(config) if fresh and not cluster else 0
-    suggested = suggested_blocks(config, cores, present, cluster) if fresh else None
-    config = settled(config, suggested)
-    if data and fresh and config.kind is KINDS["conditioned"] and not (present or cluster):
-        print(f"  training takes about {duration(own_images.training_time(config, data))} here", flush=True)
-    if fresh and config.precision == "bfloat16" and not (present or cluster):
-        from hvae_core.training.precision import has_bfloat16
-
-        if not has_bfloat16():
-            print("  precision: this processor has no bfloat16; float32 is several times faster here", flush=True)
-    if present and suggested and suggested < config.block_count > len(config.members()) / TOGETHER:
+    with contextlib.ExitStack() as stack:
+        wanted, data, described, question = config, None, None, None
+        warmed: dict[str, str] = {}
+        if config.kind.stages:
+            question = asked(wanted, given)
+            described = known_data(wanted, question)
+            if described is None:
+                if not (dry_run or cluster):  # it imports what the jobs need while the data are read
+                    warmed = stack.enter_context(warm.server(environment()))
+                if data := read_data(wanted, dry_run):
+                    described = described_data(data)
+        if described:
+            config = own_images.fitted(wanted, given, described.train_images)
+            if data:
+                check_data(config, data)
+            of = f"{described.name} ({described.train_images:,} training and {described.test_images:,} test images)"
+        else:
+            of = config.dataset
         print(
-            (
-                f"  {config.block_count} blocks: a GPU trains a block's models of one kind and seed at once, and is "
-                f"faster with more; see --set blocks={suggested}"
-            ),
+            f"{config.name}: {len(config.members())} models {_named(config)}, {config.epochs} epochs of {of}",
             flush=True,
         )
-    if dry_run and fresh:
-        print(
-            f"{config.name}: would train {len(config.members())} models in {config.block_count} block(s), evaluate "
-            "them and draw all figures; nothing is there yet"
-        )
-        return 0
-    with locked(folder / ".lock", wait=False) as lock:
-        if lock is None:
-            raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
-        open_run(config)
-        if objective is not None and not dry_run:
-            give_objective(config, objective)
-        if data and dry_run and not same_data(config, data):
-            print(f"{config.name}: the data have changed; all would be made anew")
+        for note in described.notes if described else ():
+            print(f"  data: {note}", flush=True)
+        fresh = not (folder / "config.yaml").exists()
+        present = gpus(config) if fresh and not cluster else 0
+        suggested = suggested_blocks(config, cores, present, cluster) if fresh else None
+        config = settled(config, suggested)
+        if data and fresh and config.kind is KINDS["conditioned"] and not (present or cluster):
+            print(f"  training takes about {duration(own_images.training_time(config, data))} here", flush=True)
+        if fresh and config.precision == "bfloat16" and not (present or cluster):
+            from hvae_core.training.precision import has_bfloat16
+
+            if not has_bfloat16():
+                print("  precision: this processor has no bfloat16; float32 is several times faster here", flush=True)
+        if present and suggested and suggested < config.block_count > len(config.members()) / TOGETHER:
+            print(
+                (
+                    f"  {config.block_count} blocks: a GPU trains a block's models of one kind and seed at once, and "
+                    f"is faster with more; see --set blocks={suggested}"
+                ),
+                flush=True,
+            )
+        if dry_run and fresh:
+            print(
+                f"{config.name}: would train {len(config.members())} models in {config.block_count} block(s), evaluate "
+                "them and draw all figures; nothing is there yet"
+            )
             return 0
-        if data and not dry_run:
-            keep_data(config, data)
-            if question and question == asked(wanted, given):  # the files are those that were read
-                remember_data(config, question)
-        del data
-        return _run(config, folder, cores, dry_run, lock, report, cluster)
+        with locked(folder / ".lock", wait=False) as lock:
+            if lock is None:
+                raise InputError(f"run '{config.name}' is being computed by another process; wait for it or use --name")
+            open_run(config)
+            if objective is not None and not dry_run:
+                give_objective(config, objective)
+            if data and dry_run and not same_data(config, data):
+                print(f"{config.name}: the data have changed; all would be made anew")
+                return 0
+            if data and not dry_run:
+                keep_data(config, data)
+                if question and question == asked(wanted, given):  # the files are those that were read
+                    remember_data(config, question)
+            del data
+            return _run(config, folder, cores, dry_run, lock, report, cluster, warmed)
 
 
 def read_data(config: Config, dry_run: bool) -> "Dataset | None":
@@ -353,6 +361,7 @@ def _run(
     lock: IO[str],
     report: Report | None,
     cluster: Cluster | None,
+    warmed: dict[str, str],
 ) -> int:
     status = folder / ".progress"
     start, log, batch = time.time(), folder / "log.txt", f"{timestamp()} {os.getpid()}"
@@ -376,15 +385,16 @@ def _run(
             file.write(f"\n=== {batch} {shlex.join(sys.argv)}\n")
             file.flush()
             # How many GPUs there are on a cluster, each of its jobs is told (Snakefile). No process is forked there.
-            seen = environment() | {BATCH: batch} | ({} if cluster else {GPUS: str(gpus(config))})
+            seen = environment() | warmed | {BATCH: batch} | ({} if cluster else {GPUS: str(gpus(config))})
             with contextlib.ExitStack() as stack:
-                warmed = {} if cluster else stack.enter_context(warm.server(seen))
+                if not cluster:
+                    seen |= stack.enter_context(warm.server(seen))
                 # It inherits the lock: should this process be killed, the run stays locked until Snakemake ends too.
                 process = subprocess.Popen(
                     snakemake_command(config, cores, cluster),
                     stdout=file,
                     stderr=file,
-                    env=seen | warmed,
+                    env=seen,
                     start_new_session=True,
                     # To be interrupted, also where a script started this in the background, which leaves that out.
                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -78,6 +78,7 @@ def server(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             yield {WARM: address}
         finally:
             process.stdin.close()
+            process.kill()  # it may still import
             process.wait()
 
 

@@ -1,7 +1,7 @@
 """Gated layers, and the gated PixelCNN of Paper B's powerful decoder (after PixelCNN++, Salimans et al., 2017)."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -212,7 +212,8 @@ class PixelCNN(nn.Module):
             if block in (4, 5):
                 v = _cut(self.v_up[block - 4](v), maps[11 - 2 * block])
             for layer in range(2 * block, 2 * block + 2):
-                v = self.residual[layer].vertical(v, maps[11 - layer] if layer >= 6 else None, above)
+                residual = cast(Residual, self.residual[layer])
+                v = residual.vertical(v, maps[11 - layer] if layer >= 6 else None, above)
                 maps.append(v)
         return maps
 
@@ -230,7 +231,8 @@ class PixelCNN(nn.Module):
             if block in (4, 5):
                 h = _cut(self.h_up[block - 4](h), maps[11 - 2 * block])
             for layer in range(2 * block, 2 * block + 2):
-                h = self.residual[layer].horizontal(h, vertical[layer], maps[11 - layer] if layer >= 6 else None, above)
+                residual = cast(Residual, self.residual[layer])
+                h = residual.horizontal(h, vertical[layer], maps[11 - layer] if layer >= 6 else None, above)
                 maps.append(h)
         return self.last(h)
 
