@@ -35,7 +35,7 @@ BATCH = "HVAE_BATCH"  # which command the jobs are of
 GPUS = "HVAE_GPUS"  # how many there are, for the jobs: to count them takes PyTorch, which takes seconds to import
 GPU = "HVAE_GPU"  # the one that a notebook was given
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
-"""Whether glibc asks for large pages of memory: to find many megabytes of activations by small ones takes 3 to 8 % of a
+"""Whether glibc asks for large pages of memory: to find many megabytes of activations by small ones takes 3 to 6 % of a
 GHVAE's training on a CPU, and a sixth of that of a PixelCNN."""
 OF_GPUS = re.compile("cuda|cudnn|cublas|gpu|outofmemory|accelerator", re.IGNORECASE)
 """In the errors of GPUs, and in no others that a notebook raises."""

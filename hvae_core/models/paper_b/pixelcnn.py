@@ -1,6 +1,6 @@
 """Gated layers, and the gated PixelCNN of Paper B's powerful decoder (after PixelCNN++, Salimans et al., 2017)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, cast
 
 import torch
@@ -121,8 +121,8 @@ class PixelCNN(nn.Module):
     The vertical stack sees the rows above a pixel, the horizontal one also what is to its left, so that there is no
     blind spot within their reach (eight columns or more to each side, and all rows above). Both go through six blocks
     of two residual layers, on maps of full, half, quarter, quarter, half and full size (28, 14, 7, 7, 14, 28); a layer
-    of the second half also gets the output of its mirror image in the
-    first. What leads from one size to the next is linear (Paper B, Appendix F.2).
+    of the second half also gets the output of its mirror image in the first. What leads from one size to the next is
+    linear (Paper B, Appendix F.2).
 
     The paper concatenates image and condition. Here the image alone is shifted first, so that no pixel sees itself,
     while the condition is seen from where it belongs: even the first pixel depends on it.
@@ -204,37 +204,43 @@ class PixelCNN(nn.Module):
 
     def _vertical(self, over: Tensor, above: Above | None = None) -> list[Tensor]:
         """What the vertical stack gives in each residual layer."""
-        v = self.v_first(over, above)
-        maps: list[Tensor] = []
-        for block in range(6):
-            if block in (1, 2):
-                v = self.v_down[block - 1](v, above)
-            if block in (4, 5):
-                v = _cut(self.v_up[block - 4](v), maps[11 - 2 * block])
-            for layer in range(2 * block, 2 * block + 2):
-                residual = cast(Residual, self.residual[layer])
-                v = residual.vertical(v, maps[11 - layer] if layer >= 6 else None, above)
-                maps.append(v)
-        return maps
+
+        def layer(i: int, v: Tensor, earlier: Tensor | None) -> Tensor:
+            return cast(Residual, self.residual[i]).vertical(v, earlier, above)
+
+        return _through(self.v_first(over, above), layer, self.v_down, self.v_up, above)
 
     def _horizontal(self, over: Tensor, beside: Tensor, vertical: list[Tensor], above: Above | None = None) -> Tensor:
         """The logits."""
+
+        def layer(i: int, h: Tensor, earlier: Tensor | None) -> Tensor:
+            return cast(Residual, self.residual[i]).horizontal(h, vertical[i], earlier, above)
+
         if above is None:
             left = self.h_first_left(beside)[:, :, :-1]
         else:
             left = self.h_first_left(above.on(self.h_first_left, beside))[:, :, 1:-1]
-        h = self.h_first_above(over) + left
-        maps: list[Tensor] = []
-        for block in range(6):
-            if block in (1, 2):
-                h = self.h_down[block - 1](h, above)
-            if block in (4, 5):
-                h = _cut(self.h_up[block - 4](h), maps[11 - 2 * block])
-            for layer in range(2 * block, 2 * block + 2):
-                residual = cast(Residual, self.residual[layer])
-                h = residual.horizontal(h, vertical[layer], maps[11 - layer] if layer >= 6 else None, above)
-                maps.append(h)
-        return self.last(h)
+        return self.last(_through(self.h_first_above(over) + left, layer, self.h_down, self.h_up, above)[-1])
+
+
+def _through(
+    x: Tensor,
+    layer: Callable[[int, Tensor, Tensor | None], Tensor],
+    down: nn.ModuleList,
+    up: nn.ModuleList,
+    above: Above | None,
+) -> list[Tensor]:
+    """A stack's map after each residual layer; the second half gets the mirror images of the first."""
+    maps: list[Tensor] = []
+    for block in range(6):
+        if block in (1, 2):
+            x = down[block - 1](x, above)
+        if block in (4, 5):
+            x = _cut(up[block - 4](x), maps[11 - 2 * block])
+        for i in range(2 * block, 2 * block + 2):
+            x = layer(i, x, maps[11 - i] if i >= 6 else None)
+            maps.append(x)
+    return maps
 
 
 def _cut(x: Tensor, like: Tensor) -> Tensor:
